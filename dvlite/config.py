@@ -1,0 +1,233 @@
+"""`dvlite.toml`, the remote's marker, and settings by name: what may stand there, and what each setting means.
+
+Pure: text in, values out. Where settings come from (the committed file, Git's config levels) is the repository's business.
+Nothing secret may stand in the committed file. Format: docs/config.md.
+"""
+
+import difflib
+import json
+import re
+import tomllib
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from dvlite import oid
+from dvlite.errors import FormatError, UsageError
+
+FILE = "dvlite.toml"
+FORMAT = 1
+MARKER = "dvlite-remote.json"
+PROTOCOLS = ("s3", "gs", "az", "sftp", "webdav", "https", "file")
+
+# What the committed file may hand to each protocol's driver: places and manners, never commands or credentials.
+OPTIONS = {
+    "s3": ("endpoint_url", "region", "profile", "anon", "requester_pays", "use_ssl", "acl", "sse", "addressing_style"),
+    "gs": ("endpoint_url", "project", "anon", "requester_pays", "location"),
+    "az": ("endpoint_url", "account_name", "anon"),
+    "sftp": ("port", "username"),
+    "webdav": ("username",),
+    "https": (),
+    "file": (),
+}
+_SECRET = re.compile(r"secret|password|passphrase|passwd|token|credential|private|^(access_?)?key(_id)?$|account_key|sas|pkey", re.IGNORECASE)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_ID = re.compile(r"[0-9a-f]{32}")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?")
+_UNITS = {None: 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_STALE = ("update", "block", "ignore")
+_TOP = {
+    "dvlite": ("format", "id", "hash", "remote"),
+    "policy": ("git_max_size", "stale", "stale_max_size", "append_only", "require"),
+    "remote": (),
+}
+REMOTE_KEYS = ("url", "jobs", "paths", "read_only", "options")
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A configured remote. `options` go to its driver; `jobs` is how many transfers run at once."""
+
+    name: str
+    url: str
+    jobs: int = 8
+    paths: tuple[str, ...] = ()
+    is_read_only: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What `dvlite.toml` says. Sizes in bytes."""
+
+    id: str
+    hash: str = oid.DEFAULT_ALGORITHM
+    remote: str = ""
+    remotes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    policy: dict[str, Any] = field(default_factory=dict)
+
+
+def encode_new(id_: str, algorithm: str) -> bytes:
+    """Return the text of a new `dvlite.toml`."""
+    return f'[dvlite]\nformat = {FORMAT}\nid = "{id_}"\nhash = "{algorithm}"\n'.encode()
+
+
+def decode(data: bytes, name: str = FILE) -> Config:
+    """Read `dvlite.toml`; unknown keys, credentials and unsafe URLs are refused, each by name."""
+    try:
+        values = tomllib.loads(data.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as exc:
+        raise FormatError(f"malformed '{name}': {exc}", f"Restore it with 'git checkout -- {name}'.") from exc
+    for key, table in values.items():
+        _check_key(key, tuple(_TOP), name)
+        if not isinstance(table, dict):
+            raise FormatError(f"'{name}': '{key}' must be a table")
+        if key != "remote":
+            for below in table:
+                _check_key(below, _TOP[key], f"{name}' [{key}] '"[:-2])
+    head = values.get("dvlite", {})
+    _check_head(head, name)
+    _check_policy(values.get("policy", {}), name)
+    for remote, table in values.get("remote", {}).items():
+        _check_remote(remote, table, name)
+    return Config(
+        id=head["id"],
+        hash=head.get("hash", oid.DEFAULT_ALGORITHM),
+        remote=head.get("remote", ""),
+        remotes=values.get("remote", {}),
+        policy=values.get("policy", {}),
+    )
+
+
+def _check_key(key: str, known: tuple[str, ...], where: str) -> None:
+    if key not in known:
+        near = difflib.get_close_matches(key, known, 1)
+        raise FormatError(f"'{where}': unknown key '{key}'", f"Did you mean '{near[0]}'?" if near else f"Known are: {', '.join(known)}.")
+
+
+def _check_head(head: dict[str, Any], name: str) -> None:
+    version = head.get("format")
+    if isinstance(version, int) and version > FORMAT:
+        raise FormatError(f"'{name}' has format {version}: written by a newer dvlite", "Update dvlite.")
+    if version != FORMAT or not isinstance(head.get("id"), str) or not _ID.fullmatch(head["id"]):
+        raise FormatError(f"'{name}' lacks 'format' or 'id' in [dvlite]", "Run 'dvlite init' in a new repository, or restore the file with Git.")
+    if not oid.is_algorithm(head.get("hash", oid.DEFAULT_ALGORITHM)):
+        raise FormatError(f"'{name}': unknown hash '{head['hash']}'", f"Known are: {', '.join(oid.ALGORITHMS)}.")
+    if not isinstance(head.get("remote", ""), str):
+        raise FormatError(f"'{name}': 'remote' must be a name")
+
+
+def _check_policy(policy: dict[str, Any], name: str) -> None:
+    if policy.get("stale", "update") not in _STALE:
+        raise FormatError(f"'{name}': policy.stale must be one of {', '.join(_STALE)}")
+    for key in ("git_max_size", "stale_max_size"):
+        if key in policy:
+            parse_size(policy[key])
+
+
+def _check_remote(remote: str, table: Any, name: str) -> None:
+    check_name(remote)
+    where = f"{name}' [remote.{remote}"
+    if not isinstance(table, dict) or not isinstance(table.get("url", ""), str):
+        raise FormatError(f"'{name}': remote '{remote}' must be a table with a url")
+    for key in table:
+        _check_key(key, REMOTE_KEYS, where)
+    protocol = check_url(table["url"]) if "url" in table else ""
+    for key in table.get("options", {}):
+        if is_secret(key):
+            raise FormatError(
+                f"'{name}': remote '{remote}' has a credential in it ('{key}')",
+                f"Remove it there, change it if it was ever committed, and set it with 'dvlite remote set --local {remote} {key} VALUE'.",
+            )
+        if protocol and key not in OPTIONS[protocol]:
+            raise FormatError(
+                f"'{name}': option '{key}' of remote '{remote}' is not one that a committed file may set",
+                f"Set it for this machine with 'dvlite remote set --local {remote} {key} VALUE'.",
+            )
+
+
+def check_name(name: str) -> None:
+    """Refuse a remote's name that would not fit into files and Git config."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"'{name}' can't be a remote's name", "Use letters, digits, '.', '_' and '-'.")
+
+
+def is_secret(key: str) -> bool:
+    """Tell whether an option's name looks like a credential's."""
+    return bool(_SECRET.search(key.replace("-", "_")))
+
+
+def protocol_of(url: str) -> str:
+    """Return a URL's protocol; `file` for a plain path."""
+    scheme, separator, _ = url.partition("://")
+    return scheme.lower() if separator else "file"
+
+
+def check_url(url: str) -> str:
+    """Return a URL's protocol; refuses chained URLs, unknown protocols and credentials in it."""
+    if not url:
+        raise FormatError("a remote's url is empty")
+    protocol = {"gcs": "gs", "abfs": "az", "ssh": "sftp", "dav": "webdav", "davs": "webdav"}.get(protocol_of(url), protocol_of(url))
+    if "::" in url or protocol not in PROTOCOLS:
+        raise FormatError(f"'{redact(url)}' is not a URL that dvlite accepts", f"Use a folder, or one of: {', '.join(f'{one}://' for one in PROTOCOLS[:-1])}.")
+    if protocol != "file" and urlsplit(url).password:
+        raise FormatError(f"'{redact(url)}' has a password in it", "Leave it out, and set it with 'dvlite remote set --local NAME password VALUE'.")
+    return protocol
+
+
+def redact(url: str) -> str:
+    """Return a URL without password, for messages."""
+    return re.sub(r"://([^/@:]*):[^/@]*@", r"://\1:***@", url)
+
+
+def parse_size(value: object) -> int:
+    """Return bytes of `100 MB`, `1.5GiB` or a number."""
+    if isinstance(value, int) and value >= 0:
+        return value
+    found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not found:
+        raise FormatError(f"'{value}' is not a size", "Write it like '100 MB' or '1.5 GiB'.")
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
+def parse_value(text: str) -> Any:
+    """Read a value from Git config: TOML where it parses, else the string itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"] if "\n" not in text else text
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def remote(name: str, table: dict[str, Any]) -> Remote:
+    """Build a remote from its settings, committed and per machine together."""
+    if not isinstance(table.get("url"), str):
+        raise UsageError(f"remote '{name}' has no url", f"Set one with 'dvlite remote add {name} URL'.")
+    jobs = table.get("jobs", 8)
+    if type(jobs) is not int or not 1 <= jobs <= 256:
+        raise FormatError(f"remote '{name}': jobs must be a number from 1 to 256")
+    return Remote(
+        name=name,
+        url=table["url"],
+        jobs=jobs,
+        paths=tuple(table.get("paths", ())),
+        is_read_only=bool(table.get("read_only", False)),
+        options=dict(table.get("options", {})),
+    )
+
+
+def encode_marker() -> bytes:
+    """Return the marker that says a folder is a dvlite remote, and of which format."""
+    return json.dumps({"dvlite": {"format": FORMAT}}, separators=(",", ":")).encode() + b"\n"
+
+
+def decode_marker(data: bytes) -> int:
+    """Return the format version that a remote's marker names; a version that is not known is refused."""
+    try:
+        version = json.loads(data)["dvlite"]["format"]
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
+        raise FormatError(f"'{MARKER}' is not a remote marker") from exc
+    if version != FORMAT:
+        raise FormatError(f"the remote has format {version!r}, this dvlite knows {FORMAT}", "Update dvlite.")
+    if data != encode_marker():
+        raise FormatError(f"'{MARKER}' is not in the one form that dvlite writes")
+    return FORMAT

@@ -1,0 +1,398 @@
+"""Careful local file primitives: atomic writes, the order of syncs, ways to copy and link, stat keys, kernel locks.
+
+The only room that makes raw OS calls with a safety order. It knows no stores, trees or pointers. Paths are file-system
+paths; sizes in bytes; times in nanoseconds.
+"""
+
+import contextlib
+import errno
+import fcntl
+import functools
+import os
+import secrets
+import socket
+import stat
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from dvlite import hashing
+from dvlite.errors import DvliteError, LockedError
+from dvlite.oid import Oid
+
+BLOCK = 1 << 20
+_COPY_STEP = 1 << 26
+_FICLONE = 0x40049409
+# A stat is trusted when it is older than a stamp by this; file systems with whole seconds need two of them.
+_GRAIN_NS = 10_000_000
+_COARSE_GRAIN_NS = 2_000_000_000
+_NOFOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Moved(Exception):
+    """A file changed while it was read; internal, callers try again or refuse."""
+
+
+class StatKey(NamedTuple):
+    """What tells that a file is still the same, without reading it."""
+
+    mode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+def stat_key(status: os.stat_result) -> StatKey:
+    """Return the key of a stat result."""
+    return StatKey(status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def explain(exc: OSError, path: str | Path, doing: str) -> DvliteError:
+    """Translate an OS error: the path, what happened, how to go on."""
+    hints = {
+        errno.ENOSPC: "Free some space and run the same command again; nothing was lost.",
+        errno.EDQUOT: "Free some space and run the same command again; nothing was lost.",
+        errno.EACCES: f"Check the permissions with 'ls -ld {path}'.",
+        errno.EPERM: f"Check the permissions with 'ls -ld {path}'.",
+        errno.EIO: "The disk may be failing: copy your data to another one.",
+    }
+    return DvliteError(f"{doing} '{path}': {os.strerror(exc.errno or 0).lower()}", hints.get(exc.errno or 0, ""))
+
+
+# ---- writing --------------------------------------------------------------------------------------------------------
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """Write all of `data`, however short the single writes are."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def temporary(folder: Path) -> Path:
+    """Return a path in `folder` that nobody else uses; makes the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{os.getpid():x}-{secrets.token_hex(8)}"
+
+
+def create(path: Path, mode: int = 0o666) -> int:
+    """Create a new file, never an existing one and never through a link; return its descriptor."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOFOLLOW, mode)
+
+
+def write_atomic(path: Path, data: bytes, *, folder: Path | None = None, is_synced: bool = True) -> None:
+    """Replace `path` by `data` in one step; `folder` (same file system) takes the unfinished file.
+
+    The mode of an existing file is kept.
+    """
+    unfinished = temporary(folder or path.parent)
+    try:
+        fd = create(unfinished)
+        try:
+            write_all(fd, data)
+            with contextlib.suppress(FileNotFoundError):
+                os.fchmod(fd, stat.S_IMODE(path.stat().st_mode))
+            if is_synced:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    if is_synced:
+        sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_folders(folders: Iterable[Path]) -> None:
+    """Sync each folder once, deepest first."""
+    for folder in sorted(set(folders), key=lambda one: -len(one.parts)):
+        sync(folder)
+
+
+def start_writeback(fd: int) -> None:
+    """Ask the kernel to begin writing a file to disk, without waiting; a hint only."""
+    if sys.platform == "linux" and (call := _sync_file_range()):
+        call(fd, 0, 0, 2)
+
+
+@functools.cache
+def _sync_file_range():  # type: ignore[no-untyped-def]
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        call = ctypes.CDLL(None).sync_file_range
+        call.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+        return call
+    return None
+
+
+def place(source: Path, target: Path) -> None:
+    """Move a file to a name that must not exist yet; raises FileExistsError where it does."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as exc:
+        if exc.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from exc
+        os.rename(source, target)
+    else:
+        os.unlink(source)
+
+
+# ---- reading --------------------------------------------------------------------------------------------------------
+
+
+def open_regular(path: str | Path, dir_fd: int | None = None) -> int:
+    """Open a regular file for reading, never through a link and never waiting for a FIFO."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _NOFOLLOW, dir_fd=dir_fd)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return fd
+
+
+def read_small(path: str) -> tuple[bytes, os.stat_result]:
+    """Read a whole regular file with its stat; raises Moved if it changed meanwhile."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _NOFOLLOW)
+    try:
+        before = os.fstat(fd)
+        if not stat.S_ISREG(before.st_mode):
+            raise Moved
+        data = os.read(fd, before.st_size + 1)
+        while 0 < len(data) < before.st_size:
+            more = os.read(fd, before.st_size + 1 - len(data))
+            if not more:
+                break
+            data += more
+        after = os.fstat(fd)
+    finally:
+        os.close(fd)
+    if len(data) != after.st_size or before.st_mtime_ns != after.st_mtime_ns or before.st_ctime_ns != after.st_ctime_ns:
+        raise Moved
+    return data, after
+
+
+def hash_file(path: Path, algorithm: str) -> Oid:
+    """Return the oid of a file's content, read in blocks."""
+    fd = open_regular(path)
+    try:
+        return Oid(algorithm, _hash_to(fd, algorithm))
+    finally:
+        os.close(fd)
+
+
+def _hash_to(fd: int, algorithm: str) -> bytes:
+    work = hashing.hasher(algorithm)
+    block = memoryview(bytearray(BLOCK))
+    at = 0
+    while count := os.preadv(fd, [block], at):
+        work.update(block[:count])
+        at += count
+    return work.digest()
+
+
+def copy_hashed(source: int, target: int, algorithm: str) -> Oid:
+    """Copy one descriptor's whole content to another, and return the oid of the copy.
+
+    The hash reads the copy, block by block behind the copying, so it is true whatever happens to the source.
+    """
+    if clone(source, target):
+        return Oid(algorithm, _hash_to(target, algorithm))
+    ready = threading.Semaphore(0)
+    copied, failed = [0, False], []
+    work = hashing.hasher(algorithm)
+
+    def follow() -> None:
+        block = memoryview(bytearray(BLOCK))
+        at = 0
+        while True:
+            ready.acquire()
+            is_last = copied[1]
+            while at < copied[0]:
+                count = os.preadv(target, [block[: min(BLOCK, copied[0] - at)]], at)
+                if not count:
+                    failed.append(OSError(errno.EIO, "short read"))
+                    return
+                work.update(block[:count])
+                at += count
+            if is_last:
+                return
+
+    reader = threading.Thread(target=follow)
+    reader.start()
+    try:
+        for count in _copy_steps(source, target):
+            copied[0] += count
+            ready.release()
+    finally:
+        copied[1] = True
+        ready.release()
+        reader.join()
+    if failed:
+        raise failed[0]
+    return Oid(algorithm, work.digest())
+
+
+def _copy_steps(source: int, target: int) -> Iterator[int]:
+    if hasattr(os, "copy_file_range"):
+        try:
+            while count := os.copy_file_range(source, target, _COPY_STEP // 8):
+                yield count
+            return
+        except OSError as exc:
+            if exc.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM):
+                raise
+            if os.lseek(target, 0, os.SEEK_CUR):
+                raise
+    while data := os.read(source, BLOCK):
+        write_all(target, data)
+        yield len(data)
+
+
+def clone(source: int, target: int) -> bool:
+    """Make `target` share `source`'s blocks (a reflink); False where the file system can't."""
+    if sys.platform != "linux":
+        return False
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:
+        return False
+    return True
+
+
+def copy_file(source: Path, target: Path, mode: int) -> os.stat_result:
+    """Copy a file to a new name (reflink where it can be had); return the copy's stat."""
+    origin = open_regular(source)
+    try:
+        fd = create(target, mode)
+        try:
+            if not clone(origin, fd):
+                for _ in _copy_steps(origin, fd):
+                    pass
+            return os.fstat(fd)
+        finally:
+            os.close(fd)
+    finally:
+        os.close(origin)
+
+
+# ---- time -----------------------------------------------------------------------------------------------------------
+
+
+def stamp(folder: Path) -> int:
+    """Return the time up to which stats in `folder`'s file system can be trusted, in nanoseconds.
+
+    Taken from the file system itself, by a file without a name: nothing in the folder changes.
+    """
+    try:
+        fd = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except (OSError, AttributeError):
+        return _named_stamp(folder)
+    try:
+        now = os.fstat(fd).st_mtime_ns
+    finally:
+        os.close(fd)
+    return _less_grain(now)
+
+
+def _named_stamp(folder: Path) -> int:
+    path = temporary(folder)
+    fd = create(path)
+    try:
+        now = os.fstat(fd).st_mtime_ns
+    finally:
+        os.close(fd)
+        path.unlink()
+    return _less_grain(now)
+
+
+def _less_grain(now_ns: int) -> int:
+    return now_ns - (_GRAIN_NS if now_ns % 1_000_000_000 else _COARSE_GRAIN_NS)
+
+
+def stamp_after(folder: Path, newest_ns: int) -> int:
+    """Wait until a stamp is newer than `newest_ns` (at most some grains), and return it."""
+    for _ in range(20):
+        now = stamp(folder)
+        if now > newest_ns or newest_ns - now > 2 * _COARSE_GRAIN_NS:
+            return now
+        time.sleep(0.004)
+    return now
+
+
+# ---- who and where --------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def host_id() -> str:
+    """Return what names this machine, across reboots."""
+    for path in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+        with contextlib.suppress(OSError):
+            if text := Path(path).read_text().strip():
+                return text
+    return socket.gethostname()
+
+
+@functools.cache
+def boot_id() -> str:
+    """Return what names this machine's current boot; changes with a reboot or a power cut."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    # Elsewhere: the start of the system's clock that never jumps, to ten seconds.
+    return f"boot-{int(time.time() - time.monotonic()) // 10}"
+
+
+class Lock:
+    """A kernel lock on a file: shared or exclusive, freed by the kernel when its process ends.
+
+    The holder's name stands in a file beside it and is for messages only.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextlib.contextmanager
+    def hold(self, *, is_exclusive: bool, label: str, wait_s: float = 30) -> Iterator[None]:
+        """Hold the lock for the length of the block; LockedError when it can't be had in `wait_s` seconds."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            self._acquire(fd, fcntl.LOCK_EX if is_exclusive else fcntl.LOCK_SH, wait_s)
+            if is_exclusive:
+                self._holder.write_text(f"{label}, process {os.getpid()} on {socket.gethostname()}\n")
+            yield
+        finally:
+            os.close(fd)
+
+    @property
+    def _holder(self) -> Path:
+        return self.path.with_suffix(".holder")
+
+    def _acquire(self, fd: int, kind: int, wait_s: float) -> None:
+        end = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(fd, kind | fcntl.LOCK_NB)
+                return
+            except BlockingIOError as exc:
+                if time.monotonic() > end:
+                    holder = ""
+                    with contextlib.suppress(OSError):
+                        holder = self._holder.read_text().strip()
+                    raise LockedError(f"'{self.path}' is locked by {holder or 'another process'}", "Wait for it to end, then run the command again.") from exc
+                time.sleep(0.05)

@@ -1,0 +1,130 @@
+"""The pack: one file that holds many small objects, and an index of them; and the merged index of several packs.
+
+A pack is never changed once published. Its id is the sha256 of its index, so it commits to every byte by way of the oids.
+Readers check that the ranges tile the file: no gaps, no overlaps. Format: docs/pack.md.
+"""
+
+import hashlib
+import struct
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
+from typing import NamedTuple
+
+from dvlite import hashing
+from dvlite.errors import CorruptError, FormatError
+from dvlite.oid import ALGORITHMS, Oid
+
+MAGIC = b"DVLPACK1"
+MERGED_MAGIC = b"DVLINDX1"
+# algorithm, encoding (0 = raw), digest, offset, stored length, length
+_ROW = struct.Struct(">BB32sQQQ")
+# offset of the index, its length, number of objects, xxh3-128 of the index, magic
+_FOOTER = struct.Struct(">QQQ16s8s")
+_MERGED_HEAD = struct.Struct(">8sQ")
+_MERGED_ROW = struct.Struct(">32sQ")
+FOOTER_SIZE = _FOOTER.size
+_NUMBER = {name: number for number, name in enumerate(ALGORITHMS)}
+
+
+class Place(NamedTuple):
+    """Where an object lies in a pack, in bytes."""
+
+    offset: int
+    size: int
+
+
+class PackIndex(NamedTuple):
+    """A pack's contents. `size` is that of the whole pack file in bytes."""
+
+    id: str
+    size: int
+    places: dict[Oid, Place]
+
+
+def encode_index(objects: Iterable[tuple[Oid, int]]) -> tuple[str, bytes]:
+    """Return a pack's id and its tail (index and footer), from its objects' oids and sizes in file order.
+
+    The tail alone is also the content of the `.idx` file.
+    """
+    listed = list(objects)
+    ends = list(accumulate((size for _, size in listed), initial=len(MAGIC)))
+    rows = sorted(
+        _ROW.pack(_NUMBER[oid.algorithm], 0, oid.digest, offset, size, size)
+        for (oid, size), offset in zip(listed, ends, strict=False)
+    )
+    index = b"".join(rows)
+    footer = _FOOTER.pack(ends[-1], len(index), len(rows), hashing.checksum(index), MAGIC)
+    return hashlib.sha256(index).hexdigest(), index + footer
+
+
+def tail_range(footer: bytes, file_size: int) -> tuple[int, int]:
+    """Return where the tail starts and ends, from the last FOOTER_SIZE bytes of a pack file of `file_size` bytes."""
+    offset, length, _, _, magic = _unpack_footer(footer)
+    if magic != MAGIC or offset + length + FOOTER_SIZE != file_size:
+        raise CorruptError("pack is cut short, or has no footer")
+    return offset, file_size
+
+
+def _unpack_footer(footer: bytes) -> tuple[int, int, int, bytes, bytes]:
+    if len(footer) < FOOTER_SIZE:
+        raise CorruptError("pack is cut short, or has no footer")
+    return _FOOTER.unpack(footer[-FOOTER_SIZE:])
+
+
+def decode_index(tail: bytes) -> PackIndex:
+    """Read a pack's tail, or an `.idx` file; refuses what is cut, changed, out of order, or does not tile the pack."""
+    offset, length, count, checksum, magic = _unpack_footer(tail)
+    index = tail[:-FOOTER_SIZE]
+    if magic != MAGIC or length != len(index) or length != count * _ROW.size or hashing.checksum(index) != checksum:
+        raise CorruptError("pack index is cut short or changed")
+    places: dict[Oid, Place] = {}
+    before = (-1, b"")
+    try:
+        for number, encoding, digest, at, stored, size in _ROW.iter_unpack(index):
+            if (number, digest) <= before:
+                raise FormatError("pack index is not in order, or has an object twice")
+            if encoding != 0 or stored != size:
+                raise FormatError("pack has an encoding that this version does not know", "Update dvlite.")
+            places[Oid(ALGORITHMS[number], digest)] = Place(at, size)
+            before = (number, digest)
+    except IndexError as exc:
+        raise FormatError("pack has a hash algorithm that this version does not know", "Update dvlite.") from exc
+    _check_tiling(places, offset)
+    return PackIndex(hashlib.sha256(index).hexdigest(), offset + len(tail), places)
+
+
+def _check_tiling(places: dict[Oid, Place], end: int) -> None:
+    expected = len(MAGIC)
+    for at, size in sorted(places.values()):
+        if at != expected:
+            raise FormatError("pack has a gap or an overlap")
+        expected += size
+    if expected != end:
+        raise FormatError("pack's objects do not reach its index")
+
+
+def encode_merged(tails: Mapping[str, bytes]) -> tuple[str, bytes]:
+    """Return the id and bytes of one file that holds the tails of many packs, by pack id."""
+    ids = sorted(tails)
+    head = _MERGED_HEAD.pack(MERGED_MAGIC, len(ids))
+    rows = b"".join(_MERGED_ROW.pack(bytes.fromhex(id_), len(tails[id_])) for id_ in ids)
+    body = head + rows + b"".join(tails[id_] for id_ in ids)
+    return hashlib.sha256(body).hexdigest(), body + hashing.checksum(body)
+
+
+def decode_merged(data: bytes) -> dict[str, bytes]:
+    """Read a merged index into the tails of its packs, by pack id; the tails are not decoded yet."""
+    body = data[:-16]
+    if len(body) < _MERGED_HEAD.size or hashing.checksum(body) != data[-16:]:
+        raise CorruptError("merged index is cut short or changed")
+    magic, count = _MERGED_HEAD.unpack_from(body)
+    at = _MERGED_HEAD.size + count * _MERGED_ROW.size
+    if magic != MERGED_MAGIC or at > len(body):
+        raise FormatError("not a merged index of version 1")
+    tails = {}
+    for digest, length in _MERGED_ROW.iter_unpack(body[_MERGED_HEAD.size : at]):
+        tails[digest.hex()] = body[at : at + length]
+        at += length
+    if at != len(body) or list(tails) != sorted(tails) or len(tails) != count:
+        raise FormatError("merged index does not fit its packs")
+    return tails

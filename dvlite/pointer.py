@@ -1,0 +1,167 @@
+"""The pointer: the small text file in Git that stands for one blob or tree.
+
+The head is dvlite's and has one valid encoding; `[run]` is canonical as a whole; everything else is the user's and is kept
+byte for byte. A pointer has no dates, hosts or users in it. Format: docs/pointer.md.
+"""
+
+import re
+import tomllib
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dvlite import oid as oids
+from dvlite.errors import FormatError
+from dvlite.oid import Oid
+from dvlite.tree import EXECUTABLE, FILE, TREE, Entry
+
+SUFFIX = ".dvlite"
+MAX_BYTES = 1 << 20
+_HEAD_KEYS = ("version", "oid", "type", "size", "files", "executable")
+_CONFLICT = re.compile(rb"^(<{7}|={7}|>{7}|\|{7})( |\r?$)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """What a pointer says. `size` is in bytes, `files` counts a tree's files; `rest` is all after the head, as it was written."""
+
+    oid: Oid
+    is_tree: bool
+    size: int
+    files: int = 1
+    is_executable: bool = False
+    rest: bytes = b""
+
+    @property
+    def entry(self) -> Entry:
+        """The root as an entry with no name."""
+        mode = TREE if self.is_tree else EXECUTABLE if self.is_executable else FILE
+        return Entry(mode, self.oid, self.size, self.files, "")
+
+    @property
+    def tables(self) -> dict[str, Any]:
+        """The tables after the head, parsed: meta, run and what else the user wrote."""
+        return tomllib.loads(self.rest.decode())
+
+    def pointing_to(self, entry: Entry) -> "Pointer":
+        """Return this pointer with another root, metadata kept."""
+        return replace(
+            self,
+            oid=entry.oid,
+            is_tree=entry.is_tree,
+            size=entry.size,
+            files=entry.files,
+            is_executable=entry.mode == EXECUTABLE,
+        )
+
+
+def of(entry: Entry) -> Pointer:
+    """Return a new pointer to a root."""
+    return Pointer(entry.oid, entry.is_tree, entry.size, entry.files, entry.mode == EXECUTABLE)
+
+
+def encode(pointer: Pointer) -> bytes:
+    """Return the bytes of the pointer file."""
+    kind = "tree" if pointer.is_tree else "blob"
+    head = f'version = 1\noid = "{pointer.oid}"\ntype = "{kind}"\nsize = {pointer.size}\n'
+    if pointer.is_tree:
+        head += f"files = {pointer.files}\n"
+    elif pointer.is_executable:
+        head += "executable = true\n"
+    return head.encode() + pointer.rest
+
+
+def decode(data: bytes, name: str = "pointer") -> Pointer:
+    """Read a pointer file; `name` is for errors, which say the line and the reason."""
+    if len(data) > MAX_BYTES:
+        raise FormatError(f"'{name}' is too large for a pointer")
+    if found := _CONFLICT.search(data):
+        line = data.count(b"\n", 0, found.start()) + 1
+        raise FormatError(
+            f"'{name}' line {line}: Git conflict markers",
+            f"Take one side with 'git checkout --ours -- {name}' or '--theirs', then run 'dvlite checkout'.",
+        )
+    values = _parse(data, name)
+    _check_head(values, name)
+    head = encode(pointer := _from_head(values, name))
+    rest = data[len(head) :]
+    if not data.startswith(head) or rest[:1] not in (b"", b"\n", b"[", b"#"):
+        line = _first_difference(head, data)
+        raise _malformed(name, f"line {line}: not in the one form that dvlite writes")
+    return replace(pointer, rest=rest)
+
+
+def _from_head(values: dict[str, Any], name: str) -> Pointer:
+    return Pointer(
+        oid=_parse_oid(values, name),
+        is_tree=values["type"] == "tree",
+        size=values["size"],
+        files=values.get("files", 1),
+        is_executable=values.get("executable", False),
+    )
+
+
+def _parse(data: bytes, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(data.decode())
+    except UnicodeDecodeError as exc:
+        raise _malformed(name, f"byte {exc.start}: not UTF-8") from exc
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+        raise _malformed(name, str(exc)[:200]) from exc
+
+
+def _check_head(values: dict[str, Any], name: str) -> None:
+    version = values.get("version")
+    if isinstance(version, int) and version > 1:
+        raise FormatError(f"'{name}' has format version {version}: written by a newer dvlite", "Update dvlite.")
+    if version != 1 or version is True:
+        raise _malformed(name, "line 1: 'version = 1' expected")
+    for key, value in values.items():
+        if key not in _HEAD_KEYS and not isinstance(value, dict | list):
+            raise FormatError(f"'{name}': unknown key '{key}' in the head: written by a newer dvlite", "Update dvlite, or move your own keys below [meta].")
+    kind = values.get("type")
+    if kind not in ("tree", "blob"):
+        raise _malformed(name, "'type' must be \"tree\" or \"blob\"")
+    if type(values.get("size")) is not int or not 0 <= values["size"] < 1 << 63:
+        raise _malformed(name, "'size' must be a number of bytes")
+    if kind == "tree" and (type(values.get("files")) is not int or values["files"] < 0):
+        raise _malformed(name, "'files' must be a number")
+    if values.get("executable", True) is not True:
+        raise _malformed(name, "'executable' must be true or left out")
+
+
+def _parse_oid(values: dict[str, Any], name: str) -> Oid:
+    text = values.get("oid")
+    if not isinstance(text, str):
+        raise _malformed(name, "'oid' is missing")
+    try:
+        return oids.parse(text)
+    except FormatError as exc:
+        raise FormatError(f"'{name}': {exc.message}", exc.hint) from exc
+
+
+def _malformed(name: str, reason: str) -> FormatError:
+    return FormatError(f"malformed pointer '{name}': {reason}", f"Restore it with 'git checkout -- {name}', or make it anew with 'dvlite add {name.removesuffix(SUFFIX)}'.")
+
+
+def _first_difference(one: bytes, two: bytes) -> int:
+    lines = zip(one.split(b"\n"), two.split(b"\n"), strict=False)
+    return next((number for number, (a, b) in enumerate(lines, 1) if a != b), one.count(b"\n") + 1)
+
+
+def with_meta(pointer: Pointer, meta: dict[str, str]) -> Pointer:
+    """Set keys of `[meta]`, touching only their lines; comments and everything else stay as they are."""
+    if not meta:
+        return pointer
+    import tomlkit  # needs 30 ms, and only here
+
+    document = tomlkit.parse(pointer.rest.decode())
+    if "meta" not in document:
+        document["meta"] = tomlkit.table()
+    table = document["meta"]
+    for key, value in meta.items():
+        if key not in table or table[key] != value:  # type: ignore[operator,index]
+            table[key] = value  # type: ignore[index]
+    rest = tomlkit.dumps(document).encode()
+    if not rest.startswith(b"\n"):
+        rest = b"\n" + rest
+    return replace(pointer, rest=pointer.rest if rest.lstrip(b"\n") == pointer.rest.lstrip(b"\n") else rest)
