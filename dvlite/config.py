@@ -22,7 +22,17 @@ PROTOCOLS = ("s3", "gs", "az", "sftp", "webdav", "https", "file")
 
 # What the committed file may hand to each protocol's driver: places and manners, never commands or credentials.
 OPTIONS = {
-    "s3": ("endpoint_url", "region", "profile", "anon", "requester_pays", "use_ssl", "acl", "sse", "addressing_style"),
+    "s3": (
+        "endpoint_url",
+        "region",
+        "profile",
+        "anon",
+        "requester_pays",
+        "use_ssl",
+        "acl",
+        "sse",
+        "addressing_style",
+    ),
     "gs": ("endpoint_url", "project", "anon", "requester_pays", "location"),
     "az": ("endpoint_url", "account_name", "anon"),
     "sftp": ("port", "username"),
@@ -30,11 +40,26 @@ OPTIONS = {
     "https": (),
     "file": (),
 }
-_SECRET = re.compile(r"secret|password|passphrase|passwd|token|credential|private|^(access_?)?key(_id)?$|account_key|sas|pkey", re.IGNORECASE)
+_SECRET = re.compile(
+    r"secret|password|passphrase|passwd|token|credential|private|^(access_?)?key(_id)?$|account_key|sas|pkey",
+    re.IGNORECASE,
+)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ID = re.compile(r"[0-9a-f]{32}")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?")
-_UNITS = {None: 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_UNITS = {
+    None: 1,
+    "B": 1,
+    "kB": 10**3,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+}
 _STALE = ("update", "block", "ignore")
 _TOP = {
     "dvlite": ("format", "id", "hash", "remote"),
@@ -102,7 +127,10 @@ def decode(data: bytes, name: str = FILE) -> Config:
 def _check_key(key: str, known: tuple[str, ...], where: str) -> None:
     if key not in known:
         near = difflib.get_close_matches(key, known, 1)
-        raise FormatError(f"'{where}': unknown key '{key}'", f"Did you mean '{near[0]}'?" if near else f"Known are: {', '.join(known)}.")
+        raise FormatError(
+            f"'{where}': unknown key '{key}'",
+            f"Did you mean '{near[0]}'?" if near else f"Known are: {', '.join(known)}.",
+        )
 
 
 def _check_head(head: dict[str, Any], name: str) -> None:
@@ -110,7 +138,10 @@ def _check_head(head: dict[str, Any], name: str) -> None:
     if isinstance(version, int) and version > FORMAT:
         raise FormatError(f"'{name}' has format {version}: written by a newer dvlite", "Update dvlite.")
     if version != FORMAT or not isinstance(head.get("id"), str) or not _ID.fullmatch(head["id"]):
-        raise FormatError(f"'{name}' lacks 'format' or 'id' in [dvlite]", "Run 'dvlite init' in a new repository, or restore the file with Git.")
+        raise FormatError(
+            f"'{name}' lacks 'format' or 'id' in [dvlite]",
+            "Run 'dvlite init' in a new repository, or restore the file with Git.",
+        )
     if not oid.is_algorithm(head.get("hash", oid.DEFAULT_ALGORITHM)):
         raise FormatError(f"'{name}': unknown hash '{head['hash']}'", f"Known are: {', '.join(oid.ALGORITHMS)}.")
     if not isinstance(head.get("remote", ""), str):
@@ -167,11 +198,19 @@ def check_url(url: str) -> str:
     """Return a URL's protocol; refuses chained URLs, unknown protocols and credentials in it."""
     if not url:
         raise FormatError("a remote's url is empty")
-    protocol = {"gcs": "gs", "abfs": "az", "ssh": "sftp", "dav": "webdav", "davs": "webdav"}.get(protocol_of(url), protocol_of(url))
+    protocol = {"gcs": "gs", "abfs": "az", "ssh": "sftp", "dav": "webdav", "davs": "webdav"}.get(
+        protocol_of(url), protocol_of(url)
+    )
     if "::" in url or protocol not in PROTOCOLS:
-        raise FormatError(f"'{redact(url)}' is not a URL that dvlite accepts", f"Use a folder, or one of: {', '.join(f'{one}://' for one in PROTOCOLS[:-1])}.")
+        raise FormatError(
+            f"'{redact(url)}' is not a URL that dvlite accepts",
+            f"Use a folder, or one of: {', '.join(f'{one}://' for one in PROTOCOLS[:-1])}.",
+        )
     if protocol != "file" and urlsplit(url).password:
-        raise FormatError(f"'{redact(url)}' has a password in it", "Leave it out, and set it with 'dvlite remote set --local NAME password VALUE'.")
+        raise FormatError(
+            f"'{redact(url)}' has a password in it",
+            "Leave it out, and set it with 'dvlite remote set --local NAME password VALUE'.",
+        )
     return protocol
 
 

@@ -394,5 +394,8 @@ class Lock:
                     holder = ""
                     with contextlib.suppress(OSError):
                         holder = self._holder.read_text().strip()
-                    raise LockedError(f"'{self.path}' is locked by {holder or 'another process'}", "Wait for it to end, then run the command again.") from exc
+                    raise LockedError(
+                        f"'{self.path}' is locked by {holder or 'another process'}",
+                        "Wait for it to end, then run the command again.",
+                    ) from exc
                 time.sleep(0.05)

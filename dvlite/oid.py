@@ -44,7 +44,10 @@ def parse(text: str) -> Oid:
     except ValueError:
         digest = b""
     if len(digest) != DIGEST_SIZE or digest.hex() != digits:
-        raise FormatError(f"malformed oid '{text[:80]}'", f"An oid is {algorithm}: and {2 * DIGEST_SIZE} lowercase hex digits.")
+        raise FormatError(
+            f"malformed oid '{text[:80]}'",
+            f"An oid is {algorithm}: and {2 * DIGEST_SIZE} lowercase hex digits.",
+        )
     return Oid(algorithm, digest)
 
 

@@ -117,10 +117,13 @@ def _check_head(values: dict[str, Any], name: str) -> None:
         raise _malformed(name, "line 1: 'version = 1' expected")
     for key, value in values.items():
         if key not in _HEAD_KEYS and not isinstance(value, dict | list):
-            raise FormatError(f"'{name}': unknown key '{key}' in the head: written by a newer dvlite", "Update dvlite, or move your own keys below [meta].")
+            raise FormatError(
+                f"'{name}': unknown key '{key}' in the head: written by a newer dvlite",
+                "Update dvlite, or move your own keys below [meta].",
+            )
     kind = values.get("type")
     if kind not in ("tree", "blob"):
-        raise _malformed(name, "'type' must be \"tree\" or \"blob\"")
+        raise _malformed(name, '\'type\' must be "tree" or "blob"')
     if type(values.get("size")) is not int or not 0 <= values["size"] < 1 << 63:
         raise _malformed(name, "'size' must be a number of bytes")
     if kind == "tree" and (type(values.get("files")) is not int or values["files"] < 0):
@@ -140,7 +143,10 @@ def _parse_oid(values: dict[str, Any], name: str) -> Oid:
 
 
 def _malformed(name: str, reason: str) -> FormatError:
-    return FormatError(f"malformed pointer '{name}': {reason}", f"Restore it with 'git checkout -- {name}', or make it anew with 'dvlite add {name.removesuffix(SUFFIX)}'.")
+    return FormatError(
+        f"malformed pointer '{name}': {reason}",
+        f"Restore it with 'git checkout -- {name}', or make it anew with 'dvlite add {name.removesuffix(SUFFIX)}'.",
+    )
 
 
 def _first_difference(one: bytes, two: bytes) -> int:
@@ -159,8 +165,8 @@ def with_meta(pointer: Pointer, meta: dict[str, str]) -> Pointer:
         document["meta"] = tomlkit.table()
     table = document["meta"]
     for key, value in meta.items():
-        if key not in table or table[key] != value:  # type: ignore[operator,index]
-            table[key] = value  # type: ignore[index]
+        if key not in table or table[key] != value:
+            table[key] = value
     rest = tomlkit.dumps(document).encode()
     if not rest.startswith(b"\n"):
         rest = b"\n" + rest

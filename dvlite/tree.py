@@ -5,7 +5,7 @@ the caller's: walks are handed a function from oids to bytes. Format: docs/tree.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -176,9 +176,7 @@ def build(algorithm: str, entries: Iterable[Entry]) -> Folder:
             data = encode(Page(level, page))
             oid = hashing.oid_of(algorithm, data)
             objects.append((oid, data))
-            upper.append(
-                Entry(PAGE, oid, sum(row.size for row in page), sum(row.files for row in page), page[-1].name)
-            )
+            upper.append(Entry(PAGE, oid, sum(row.size for row in page), sum(row.files for row in page), page[-1].name))
         rows, level = upper, level + 1
     data = encode(Page(level, rows))
     oid = hashing.oid_of(algorithm, data)
@@ -313,27 +311,35 @@ def _find_name(slot: Slot, name: bytes, read: Read) -> Entry | None:
     return _find_name(child, name, read) if child else None
 
 
-def graft(root: Entry | None, parts: Sequence[str], new: Entry | None, read: Read) -> tuple[Entry | None, list[tuple[Oid, bytes]]]:
-    """Put `new` (None: nothing) at a path below `root`; return the new root and the tree objects that it needs.
+Grafts = Mapping[tuple[str, ...], Entry | None]
 
-    Folders on the way are made as needed. `root` keeps its name; a folder that becomes empty stays.
+
+def graft(root: Entry | None, grafts: Grafts, read: Read) -> tuple[Entry | None, list[tuple[Oid, bytes]]]:
+    """Put entries (None: nothing) at paths below `root`; return the new root and the tree objects that it needs.
+
+    Folders on the way are made as needed, and only they are read; a folder that becomes empty stays.
     """
-    if not parts:
+    if () in grafts:
+        new = grafts[()]
         return (new._replace(name=root.name) if new and root else new), []
-    head, rest = parts[0], parts[1:]
+    below: dict[str, dict[tuple[str, ...], Entry | None]] = {}
+    for parts, new in grafts.items():
+        below.setdefault(parts[0], {})[parts[1:]] = new
     rows = {row.name: row for row in entries(root, read)} if root and root.is_tree else {}
-    below = rows.get(head)
-    child, objects = graft(below, rest, new, read)
-    if child is None:
-        rows.pop(head, None)
-        if below is None:
-            return root, []
-    else:
-        rows[head] = child._replace(name=head)
-    algorithm = (child or root or below).oid.algorithm  # type: ignore[union-attr]
+    before = dict(rows)
+    objects = []
+    for name, inner in below.items():
+        child, more = graft(rows.get(name), inner, read)
+        objects += more
+        if child:
+            rows[name] = child._replace(name=name)
+        else:
+            rows.pop(name, None)
+    if rows == before:
+        return root, []
+    algorithm = next(entry.oid.algorithm for entry in (root, *rows.values()) if entry)
     folder = build(algorithm, rows.values())
-    name = root.name if root else ""
-    return Entry(TREE, folder.oid, folder.size, folder.files, name), [*objects, *folder.objects]
+    return Entry(TREE, folder.oid, folder.size, folder.files, root.name if root else ""), [*objects, *folder.objects]
 
 
 # ---- many folders ---------------------------------------------------------------------------------------------------

@@ -1,0 +1,244 @@
+"""What dvlite remembers of files' stats, so that unchanged files are not read again; and of what it put here itself.
+
+SQLite, one file per Git worktree, deletable without loss. One row per scanned folder; a no-op `status` compares one
+fingerprint per folder. A row says which oid a file has, never that the object is stored: for that it carries the state of the
+store under which all its objects were last seen. The base of a tracked path is what dvlite last added or checked out here.
+Format: docs/index.md.
+"""
+
+import contextlib
+import sqlite3
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from dvlite import hashing, oid
+from dvlite.errors import FormatError
+from dvlite.files import StatKey
+from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
+from dvlite.tree import EXECUTABLE, FILE, TREE, Entry
+
+_VERSION = 1
+_STAT = struct.Struct("<IQqqQ")
+_OID_SIZE = DIGEST_SIZE + 1
+_SCHEMA = """
+CREATE TABLE folders(path BLOB PRIMARY KEY, fingerprint BLOB, subs BLOB, oid TEXT, size INTEGER, files INTEGER,
+    state TEXT, stats BLOB, names BLOB, oids BLOB) WITHOUT ROWID;
+CREATE TABLE bases(path BLOB PRIMARY KEY, mode TEXT, oid TEXT, size INTEGER, files INTEGER, rev TEXT) WITHOUT ROWID;
+CREATE TABLE trees(oid TEXT PRIMARY KEY, data BLOB) WITHOUT ROWID;
+CREATE TABLE notes(name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+"""
+
+
+class Row(NamedTuple):
+    """What is remembered of one folder (or of one tracked file, whose one entry has no name).
+
+    `fingerprint` is empty while an entry is too young to be trusted; `subs` is the checksum of the subfolders' oids that
+    `oid` holds for; `state` is the store's state under which every object was seen there, or empty.
+    """
+
+    fingerprint: bytes
+    subs: bytes
+    oid: Oid
+    size: int
+    files: int
+    state: str
+    stats: bytes
+    names: bytes
+    oids: bytes
+
+
+class Base(NamedTuple):
+    """What dvlite last put at a tracked path, as a root entry (None: nothing). `rev`: by `checkout --rev`, else empty."""
+
+    entry: Entry | None
+    rev: str = ""
+
+
+def pack_stats(keys: Iterable[StatKey]) -> bytes:
+    """Return stat keys as bytes, in order."""
+    pack = _STAT.pack
+    return b"".join([pack(*key) for key in keys])
+
+
+def pack_names(names: Iterable[str]) -> bytes:
+    """Return names as bytes, in order."""
+    return "\0".join(names).encode("utf-8", "surrogateescape")
+
+
+def pack_oids(oids: Iterable[Oid]) -> bytes:
+    """Return oids as bytes, in order."""
+    return b"".join([bytes([ALGORITHMS.index(one.algorithm)]) + one.digest for one in oids])
+
+
+def fingerprint(names: bytes, stats: bytes, subs: Iterable[str]) -> bytes:
+    """Return the fingerprint of a folder's stat listing; subfolders enter by name only."""
+    return hashing.checksum(b"\0\0".join([names, stats, pack_names(subs)]))
+
+
+def unpack(row: Row) -> dict[str, tuple[StatKey, Oid]]:
+    """Return a row's entries by name."""
+    if not row.stats:
+        return {}
+    names = row.names.decode("utf-8", "surrogateescape").split("\0")
+    keys = map(StatKey._make, _STAT.iter_unpack(row.stats))
+    starts = range(0, len(row.oids), _OID_SIZE)
+    oids = (Oid(ALGORITHMS[row.oids[at]], row.oids[at + 1 : at + _OID_SIZE]) for at in starts)
+    return dict(zip(names, zip(keys, oids, strict=True), strict=True))
+
+
+def _key(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
+
+
+class Index:
+    """The index of one worktree. Opening makes no file; the first save does."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._db: sqlite3.Connection | None = None
+        self.was_lost = False  # there was one and it could not be read
+
+    def _open(self, *, may_create: bool) -> sqlite3.Connection | None:
+        if self._db is None and (may_create or self._path.exists()):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._db = self._connect()
+            except sqlite3.DatabaseError:
+                self._discard()
+                self._db = self._connect() if may_create else None
+        return self._db
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=10, isolation_level=None)
+        try:
+            db.execute("PRAGMA synchronous = NORMAL")
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+            elif version != _VERSION:
+                raise sqlite3.DatabaseError("another version's index")
+            return db
+        except BaseException:
+            db.close()
+            raise
+
+    def _discard(self) -> None:
+        """Forget everything: the index can be rebuilt, and where a base matters the user is asked."""
+        self.was_lost = True
+        self.close()
+        for suffix in ("", "-journal"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the database."""
+        if self._db:
+            self._db.close()
+            self._db = None
+
+    def _select(self, query: str, values: tuple[object, ...] = ()) -> list[tuple]:  # type: ignore[type-arg]
+        db = self._open(may_create=False)
+        if db is None:
+            return []
+        try:
+            return db.execute(query, values).fetchall()
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            self._discard()
+            return []
+
+    # ---- rows ----
+
+    def rows(self, path: str) -> dict[str, Row]:
+        """Return the rows of a tracked path and all folders below it, by path, without their entries."""
+        low, high = _key(path) + b"/", _key(path) + b"0"
+        found = self._select(
+            "SELECT path, fingerprint, subs, oid, size, files, state FROM folders"
+            " WHERE path = ? OR (path > ? AND path < ?)",
+            (_key(path), low, high),
+        )
+        rows = {}
+        with contextlib.suppress(FormatError, AttributeError):  # a foreign hand was at work: read the files again
+            for name, mark, subs, text, size, files, state in found:
+                row = Row(mark, subs, oid.parse(text), size, files, state, b"", b"", b"")
+                rows[name.decode("utf-8", "surrogateescape")] = row
+        return rows
+
+    def entries(self, path: str, row: Row) -> dict[str, tuple[StatKey, Oid]]:
+        """Return the entries of a folder's row."""
+        found = self._select("SELECT stats, names, oids FROM folders WHERE path = ?", (_key(path),))
+        if not found:
+            return {}
+        stats, names, oids = found[0]
+        try:
+            return unpack(row._replace(stats=stats, names=names, oids=oids))
+        except (ValueError, IndexError, struct.error):
+            return {}
+
+    def save(self, rows: Mapping[str, Row], gone: Iterable[str] = ()) -> None:
+        """Write rows and remove those of folders that are gone, in one step."""
+        if not rows and not (gone := list(gone)):
+            return
+        values = [(_key(path), *row._replace(oid=str(row.oid))) for path, row in rows.items()]  # type: ignore[arg-type]
+        self._write("INSERT OR REPLACE INTO folders VALUES(?,?,?,?,?,?,?,?,?,?)", values, gone)
+
+    def _write(self, query: str, values: list[tuple], gone: Iterable[str] = ()) -> None:  # type: ignore[type-arg]
+        for attempt in range(2):
+            db = self._open(may_create=True)
+            assert db is not None
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                # Columns are in the order of Row, after the path.
+                db.executemany(query, values)
+                db.executemany("DELETE FROM folders WHERE path = ?", [(_key(path),) for path in gone])
+                db.execute("COMMIT")
+                return
+            except sqlite3.OperationalError:
+                with contextlib.suppress(sqlite3.Error):
+                    db.execute("ROLLBACK")
+                raise
+            except sqlite3.DatabaseError:
+                if attempt:
+                    raise
+                self._discard()
+
+    # ---- bases ----
+
+    def base(self, path: str) -> Base | None:
+        """Return the base of a tracked path; None where it isn't known."""
+        found = self._select("SELECT mode, oid, size, files, rev FROM bases WHERE path = ?", (_key(path),))
+        if not found:
+            return None
+        mode, text, size, files, rev = found[0]
+        if mode is None:
+            return Base(None, rev)
+        return Base(Entry(mode, oid.parse(text), size, files, ""), rev) if mode in (FILE, EXECUTABLE, TREE) else None
+
+    def set_base(self, path: str, base: Base, trees: Mapping[Oid, bytes]) -> None:
+        """Remember a base; `trees` are its tree objects that no store may have (a part of a folder)."""
+        if self.base(path) == base:
+            return
+        if trees:
+            self._write("INSERT OR REPLACE INTO trees VALUES(?,?)", [(str(one), data) for one, data in trees.items()])
+        entry = base.entry
+        value = (entry.mode, str(entry.oid), entry.size, entry.files) if entry else (None, None, None, None)
+        self._write("INSERT OR REPLACE INTO bases VALUES(?,?,?,?,?,?)", [(_key(path), *value, base.rev)])
+
+    def tree(self, one: Oid) -> bytes | None:
+        """Return a tree object that was kept with a base."""
+        found = self._select("SELECT data FROM trees WHERE oid = ?", (str(one),))
+        return found[0][0] if found else None
+
+    # ---- notes ----
+
+    def note(self, name: str) -> str:
+        """Return a small text remembered by name; empty where there is none."""
+        found = self._select("SELECT value FROM notes WHERE name = ?", (name,))
+        return str(found[0][0]) if found else ""
+
+    def set_note(self, name: str, value: str) -> None:
+        """Remember a small text by name."""
+        if self.note(name) != value:
+            self._write("INSERT OR REPLACE INTO notes VALUES(?,?)", [(name, value)])

@@ -1,0 +1,146 @@
+"""The contract of a store, and of the batch by which objects come in.
+
+Every store passes the one conformance suite (tests/stores/conformance.py). A store knows oids and bytes; it knows no paths
+of a repository, no pointers, and nothing of what a tree says.
+
+Invariants:
+- What a batch takes in, it hashes itself: an object is true to its oid, wherever it came from.
+- Nothing is visible before its batch is published; an abandoned batch leaves the store as it was.
+- What is read is verified, or says that it isn't.
+"""
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from os import stat_result
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from dvlite import hashing
+from dvlite.errors import DvliteError, MissingError
+from dvlite.oid import Oid
+from dvlite.progress import SILENT, Progress
+
+
+class Taken(NamedTuple):
+    """A file that a batch took in: its oid, and its stat after it was read."""
+
+    oid: Oid
+    status: stat_result
+
+
+class Batch(ABC):
+    """Objects on their way into a store. Use as a context: leaving it publishes, an exception abandons.
+
+    All methods may be called from several threads at once, and again with the same content: they are idempotent.
+    """
+
+    def put(self, data: bytes, algorithm: str, *, is_tree: bool = False) -> Oid:
+        """Take in a small object; trees are kept together, so that they can be fetched alone."""
+        oid = hashing.oid_of(algorithm, data)
+        self.take(oid, data, is_tree=is_tree)
+        return oid
+
+    @abstractmethod
+    def take(self, oid: Oid, data: bytes, *, is_tree: bool = False) -> None:
+        """Take in bytes that the caller has just hashed to this oid itself (in another thread, or as a tree)."""
+
+    @abstractmethod
+    def put_file(self, path: Path, algorithm: str, *, is_given: bool = False) -> Taken:
+        """Take in a file's content, of any size. `is_given`: the batch may keep the file itself.
+
+        Raises files.Moved when the file changed while it was read.
+        """
+
+    @abstractmethod
+    def put_pack(self, path: Path, *, is_given: bool = False) -> Collection[Oid]:
+        """Take in a whole pack file, each object verified; return what is in it. CorruptError names what is wrong."""
+
+    @abstractmethod
+    def publish(self) -> None:
+        """Make everything visible, contents before trees."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Forget everything that isn't visible yet."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.publish()
+        else:
+            self.abandon()
+
+
+@dataclass(slots=True)
+class Report:
+    """What a transfer did. `failed` says for each object why it did not arrive. Filled from several threads."""
+
+    copied: dict[Oid, int] = field(default_factory=dict)
+    failed: dict[Oid, DvliteError] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the objects that arrived."""
+        return sum(self.copied.values())
+
+    def add(self, objects: Mapping[Oid, int], progress: Progress = SILENT) -> None:
+        """Note that objects arrived."""
+        with self.lock:
+            self.copied.update(objects)
+        progress.advance(files=len(objects), size=sum(objects.values()))
+
+    def fail(self, oids: Collection[Oid], error: DvliteError) -> None:
+        """Note that objects did not arrive."""
+        with self.lock:
+            for oid in oids:
+                self.failed[oid] = error
+
+
+class Store(ABC):
+    """Keeps immutable objects by oid."""
+
+    name: str
+
+    @abstractmethod
+    def find(self, oids: Collection[Oid]) -> dict[Oid, int]:
+        """Return those that are present, with their sizes in bytes. Never from memory of an earlier look."""
+
+    @abstractmethod
+    def read_many(self, oids: Collection[Oid]) -> Iterator[tuple[Oid, bytes]]:
+        """Yield small objects, verified, in the order that suits the store; what isn't present is left out."""
+
+    @abstractmethod
+    def send(
+        self,
+        oids: Mapping[Oid, int],
+        target: Batch,
+        report: Report,
+        progress: Progress = SILENT,
+        jobs: int = 4,
+    ) -> None:
+        """Hand objects (with their sizes) to a batch of another store, in the shape that costs least, `jobs` at a time.
+
+        What can't be read or isn't present goes to the report and doesn't stop the rest.
+        """
+
+    @abstractmethod
+    def batch(self) -> Batch:
+        """Open a batch; everything in it is on disk for good once it is published."""
+
+    @abstractmethod
+    def oids(self) -> Iterator[Oid]:
+        """Yield every object that is present, once."""
+
+    def read(self, oid: Oid) -> bytes:
+        """Return one small object, verified; MissingError where it isn't present."""
+        for _, data in self.read_many([oid]):
+            return data
+        raise MissingError(f"object {oid.short} is not in {self.name}", "Run 'dvlite fetch' to get it from the remote.")

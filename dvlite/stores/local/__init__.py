@@ -1,0 +1,382 @@
+"""The local store: small objects in packs, large ones as read-only files of their own, in the Git folder.
+
+It may hold the only copy of something, so it is never a cache. Layout: docs/store.md. The rooms: `batch` is how objects come
+in, `journal` is what is published but perhaps not on disk yet, and the record of files that were seen whole.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from dvlite import files, hashing
+from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError
+from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
+from dvlite.pack import Place
+from dvlite.progress import SILENT, Progress
+from dvlite.stores import packs
+from dvlite.stores.base import Batch, Report, Store
+from dvlite.stores.local.batch import LocalBatch
+from dvlite.stores.local.journal import Journal, Seen
+from dvlite.stores.table import Table, list_ids
+
+PACK_BELOW = 1 << 20
+PACK_SIZE = 1 << 26
+
+
+class LocalStore(Store):
+    """Objects in a folder of this machine. Opening one makes no file; the first batch does.
+
+    `pack_below`: smaller objects go to packs; `pack_size`: where a pack is full; both in bytes, and only for what is written
+    from now on. `is_synced`: also batches from the worktree wait for the disk.
+    """
+
+    name = "the local store"
+
+    def __init__(
+        self, root: Path, *, pack_below: int = PACK_BELOW, pack_size: int = PACK_SIZE, is_synced: bool = False
+    ) -> None:
+        self.root = root
+        self.tmp = root / "tmp"
+        self.pack_below = pack_below
+        self.pack_size = pack_size
+        self.is_synced = is_synced
+        self.lock = files.Lock(root / "lock")
+        self.seen = Seen(root / "seen")
+        self.journal = Journal(root, self.seen)
+        self._table = Table(root / "table", lambda id_: packs.read_index(self.pack_path(id_)))
+        self._is_recovered = self._is_ready = False
+
+    # ---- names ----
+
+    def pack_path(self, id_: str) -> Path:
+        """Return where a pack lies."""
+        return self.root / "packs" / f"{id_}.pack"
+
+    def loose_path(self, oid: Oid) -> Path:
+        """Return where an object lies when it has a file of its own."""
+        digits = oid.hex
+        return self.root / "objects" / oid.algorithm / digits[:2] / digits[2:]
+
+    def state(self) -> str:
+        """Return the store's id and generation as one text; empty where there is no store yet.
+
+        The generation is raised before anything leaves the store, so what was seen under the same state is still here.
+        """
+        self._recover()
+        return self._state()
+
+    def _state(self) -> str:
+        try:
+            values = json.loads((self.root / "store.json").read_bytes())
+            return f"{values['id']}:{values['generation']}"
+        except FileNotFoundError:
+            return ""
+        except (ValueError, KeyError, TypeError):
+            return "unknown"
+
+    def create(self) -> None:
+        """Make the store's folder and its id, if they aren't there."""
+        self.tmp.mkdir(parents=True, exist_ok=True)
+        if self._state() in ("", "unknown"):
+            self._write_state(secrets.token_hex(8), 1)
+
+    def _write_state(self, id_: str, generation: int) -> None:
+        data = json.dumps({"id": id_, "generation": generation}).encode() + b"\n"
+        files.write_atomic(self.root / "store.json", data, folder=self.tmp)
+
+    def raise_generation(self) -> None:
+        """Tell everyone who remembers what is here to look again; before anything leaves the store."""
+        id_, _, generation = self._state().partition(":")
+        if generation:
+            self._write_state(id_, int(generation) + 1)
+        else:
+            self.create()
+
+    def _recover(self) -> None:
+        """Verify what a reboot of this machine may have torn, once, before anything trusts it."""
+        if not self._is_recovered:
+            self._is_recovered = True
+            for name in self.journal.torn_names():
+                self._verify_file(name)
+            self.journal.forget_earlier_boots()
+
+    def _make_ready(self) -> None:
+        self._recover()
+        if not self._is_ready:
+            self._is_ready = True
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Look again at which packs there are."""
+        live = list_ids(self.root / "packs", ".pack")
+        try:
+            self._table.refresh(live, may_write=self.tmp.exists())
+        except FileNotFoundError:  # another process folded packs meanwhile
+            self._table.refresh(list_ids(self.root / "packs", ".pack"), may_write=False)
+        except (CorruptError, FormatError):
+            self._set_damaged_packs_aside(live)
+
+    def _set_damaged_packs_aside(self, live: Collection[str]) -> None:
+        for id_ in live:
+            try:
+                packs.read_index(self.pack_path(id_))
+            except (CorruptError, FormatError):
+                self._set_aside(f"packs/{id_}.pack")
+        self._table.refresh(list_ids(self.root / "packs", ".pack"))
+
+    # ---- looking and reading ----
+
+    def place_of(self, oid: Oid) -> tuple[Path, Place | None] | None:
+        """Return the file that has an object, and its place in it (None: the whole file); None where it isn't present."""
+        if found := self._table.find(oid):
+            return self.pack_path(found.pack), found.place
+        path = self.loose_path(oid)
+        return (path, None) if path.is_file() else None
+
+    def path_of(self, oid: Oid) -> Path | None:
+        """Return the file of an object that has one of its own."""
+        self._make_ready()
+        found = self.place_of(oid)
+        return found[0] if found and found[1] is None else None
+
+    def find(self, oids: Collection[Oid]) -> dict[Oid, int]:
+        """Look up packs by the table and the rest by name."""
+        self._make_ready()
+        return {oid: size for oid in oids if (size := self._size_of(oid)) is not None}
+
+    def _size_of(self, oid: Oid) -> int | None:
+        if found := self._table.find(oid):
+            return found.place.size
+        try:
+            return self.loose_path(oid).stat().st_size
+        except OSError:
+            return None
+
+    def read_many(self, oids: Collection[Oid]) -> Iterator[tuple[Oid, bytes]]:
+        """Yield pack by pack in file order; CorruptError when an object isn't what its oid says, which sets it aside."""
+        self._make_ready()
+        by_pack, loose, _ = self.group(oids)
+        for path, places in by_pack.items():
+            yield from self._read_pack(path, places)
+        for oid, path in loose.items():
+            yield self._checked(oid, path.read_bytes(), path)
+
+    def _read_pack(self, path: Path, places: Mapping[Oid, Place]) -> Iterator[tuple[Oid, bytes]]:
+        try:
+            for oid, data in packs.read_objects(path, places):
+                yield self._checked(oid, data, path)
+        except FileNotFoundError:  # folded into another pack meanwhile
+            self.refresh()
+            for oid in places:
+                if found := self._table.find(oid):
+                    yield from self._read_pack(self.pack_path(found.pack), {oid: found.place})
+
+    def _checked(self, oid: Oid, data: bytes, path: Path) -> tuple[Oid, bytes]:
+        if hashing.digest(oid.algorithm, data) != oid.digest:
+            raise self.corrupt(oid, path)
+        return oid, data
+
+    def corrupt(self, oid: Oid, path: Path) -> CorruptError:
+        """Set a corrupt object's file aside (its good objects stay) and return the error to raise."""
+        self._verify_file(path.relative_to(self.root).as_posix())
+        return CorruptError(
+            f"object {oid.short} is corrupt in '{path}' (set aside in '{self.root / 'quarantine'}')",
+            "Run 'dvlite pull' to get it from the remote, or 'dvlite add' where you still have the data.",
+        )
+
+    def group(self, oids: Collection[Oid]) -> tuple[dict[Path, dict[Oid, Place]], dict[Oid, Path], list[Oid]]:
+        """Sort oids by where they lie: in packs, in files of their own, or nowhere."""
+        by_pack: dict[Path, dict[Oid, Place]] = {}
+        loose: dict[Oid, Path] = {}
+        absent = []
+        for oid in oids:
+            found = self.place_of(oid)
+            if found is None:
+                absent.append(oid)
+            elif found[1] is None:
+                loose[oid] = found[0]
+            else:
+                by_pack.setdefault(found[0], {})[oid] = found[1]
+        return by_pack, loose, absent
+
+    def oids(self) -> Iterator[Oid]:
+        """Yield packed objects, then loose ones."""
+        self._make_ready()
+        known: set[Oid] = set()
+        for oid in self._table.oids():
+            if oid not in known:
+                known.add(oid)
+                yield oid
+        for algorithm in ALGORITHMS:
+            for path in sorted((self.root / "objects" / algorithm).glob("??/*")):
+                digest = bytes.fromhex(path.parent.name + path.name)
+                if len(digest) == DIGEST_SIZE and Oid(algorithm, digest) not in known:
+                    yield Oid(algorithm, digest)
+
+    # ---- sending ----
+
+    def send(
+        self,
+        oids: Mapping[Oid, int],
+        target: Batch,
+        report: Report,
+        progress: Progress = SILENT,
+        jobs: int = 4,
+    ) -> None:
+        """Send packs as they are where all of one is wanted, large objects as files, the rest one by one."""
+        self._make_ready()
+        by_pack, loose, absent = self.group(oids)
+        for oid in absent:
+            report.fail([oid], MissingError(f"object {oid.short} is not in the local store"))
+        with ThreadPoolExecutor(jobs) as pool:
+            for path, places in by_pack.items():
+                if self._is_worth_whole(path, places):
+                    pool.submit(self._send_pack, path, places, target, report, progress)
+                else:
+                    self._send_places(path, places, target, report, progress)
+            for oid, path in loose.items():
+                pool.submit(self._send_file, oid, path, target, report, progress)
+
+    def _is_worth_whole(self, path: Path, places: Mapping[Oid, Place]) -> bool:
+        # Small packs are put together into large ones on the way, so that many adds don't become many uploads.
+        return path.stat().st_size >= self.pack_size // 16 and packs.read_index(path).places.keys() == places.keys()
+
+    def _send_pack(
+        self, path: Path, places: Mapping[Oid, Place], target: Batch, report: Report, progress: Progress
+    ) -> None:
+        try:
+            target.put_pack(path)
+            report.add({oid: place.size for oid, place in places.items()}, progress)
+        except CorruptError:
+            self._verify_file(path.relative_to(self.root).as_posix())
+            self._send_places(path, places, target, report, progress)
+        except DvliteError as exc:
+            report.fail(places.keys(), exc)
+
+    def _send_places(
+        self, path: Path, places: Mapping[Oid, Place], target: Batch, report: Report, progress: Progress
+    ) -> None:
+        left = set(places)
+        while left:
+            try:
+                for oid, data in self._read_pack(path, {oid: places[oid] for oid in left}):
+                    target.put(data, oid.algorithm)
+                    report.add({oid: len(data)}, progress)
+                    left.discard(oid)
+            except CorruptError:
+                self.refresh()
+                for oid in [oid for oid in left if not self._table.find(oid)]:
+                    report.fail(
+                        [oid],
+                        CorruptError(
+                            f"object {oid.short} was corrupt in the local store",
+                            "Run 'dvlite add' where you still have the data.",
+                        ),
+                    )
+                    left.discard(oid)
+                continue
+            for oid in left:
+                report.fail([oid], MissingError(f"object {oid.short} is not in the local store"))
+            return
+
+    def _send_file(self, oid: Oid, path: Path, target: Batch, report: Report, progress: Progress) -> None:
+        try:
+            taken = target.put_file(path, oid.algorithm)
+            if taken.oid != oid:
+                raise self.corrupt(oid, path)
+            report.add({oid: taken.status.st_size}, progress)
+        except files.Moved:
+            report.fail([oid], DvliteError(f"object {oid.short} changed in the local store while it was read"))
+        except DvliteError as exc:
+            report.fail([oid], exc)
+        except OSError as exc:
+            report.fail([oid], files.explain(exc, path, "can't read"))
+
+    # ---- coming in, and trust ----
+
+    def batch(self) -> Batch:
+        """Open a batch that waits for the disk before it publishes."""
+        return self.open_batch(is_synced=True)
+
+    def open_batch(self, *, is_synced: bool) -> LocalBatch:
+        """Open a batch. Not synced: for bytes that still lie in the worktree; `settle` syncs them later."""
+        self._make_ready()
+        self.create()
+        return LocalBatch(self, is_synced=is_synced or self.is_synced)
+
+    def settle(self) -> None:
+        """Wait until everything published is on disk; before worktree data is overwritten, and before a push or commit.
+
+        A file that can't be synced is set aside and CorruptError raised: its content must be stored anew.
+        """
+        self._make_ready()
+        for name in self.journal.settle():
+            self._set_aside(name)
+            raise CorruptError(
+                f"'{self.root / name}' could not be written to disk",
+                "Run 'dvlite add' again while the data is still in the worktree.",
+            )
+
+    def secured(self, oids: Collection[Oid]) -> set[Oid]:
+        """Return those that are safely stored: on disk, in a file that is as it was when it was hashed, or is hashed now."""
+        self.settle()
+        by_pack, loose, _ = self.group(oids)
+        safe: set[Oid] = set()
+        for path, places in by_pack.items():
+            if self.is_trusted(path):
+                safe.update(places)
+            else:
+                safe.update(oid for oid in places if self._table.find(oid))
+        safe.update(oid for oid, path in loose.items() if self.is_trusted(path))
+        return safe
+
+    def is_trusted(self, path: Path) -> bool:
+        """Tell whether a file of the store is whole; one that isn't as it was last seen is read and, if bad, set aside."""
+        name = path.relative_to(self.root).as_posix()
+        return self.seen.is_as_noted(name, path) or self._verify_file(name)
+
+    def _verify_file(self, name: str) -> bool:
+        path = self.root / name
+        bad: set[Oid] | None = None
+        with contextlib.suppress(CorruptError, FormatError, OSError):
+            if name.startswith("packs/"):
+                bad = packs.bad_objects(path, packs.read_index(path))
+            else:
+                _, algorithm, head, rest = name.split("/")
+                oid = Oid(algorithm, bytes.fromhex(head + rest))
+                bad = set() if files.hash_file(path, algorithm) == oid else {oid}
+        if bad is not None and not bad:
+            with contextlib.suppress(OSError):
+                files.sync(path)
+                self.seen.note(name, path)
+            return True
+        if path.exists():
+            if bad and name.startswith("packs/"):
+                self._salvage(path, bad)
+            self._set_aside(name)
+        return False
+
+    def _salvage(self, path: Path, bad: set[Oid]) -> None:
+        good = {oid: place for oid, place in packs.read_index(path).places.items() if oid not in bad}
+        self.create()
+        writer = packs.PackWriter(self.tmp, 1 << 62)
+        for oid, data in packs.read_objects(path, good):
+            writer.add(oid, data)
+        if written := writer.finish():
+            files.sync(written.path)
+            os.rename(written.path, self.pack_path(written.id))
+            files.sync(path.parent)
+            self.seen.note(f"packs/{written.id}.pack", self.pack_path(written.id))
+
+    def _set_aside(self, name: str) -> None:
+        self.create()
+        self.raise_generation()
+        aside = self.root / "quarantine" / f"{secrets.token_hex(4)}-{name.replace('/', '-')}"
+        aside.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self.root / name, aside)
+        self._table.refresh(list_ids(self.root / "packs", ".pack"), may_write=False)

@@ -1,0 +1,202 @@
+"""How objects come into the local store: into `tmp/` first, then into place, contents before trees."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dvlite import files, hashing
+from dvlite.errors import CorruptError
+from dvlite.oid import Oid
+from dvlite.stores import packs
+from dvlite.stores.base import Batch, Taken
+from dvlite.stores.table import list_ids
+
+if TYPE_CHECKING:
+    from dvlite.stores.local import LocalStore
+
+_FOLD_COUNT = 4  # so many packs of one size class (a power of two) become one
+
+
+class LocalBatch(Batch):
+    """A batch of the local store. `is_synced` tells whether publishing waits for the disk, or leaves that to `settle`."""
+
+    def __init__(self, store: LocalStore, *, is_synced: bool) -> None:
+        self._store = store
+        self._is_synced = is_synced
+        self._lock = threading.RLock()
+        self._blobs = packs.PackWriter(store.tmp, store.pack_size)
+        self._trees = packs.PackWriter(store.tmp, store.pack_size)
+        self._taken: set[Oid] = set()
+        self._trusted: set[Path] = set()
+        # Unfinished file -> final name, contents and trees apart.
+        self._contents: dict[Path, str] = {}
+        self._tree_packs: dict[Path, str] = {}
+
+    def take(self, oid: Oid, data: bytes, *, is_tree: bool = False) -> None:
+        """Append to a pack, unless the object is known."""
+        with self._lock:
+            if oid not in self._taken:
+                if not self._is_known(oid):
+                    writer = self._trees if is_tree else self._blobs
+                    if full := writer.add(oid, data):
+                        self._note(full, is_tree=is_tree)
+                self._taken.add(oid)
+
+    def _note(self, written: packs.Written, *, is_tree: bool) -> None:
+        (self._tree_packs if is_tree else self._contents)[written.path] = f"packs/{written.id}.pack"
+
+    def _is_known(self, oid: Oid) -> bool:
+        """Tell whether the store has an object, in a file that can be trusted."""
+        found = self._store.place_of(oid)
+        if found is None:
+            return False
+        path = found[0]
+        if path in self._trusted:
+            return True
+        if not self._store.is_trusted(path):
+            return self._store.place_of(oid) is not None and self._is_known(oid)
+        self._trusted.add(path)
+        return True
+
+    def has(self, oid: Oid) -> bool:
+        """Tell whether an object is in the store or in this batch."""
+        with self._lock:
+            return oid in self._taken or self._is_known(oid)
+
+    def put_file(self, path: Path, algorithm: str, *, is_given: bool = False) -> Taken:
+        """Copy into a file of its own, hashing the copy; or take the file itself."""
+        unfinished = files.temporary(self._store.tmp)
+        if is_given:
+            os.rename(path, unfinished)
+            taken = Taken(files.hash_file(unfinished, algorithm), unfinished.stat())
+        else:
+            taken = self._copy(path, unfinished, algorithm)
+        with self._lock:
+            if taken.oid in self._taken or self._is_known(taken.oid):
+                unfinished.unlink()
+            else:
+                final = self._store.loose_path(taken.oid)
+                self._contents[unfinished] = final.relative_to(self._store.root).as_posix()
+            self._taken.add(taken.oid)
+        return taken
+
+    def _copy(self, path: Path, unfinished: Path, algorithm: str) -> Taken:
+        source = files.open_regular(path)
+        target = files.create(unfinished)
+        try:
+            before = os.fstat(source)
+            oid = files.copy_hashed(source, target, algorithm)
+            after = os.fstat(source)
+            if files.stat_key(before) != files.stat_key(after) or os.fstat(target).st_size != after.st_size:
+                raise files.Moved
+            os.fchmod(target, 0o444)
+            files.start_writeback(target)
+            return Taken(oid, after)
+        except BaseException:
+            unfinished.unlink()
+            raise
+        finally:
+            os.close(target)
+            os.close(source)
+
+    def put_pack(self, path: Path, *, is_given: bool = False) -> Collection[Oid]:
+        """Take in a pack file as it is, when all of it is true."""
+        unfinished = files.temporary(self._store.tmp)
+        if is_given:
+            os.rename(path, unfinished)
+        else:
+            files.copy_file(path, unfinished, 0o444)
+        try:
+            index = packs.read_index(unfinished)
+            if bad := packs.bad_objects(unfinished, index):
+                raise CorruptError(f"pack {index.id[:12]} has {len(bad)} corrupt objects")
+        except BaseException:
+            unfinished.unlink()
+            raise
+        unfinished.chmod(0o444)
+        with self._lock:
+            self._contents[unfinished] = f"packs/{index.id}.pack"
+            self._taken.update(index.places)
+        return index.places
+
+    def publish(self) -> None:
+        """Rename everything into place; what the worktree doesn't hold any more is on disk first."""
+        for writer, is_tree in ((self._blobs, False), (self._trees, True)):
+            if written := writer.finish():
+                self._note(written, is_tree=is_tree)
+        pending = self._contents | self._tree_packs
+        if not pending:
+            return
+        try:
+            if self._is_synced:
+                for path in pending:
+                    files.sync(path)
+            else:
+                self._store.journal.write(pending.values())
+            finals = {name: self._move(path, name) for path, name in pending.items()}
+        except BaseException:
+            self.abandon()
+            raise
+        if self._is_synced:
+            files.sync_folders({final.parent for final in finals.values()})
+            self._store.seen.note_many(finals)
+        self._store.refresh()
+        self._fold()
+
+    def _move(self, path: Path, name: str) -> Path:
+        final = self._store.root / name
+        final.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(path, final)
+        return final
+
+    def abandon(self) -> None:
+        """Remove what lies in `tmp/`."""
+        self._blobs.abandon()
+        self._trees.abandon()
+        for path in [*self._contents, *self._tree_packs]:
+            path.unlink(missing_ok=True)
+
+    def _fold(self) -> None:
+        """Put small packs of one size class together, so that many adds leave few packs."""
+        classes: dict[int, list[tuple[int, str]]] = {}
+        for id_ in list_ids(self._store.root / "packs", ".pack"):
+            with contextlib.suppress(FileNotFoundError):
+                size = self._store.pack_path(id_).stat().st_size
+                classes.setdefault(size.bit_length(), []).append((size, id_))
+        for found in classes.values():
+            total = sum(size for size, _ in found)
+            if len(found) >= _FOLD_COUNT and total <= self._store.pack_size:
+                self._fold_packs(sorted(id_ for _, id_ in found))
+                self._store.refresh()
+                return
+
+    def _fold_packs(self, ids: list[str]) -> None:
+        """Write one pack from several and remove those, which nobody may rely on before the new one is on disk."""
+        writer = packs.PackWriter(self._store.tmp, 1 << 62)
+        try:
+            done: set[Oid] = set()
+            for id_ in ids:
+                path = self._store.pack_path(id_)
+                places = packs.read_index(path).places
+                for oid, data in packs.read_objects(path, {oid: places[oid] for oid in places if oid not in done}):
+                    if hashing.digest(oid.algorithm, data) != oid.digest:
+                        raise self._store.corrupt(oid, path)
+                    writer.add(oid, data)
+                    done.add(oid)
+            written = writer.finish()
+        except (FileNotFoundError, CorruptError):  # another process folded, or fsck is needed: this can wait
+            writer.abandon()
+            return
+        if written:
+            files.sync(written.path)
+            final = self._move(written.path, f"packs/{written.id}.pack")
+            files.sync(final.parent)
+            self._store.seen.note(f"packs/{written.id}.pack", final)
+        for id_ in ids:
+            if not written or id_ != written.id:
+                self._store.pack_path(id_).unlink(missing_ok=True)

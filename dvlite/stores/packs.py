@@ -1,0 +1,134 @@
+"""Pack files on a local disk: writing one object after the other, reading the index, reading objects in bulk."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from dvlite import files, hashing, pack
+from dvlite.errors import CorruptError
+from dvlite.oid import Oid
+from dvlite.pack import PackIndex, Place
+
+_BUFFER = 1 << 22
+_READ_STEP = 1 << 22
+_READ_GAP = 1 << 16
+
+
+class Written(NamedTuple):
+    """A finished pack file that has no final name yet. `objects` are oids and sizes, in file order."""
+
+    path: Path
+    id: str
+    size: int
+    tail: bytes
+    objects: list[tuple[Oid, int]]
+
+
+class PackWriter:
+    """Writes packs into a folder, a new one when one is full. Not for several threads."""
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self._folder = folder
+        self._limit = limit
+        self._fd = -1
+        self._path = folder
+        self._parts: list[bytes] = []
+        self._pending = 0
+        self._objects: list[tuple[Oid, int]] = []
+        self._size = 0
+
+    def add(self, oid: Oid, data: bytes) -> Written | None:
+        """Append an object; return the pack that is full by it, if any."""
+        if self._fd < 0:
+            self._path = files.temporary(self._folder)
+            self._fd = files.create(self._path)
+            self._parts, self._pending, self._size = [pack.MAGIC], len(pack.MAGIC), len(pack.MAGIC)
+        self._parts.append(data)
+        self._objects.append((oid, len(data)))
+        self._pending += len(data)
+        self._size += len(data)
+        if self._pending >= _BUFFER:
+            self._flush()
+        return self.finish() if self._size >= self._limit else None
+
+    def _flush(self) -> None:
+        files.write_all(self._fd, b"".join(self._parts))
+        self._parts, self._pending = [], 0
+
+    def finish(self) -> Written | None:
+        """Close the pack in hand, if any, and return it."""
+        if self._fd < 0:
+            return None
+        id_, tail = pack.encode_index(self._objects)
+        self._parts.append(tail)
+        self._flush()
+        files.start_writeback(self._fd)
+        os.fchmod(self._fd, 0o444)
+        os.close(self._fd)
+        done = Written(self._path, id_, self._size + len(tail), tail, self._objects)
+        self._fd, self._objects = -1, []
+        return done
+
+    def abandon(self) -> None:
+        """Remove the pack in hand."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._path.unlink(missing_ok=True)
+            self._fd, self._objects = -1, []
+
+
+def read_tail(path: Path) -> bytes:
+    """Return a pack file's tail; CorruptError names the file."""
+    fd = files.open_regular(path)
+    try:
+        size = os.fstat(fd).st_size
+        start = max(0, size - pack.FOOTER_SIZE)
+        at, end = pack.tail_range(os.pread(fd, pack.FOOTER_SIZE, start), size)
+        return os.pread(fd, end - at, at)
+    except CorruptError as exc:
+        raise CorruptError(f"'{path}': {exc.message}", exc.hint) from exc
+    finally:
+        os.close(fd)
+
+
+def read_index(path: Path) -> PackIndex:
+    """Return a pack file's index, checked against the file's size."""
+    index = pack.decode_index(read_tail(path))
+    if index.size != path.stat().st_size:
+        raise CorruptError(f"'{path}' has another size than its index says")
+    return index
+
+
+def read_objects(path: Path, places: Mapping[Oid, Place]) -> Iterator[tuple[Oid, bytes]]:
+    """Yield objects of a pack in file order, unverified, in few large reads; what is cut off comes short."""
+    fd = files.open_regular(path)
+    try:
+        for group in coalesce(places, gap=_READ_GAP, step=_READ_STEP):
+            start = group[0][1].offset
+            data = os.pread(fd, group[-1][1].offset + group[-1][1].size - start, start)
+            for oid, (offset, size) in group:
+                yield oid, data[offset - start : offset - start + size]
+    finally:
+        os.close(fd)
+
+
+def coalesce(places: Mapping[Oid, Place], *, gap: int, step: int) -> Iterator[list[tuple[Oid, Place]]]:
+    """Group places that lie close together, in order: at most `gap` bytes between, `step` bytes a group."""
+    group: list[tuple[Oid, Place]] = []
+    start = end = 0
+    for oid, place in sorted(places.items(), key=lambda item: item[1]):
+        if group and (place.offset - end > gap or place.offset + place.size - start > step):
+            yield group
+            group = []
+        if not group:
+            start = place.offset
+        group.append((oid, place))
+        end = place.offset + place.size
+    if group:
+        yield group
+
+
+def bad_objects(path: Path, index: PackIndex) -> set[Oid]:
+    """Return the objects of a pack that are not what their oids say."""
+    return {oid for oid, data in read_objects(path, index.places) if hashing.digest(oid.algorithm, data) != oid.digest}

@@ -1,0 +1,326 @@
+"""A store on a remote: packs with their indexes, large objects as files, and the claims of those who push.
+
+Layout and write order: docs/remote.md. A remote is listed, never asked object by object; pack indexes are immutable, so each
+is downloaded once. What is remembered in `folder` is only ever a copy of immutable files.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from dvlite import config, files, hashing, pack
+from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, RemoteError
+from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
+from dvlite.pack import Place
+from dvlite.progress import SILENT, Progress
+from dvlite.stores import packs
+from dvlite.stores.base import Batch, Report, Store
+from dvlite.stores.remote.batch import RemoteBatch
+from dvlite.stores.remote.bucket import Bucket
+from dvlite.stores.table import Table, list_ids
+
+_RANGE_GAP = 1 << 18  # a gap this small is cheaper read over than asked around
+_RANGE_STEP = 1 << 24
+_WHOLE_FRACTION = 2  # a pack is taken whole when at least 1/2 of it is wanted
+_MANY_INDEXES = 4  # so many are got one by one; more, by merged indexes where there are any
+
+
+def loose_name(oid: Oid) -> str:
+    """Return the name of a large object below a remote's root."""
+    return f"objects/{oid.algorithm}/{oid.hex[:2]}/{oid.hex[2:]}"
+
+
+class RemoteStore(Store):
+    """Objects below a remote's root. `folder` (local) holds copies of pack indexes, and unfinished transfers."""
+
+    def __init__(self, remote: config.Remote, folder: Path, *, pack_size: int = 1 << 26) -> None:
+        self.name = f"remote '{remote.name}'"
+        self.remote = remote
+        self.pack_size = pack_size
+        self.bucket = Bucket(remote.url, remote.options, jobs=remote.jobs)
+        self.tmp = folder / "tmp"
+        self.folder = folder
+        self.listing: dict[str, int] | None = None
+        self._table = Table(folder / "table", self._load_index)
+
+    # ---- the listing, and which packs count ----
+
+    def look(self) -> dict[str, int]:
+        """List the remote anew, and get the pack indexes that aren't here yet."""
+        self.listing = listing = self.bucket.list()
+        if config.MARKER in listing:
+            self._check_marker(listing)
+        elif any(name.startswith(("packs/", "objects/")) for name in listing):
+            raise RemoteError(
+                f"'{self.bucket.url}' has data, but no '{config.MARKER}'",
+                "Check the url: this may be another tool's folder.",
+            )
+        indexed = {name[6:-4] for name in listing if name.startswith("packs/") and name.endswith(".idx")}
+        packed = {name[6:-5] for name in listing if name.startswith("packs/") and name.endswith(".pack")}
+        self._get_indexes(indexed & packed)
+        live = [id_ for id_ in indexed & packed if self._implied_size(id_) == listing[f"packs/{id_}.pack"]]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._table.refresh(live)
+        return listing
+
+    def _check_marker(self, listing: Mapping[str, int]) -> None:
+        copy = self.folder / "marker"
+        with contextlib.suppress(OSError):
+            if len(copy.read_bytes()) == listing[config.MARKER]:
+                config.decode_marker(copy.read_bytes())
+                return
+        data = self.bucket.get(config.MARKER)
+        config.decode_marker(data)
+        files.write_atomic(copy, data, folder=self.tmp, is_synced=False)
+
+    def _index_path(self, id_: str) -> Path:
+        return self.folder / "packs" / f"{id_}.idx"
+
+    def _load_index(self, id_: str) -> pack.PackIndex:
+        return pack.decode_index(self._index_path(id_).read_bytes())
+
+    def _implied_size(self, id_: str) -> int:
+        path = self._index_path(id_)
+        try:
+            with path.open("rb") as file:
+                tail_size = file.seek(0, 2)
+                file.seek(-pack.FOOTER_SIZE, 2)
+                return int.from_bytes(file.read(8)) + tail_size
+        except OSError:
+            return -1
+
+    def keep_index(self, id_: str, tail: bytes) -> None:
+        """Remember a pack's index, if it is what its id says."""
+        if pack.decode_index(tail).id != id_:
+            raise CorruptError(f"the index of pack {id_[:12]} on {self.name} is another pack's")
+        files.write_atomic(self._index_path(id_), tail, folder=self.tmp, is_synced=False)
+
+    def _get_indexes(self, ids: Collection[str]) -> None:
+        lacking = set(ids) - set(list_ids(self.folder / "packs", ".idx"))
+        if len(lacking) > _MANY_INDEXES:
+            lacking -= self._get_merged(lacking)
+        with ThreadPoolExecutor(self.bucket.jobs) as pool:
+            list(pool.map(self._get_index, lacking))
+
+    def _get_index(self, id_: str) -> None:
+        with contextlib.suppress(CorruptError, FormatError):  # then the pack doesn't count, and is sent anew
+            self.keep_index(id_, self.bucket.get(f"packs/{id_}.idx"))
+
+    def merged_ids(self) -> list[str]:
+        """Return the listed merged indexes, largest first."""
+        found = [name for name in self.listing or {} if name.startswith("indexes/") and name.endswith(".idx")]
+        return [name[8:-4] for name in sorted(found, key=lambda name: -(self.listing or {})[name])]
+
+    def _covered_path(self, id_: str) -> Path:
+        return self.folder / "indexes" / id_
+
+    def covered(self) -> set[str]:
+        """Return the packs that the listed merged indexes name, as far as those were read here."""
+        names: set[str] = set()
+        for id_ in self.merged_ids():
+            with contextlib.suppress(OSError):
+                names.update(self._covered_path(id_).read_text().split())
+        return names
+
+    def note_covered(self, id_: str, ids: Iterable[str]) -> None:
+        """Remember which packs a merged index names."""
+        files.write_atomic(self._covered_path(id_), "\n".join(sorted(ids)).encode(), folder=self.tmp, is_synced=False)
+
+    def _get_merged(self, lacking: set[str]) -> set[str]:
+        got: set[str] = set()
+        for id_ in self.merged_ids():
+            if lacking <= got or self._covered_path(id_).exists():
+                continue
+            with contextlib.suppress(CorruptError, FormatError):
+                tails = pack.decode_merged(self.bucket.get(f"indexes/{id_}.idx"))
+                for one in (lacking - got) & tails.keys():
+                    self.keep_index(one, tails[one])
+                    got.add(one)
+                self.note_covered(id_, tails)
+        return got
+
+    # ---- looking and reading ----
+
+    def find(self, oids: Collection[Oid]) -> dict[Oid, int]:
+        """List the remote, then look every oid up in the listing and the pack indexes."""
+        listing = self.look()
+        return {oid: size for oid in oids if (size := self._size_of(oid, listing)) is not None}
+
+    def _size_of(self, oid: Oid, listing: Mapping[str, int]) -> int | None:
+        if found := self._table.find(oid):
+            return found.place.size
+        return listing.get(loose_name(oid))
+
+    def _group(self, oids: Collection[Oid]) -> tuple[dict[str, dict[Oid, Place]], list[Oid], list[Oid]]:
+        listing = self.listing if self.listing is not None else self.look()
+        by_pack: dict[str, dict[Oid, Place]] = {}
+        loose, absent = [], []
+        for oid in oids:
+            if found := self._table.find(oid):
+                by_pack.setdefault(found.pack, {})[oid] = found.place
+            elif loose_name(oid) in listing:
+                loose.append(oid)
+            else:
+                absent.append(oid)
+        return by_pack, loose, absent
+
+    def read_many(self, oids: Collection[Oid]) -> Iterator[tuple[Oid, bytes]]:
+        """Yield by coalesced ranges, then whole files."""
+        by_pack, loose, _ = self._group(oids)
+        for id_, places in by_pack.items():
+            for group in packs.coalesce(places, gap=_RANGE_GAP, step=_RANGE_STEP):
+                yield from self._get_range(id_, group)
+        for oid in loose:
+            data = self.bucket.get(loose_name(oid))
+            yield self._checked(oid, data)
+
+    def _get_range(self, id_: str, group: list[tuple[Oid, Place]]) -> Iterator[tuple[Oid, bytes]]:
+        start, end = group[0][1].offset, group[-1][1].offset + group[-1][1].size
+        data = self.bucket.get(f"packs/{id_}.pack", start, end) if end > start else b""
+        for oid, (offset, size) in group:
+            yield self._checked(oid, data[offset - start : offset - start + size])
+
+    def _checked(self, oid: Oid, data: bytes) -> tuple[Oid, bytes]:
+        if hashing.digest(oid.algorithm, data) != oid.digest:
+            raise self._corrupt(oid)
+        return oid, data
+
+    def _corrupt(self, oid: Oid) -> CorruptError:
+        return CorruptError(
+            f"object {oid.short} is corrupt on {self.name}",
+            "Nothing of it was kept. Where a clone still has it, move the bad file on the remote away and run 'dvlite push' there.",
+        )
+
+    def oids(self) -> Iterator[Oid]:
+        """Yield what the packs have, then large objects, by a fresh listing."""
+        listing = self.look()
+        known: set[Oid] = set()
+        for oid in self._table.oids():
+            if oid not in known:
+                known.add(oid)
+                yield oid
+        for name in listing:
+            parts = name.split("/")
+            if (
+                len(parts) == 4
+                and parts[0] == "objects"
+                and parts[1] in ALGORITHMS
+                and len(parts[2] + parts[3]) == 2 * DIGEST_SIZE
+            ):
+                oid = Oid(parts[1], bytes.fromhex(parts[2] + parts[3]))
+                if oid not in known:
+                    yield oid
+
+    # ---- sending ----
+
+    def send(
+        self,
+        oids: Mapping[Oid, int],
+        target: Batch,
+        report: Report,
+        progress: Progress = SILENT,
+        jobs: int = 4,
+    ) -> None:
+        """Send whole packs where most of one is wanted, ranges where not, and large objects as files."""
+        by_pack, loose, absent = self._group(oids)
+        for oid in absent:
+            report.fail([oid], MissingError(f"object {oid.short} is not on {self.name}"))
+        self.tmp.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(jobs) as pool:
+            for id_, places in by_pack.items():
+                if (
+                    sum(place.size for place in places.values()) * _WHOLE_FRACTION
+                    >= (self.listing or {})[f"packs/{id_}.pack"]
+                ):
+                    pool.submit(self._send_pack, id_, places, target, report, progress)
+                else:
+                    for group in packs.coalesce(places, gap=_RANGE_GAP, step=_RANGE_STEP):
+                        pool.submit(self._send_group, id_, group, target, report, progress)
+            for oid in loose:
+                pool.submit(self._send_file, oid, target, report, progress)
+
+    def _send_pack(
+        self, id_: str, places: Mapping[Oid, Place], target: Batch, report: Report, progress: Progress
+    ) -> None:
+        path = files.temporary(self.tmp)
+        try:
+            name = f"packs/{id_}.pack"
+            self.bucket.get_file(name, path, (self.listing or {})[name])
+            target.put_pack(path, is_given=True)
+            report.add({oid: place.size for oid, place in places.items()}, progress)
+        except (CorruptError, FormatError):  # take what is good in it
+            for group in packs.coalesce(places, gap=-1, step=0):
+                self._send_group(id_, group, target, report, progress)
+        except (DvliteError, OSError) as exc:
+            report.fail(places, _as_error(exc, path))
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _send_group(
+        self, id_: str, group: list[tuple[Oid, Place]], target: Batch, report: Report, progress: Progress
+    ) -> None:
+        try:
+            done = {}
+            for oid, data in self._get_range(id_, group):
+                target.put(data, oid.algorithm)
+                done[oid] = len(data)
+            report.add(done, progress)
+        except CorruptError as exc:
+            if len(group) == 1:
+                report.fail([group[0][0]], exc)
+            else:
+                for one in group:
+                    self._send_group(id_, [one], target, report, progress)
+        except (DvliteError, OSError) as exc:
+            report.fail([oid for oid, _ in group], _as_error(exc, id_))
+
+    def _send_file(self, oid: Oid, target: Batch, report: Report, progress: Progress) -> None:
+        path = files.temporary(self.tmp)
+        try:
+            name = loose_name(oid)
+            self.bucket.get_file(name, path, (self.listing or {})[name])
+            if files.hash_file(path, oid.algorithm) != oid:
+                raise self._corrupt(oid)
+            size = path.stat().st_size
+            target.put_file(path, oid.algorithm, is_given=True)
+            report.add({oid: size}, progress)
+        except (DvliteError, OSError) as exc:
+            report.fail([oid], _as_error(exc, path))
+        finally:
+            path.unlink(missing_ok=True)
+
+    # ---- coming in ----
+
+    def batch(self) -> Batch:
+        """Open a batch that uploads; what is uploaded counts once its index is there."""
+        if self.remote.is_read_only or self.bucket.protocol == "https":
+            raise RemoteError(f"{self.name} is read-only", "Push to another remote with 'dvlite push --remote NAME'.")
+        return RemoteBatch(self)
+
+    def claim(self, repository: str, clone: str, roots: Collection[Oid]) -> bool:
+        """Say on the remote what this clone is about to push, so that gc keeps it; False if it was said already.
+
+        Lists the remote, and again after a claim was written: whatever is decided rests on a listing after the claim.
+        """
+        names = sorted(str(oid) for oid in roots)
+        fingerprint = hashlib.sha256("\n".join(names).encode()).hexdigest()
+        claim = f"claims/{repository}/{clone}/{fingerprint}.json"
+        if self.listing is None:
+            self.look()
+        listing = self.listing or {}
+        if claim in listing:
+            return False
+        if config.MARKER not in listing:
+            self.bucket.put(config.MARKER, config.encode_marker())
+        if f"repos/{repository}.json" not in listing:
+            self.bucket.put(f"repos/{repository}.json", json.dumps({"id": repository}).encode() + b"\n")
+        self.bucket.put(claim, json.dumps({"oids": names}, separators=(",", ":")).encode() + b"\n")
+        self.listing = None
+        return True
+
+
+def _as_error(exc: DvliteError | OSError, path: str | Path) -> DvliteError:
+    return files.explain(exc, path, "can't write") if isinstance(exc, OSError) else exc

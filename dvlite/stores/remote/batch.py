@@ -1,0 +1,94 @@
+"""How objects come onto a remote: packed in a local scratch folder, uploaded in parallel, each pack before its index."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Collection
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dvlite import files, pack
+from dvlite.errors import CorruptError
+from dvlite.oid import Oid
+from dvlite.stores import packs
+from dvlite.stores.base import Batch, Taken
+from dvlite.stores.table import list_ids
+
+if TYPE_CHECKING:
+    from dvlite.stores.remote import RemoteStore
+
+_MANY_UNCOVERED = 32
+
+
+class RemoteBatch(Batch):
+    """A batch of a remote store. A pack is visible once its index is uploaded; there is nothing to take back."""
+
+    def __init__(self, store: RemoteStore) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._writer = packs.PackWriter(store.tmp, store.pack_size)
+        self._taken: set[Oid] = set()
+        self._pool = ThreadPoolExecutor(store.bucket.jobs)
+        self._uploads: list[Future[None]] = []
+
+    def take(self, oid: Oid, data: bytes, *, is_tree: bool = False) -> None:
+        """Append to the pack in hand; a full one is uploaded meanwhile."""
+        with self._lock:
+            if oid not in self._taken:
+                self._taken.add(oid)
+                if full := self._writer.add(oid, data):
+                    self._uploads.append(self._pool.submit(self._upload_written, full))
+
+    def put_file(self, path: Path, algorithm: str, *, is_given: bool = False) -> Taken:
+        """Hash a file, then upload it under its oid."""
+        oid = files.hash_file(path, algorithm)
+        self._store.bucket.put_file(f"objects/{oid.algorithm}/{oid.hex[:2]}/{oid.hex[2:]}", path)
+        return Taken(oid, path.stat())
+
+    def put_pack(self, path: Path, *, is_given: bool = False) -> Collection[Oid]:
+        """Verify a pack, then upload it as it is."""
+        index = packs.read_index(path)
+        if bad := packs.bad_objects(path, index):
+            raise CorruptError(f"pack {index.id[:12]} has {len(bad)} corrupt objects")
+        self._upload(path, index.id, packs.read_tail(path))
+        return index.places
+
+    def _upload_written(self, written: packs.Written) -> None:
+        try:
+            self._upload(written.path, written.id, written.tail)
+        finally:
+            os.unlink(written.path)
+
+    def _upload(self, path: Path, id_: str, tail: bytes) -> None:
+        # The pack first: one without an index does not exist yet.
+        self._store.bucket.put_file(f"packs/{id_}.pack", path)
+        self._store.bucket.put(f"packs/{id_}.idx", tail)
+        self._store.keep_index(id_, tail)
+
+    def publish(self) -> None:
+        """Upload the pack in hand and wait for all; then merge the indexes, if they have become many."""
+        if written := self._writer.finish():
+            self._uploads.append(self._pool.submit(self._upload_written, written))
+        self._pool.shutdown(wait=True)
+        for upload in self._uploads:
+            upload.result()
+        self._merge_indexes()
+
+    def _merge_indexes(self) -> None:
+        store = self._store
+        here = set(list_ids(store.folder / "packs", ".idx"))
+        uncovered = here - store.covered()
+        if len(uncovered) > _MANY_UNCOVERED:
+            listed = {id_ for id_ in uncovered if f"packs/{id_}.idx" in (store.listing or {})}
+            tails = {id_: (store.folder / "packs" / f"{id_}.idx").read_bytes() for id_ in listed}
+            if len(tails) > _MANY_UNCOVERED:
+                id_, data = pack.encode_merged(tails)
+                store.bucket.put(f"indexes/{id_}.idx", data)
+                store.note_covered(id_, tails)
+
+    def abandon(self) -> None:
+        """Stop; what is half uploaded has no index and does not count."""
+        self._writer.abandon()
+        self._pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,268 @@
+"""The seam to fsspec: names below a remote's root, and bytes. Retries, and translates what drivers raise.
+
+Knows no oids and no packs. A put is atomic here: where the protocol's own isn't, through `tmp/` and a rename.
+"""
+
+import contextlib
+import importlib
+import os
+import secrets
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+import tenacity
+
+from dvlite import config, files
+from dvlite.errors import DvliteError, RemoteError
+
+T = TypeVar("T")
+
+# Drivers by class, never through fsspec's entry points: other packages may take those over.
+_DRIVERS = {
+    "file": ("fsspec.implementations.local", "LocalFileSystem", ""),
+    "s3": ("s3fs", "S3FileSystem", ""),
+    "gs": ("gcsfs", "GCSFileSystem", "gcs"),
+    "az": ("adlfs", "AzureBlobFileSystem", "azure"),
+    "sftp": ("fsspec.implementations.sftp", "SFTPFileSystem", "sftp"),
+    "webdav": ("webdav4.fsspec", "WebdavFileSystem", "webdav"),
+    "https": ("fsspec.implementations.http", "HTTPFileSystem", ""),
+}
+_ATOMIC = ("s3", "gs", "az")
+_ATTEMPTS = 4
+_FINAL = (
+    FileNotFoundError,
+    PermissionError,
+    FileExistsError,
+    NotADirectoryError,
+    NotImplementedError,
+    ImportError,
+    TypeError,
+    ValueError,
+)
+_FINAL_NAMES = (
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "ProfileNotFound",
+    "AuthenticationException",
+    "ClientAuthenticationError",
+)
+_REFUSED = (
+    "403",
+    "401",
+    "forbidden",
+    "access denied",
+    "accessdenied",
+    "invalidaccesskeyid",
+    "signature",
+    "credentials",
+    "unauthorized",
+)
+
+
+class Bucket:
+    """A folder on a remote, by URL. `jobs` is how many requests may run at once."""
+
+    def __init__(self, url: str, options: dict[str, Any], *, jobs: int = 8) -> None:
+        self.url = config.redact(url)
+        self.protocol = config.check_url(url)
+        self.jobs = jobs
+        self._url = url
+        self._options = options
+
+    # ---- the driver ----
+
+    @cached_property
+    def _fs(self) -> Any:
+        module, name, extra = _DRIVERS[self.protocol]
+        try:
+            driver = getattr(importlib.import_module(module), name)
+        except ImportError as exc:
+            raise RemoteError(
+                f"'{self.url}' needs a package that isn't installed ({exc.name})",
+                f"Run 'pip install dvlite[{extra}]'.",
+            ) from exc
+        fs = driver(**self._driver_options())
+        if self.protocol == "s3":
+            fs.retries = 1  # the one who retries is this room
+        return fs
+
+    def _driver_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
+        if self.protocol == "file":
+            return {"skip_instance_cache": True, "auto_mkdir": True}
+        if self.protocol == "s3":
+            kwargs = {
+                "max_pool_connections": 64,
+                "retries": {"max_attempts": 1},
+                "connect_timeout": 10,
+                "read_timeout": 60,
+            }
+            if "endpoint_url" in self._options:
+                # Servers that are not Amazon's often know no checksums beyond MD5.
+                kwargs |= {
+                    "request_checksum_calculation": "when_required",
+                    "response_checksum_validation": "when_required",
+                }
+            options["config_kwargs"] = kwargs | dict(self._options.get("config_kwargs", {}))
+            rest = {key: value for key, value in self._options.items() if key not in ("config_kwargs", "region")}
+            if "region" in self._options:
+                rest["client_kwargs"] = {
+                    "region_name": self._options["region"],
+                    **rest.get("client_kwargs", {}),
+                }
+            return options | rest
+        return options | self._options
+
+    @cached_property
+    def _root(self) -> str:
+        if self.protocol == "file":
+            return str(Path(self._url.removeprefix("file://")).expanduser())
+        return str(self._fs._strip_protocol(self._url)).rstrip("/")
+
+    def _key(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def _do(self, doing: str, call: Callable[[], T]) -> T:
+        """Call the driver, again with backoff where that may help; every failure comes out as RemoteError.
+
+        Drivers raise what their libraries raise, which has no common base: hence the wide except.
+        """
+        attempts = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(_ATTEMPTS),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, max=5),
+            retry=tenacity.retry_if_exception(_may_pass),
+            reraise=True,
+        )
+        try:
+            return attempts(call)
+        except DvliteError:
+            raise
+        except Exception as exc:
+            raise self._explain(doing, exc) from exc
+
+    def _explain(self, doing: str, exc: Exception) -> RemoteError:
+        text = (str(exc) or type(exc).__name__).strip().split("\n")[0][:300]
+        hint = "Check the network and the url with 'dvlite remote list', then run the same command again: it goes on where it stopped."
+        if isinstance(exc, FileNotFoundError):
+            text, hint = (
+                f"not found ({text})",
+                "Check the bucket or folder in the url with 'dvlite remote list'.",
+            )
+        elif (
+            isinstance(exc, PermissionError)
+            or type(exc).__name__ in _FINAL_NAMES
+            or any(word in text.lower() for word in _REFUSED)
+        ):
+            text, hint = f"access refused ({text})", "Check the credentials that this machine uses for it."
+        return RemoteError(f"{doing} '{self.url}': {text}", hint)
+
+    # ---- the verbs ----
+
+    def list(self) -> dict[str, int]:
+        """Return all names below the root with their sizes in bytes; empty where nothing was ever pushed."""
+        return self._do("can't list", self._list)
+
+    def _list(self) -> dict[str, int]:
+        if self.protocol == "file":
+            return self._list_folder()
+        try:
+            found = self._fs.find(self._root, detail=True)
+        except FileNotFoundError:
+            if self.protocol in _ATOMIC:  # a bucket has no folders that could be missing: it is the bucket itself
+                raise
+            return {}
+        if not found and self.protocol == "s3":
+            self._fs.ls(self._root.partition("/")[0], refresh=True)
+        prefix = len(self._root) + 1
+        return {key[prefix:]: int(info["size"]) for key, info in found.items() if info.get("type") != "directory"}
+
+    def _list_folder(self) -> dict[str, int]:
+        root = Path(self._root)
+        if not root.is_dir():
+            # A parent that isn't there either is a disk that isn't mounted, or a typing error.
+            if not root.parent.is_dir():
+                raise FileNotFoundError(f"no folder '{root.parent}'")
+            return {}
+        found = {}
+        for folder, _, names in os.walk(root, onerror=_raise):
+            for name in names:
+                path = Path(folder, name)
+                with contextlib.suppress(FileNotFoundError):
+                    found[path.relative_to(root).as_posix()] = path.stat().st_size
+        return found
+
+    def get(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
+        """Return a file's bytes, or those from `start` to before `end`; short answers are tried again, then refused."""
+
+        def call() -> bytes:
+            data: bytes = self._fs.cat_file(self._key(name), start=start, end=end)
+            if start is not None and end is not None and len(data) != end - start:
+                raise OSError(f"{name}: {len(data)} bytes came, not {end - start}")
+            return data
+
+        return self._do("can't read from", call)
+
+    def get_file(self, name: str, path: Path, size: int) -> None:
+        """Download a file of `size` bytes to a local path that doesn't exist yet."""
+
+        def call() -> None:
+            self._fs.get_file(self._key(name), str(path))
+            if (came := path.stat().st_size) != size:
+                path.unlink()
+                raise OSError(f"{name}: {came} bytes came, not {size}")
+
+        try:
+            self._do("can't read from", call)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a small file in one step."""
+        self._put(name, len(data), lambda key: self._fs.pipe_file(key, data))
+
+    def put_file(self, name: str, path: Path) -> None:
+        """Upload a local file in one step."""
+        self._put(name, path.stat().st_size, lambda key: self._fs.put_file(str(path), key))
+
+    def _put(self, name: str, size: int, send: Callable[[str], object]) -> None:
+        def call() -> None:
+            key = self._key(name)
+            if self.protocol in _ATOMIC:
+                send(key)
+            else:
+                self._put_by_rename(key, send)
+            if (arrived := int(self._fs.info(key)["size"])) != size:
+                raise OSError(f"{name}: {arrived} bytes arrived, not {size}")
+
+        self._do("can't write to", call)
+
+    def _put_by_rename(self, key: str, send: Callable[[str], object]) -> None:
+        unfinished = self._key(f"tmp/{secrets.token_hex(12)}")
+        self._fs.makedirs(str(PurePosixPath(unfinished).parent), exist_ok=True)
+        self._fs.makedirs(str(PurePosixPath(key).parent), exist_ok=True)
+        try:
+            send(unfinished)
+            if self.protocol == "file":
+                files.sync(Path(unfinished))
+                Path(unfinished).rename(key)
+                files.sync(Path(key).parent)
+            else:
+                self._fs.mv(unfinished, key)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                self._fs.rm_file(unfinished)
+            raise
+
+
+def _raise(exc: OSError) -> None:
+    raise exc
+
+
+def _may_pass(exc: BaseException) -> bool:
+    if isinstance(exc, (DvliteError, *_FINAL)) or not isinstance(exc, Exception):
+        return False
+    text = str(exc).lower()
+    return type(exc).__name__ not in _FINAL_NAMES and not any(word in text for word in _REFUSED)

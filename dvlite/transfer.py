@@ -1,0 +1,46 @@
+"""Two stores and the wanted oids: find what is missing, copy it, report. Knows no paths of a repository.
+
+Order is what makes an interrupted transfer harmless: contents first, then the trees that name them. Coming in, trees come
+first, because they say what else is wanted; the pointer already stands.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from dvlite import tree
+from dvlite.errors import DvliteError
+from dvlite.oid import Oid
+from dvlite.progress import SILENT, Progress
+from dvlite.stores.base import Report, Store
+from dvlite.tree import Entry, Reach
+
+
+def copy(source: Store, target: Store, wanted: Mapping[Oid, int], *, jobs: int, progress: Progress = SILENT) -> Report:
+    """Copy objects (with their sizes) that `target` is known to lack; one that fails does not stop the others."""
+    report = Report()
+    if not wanted:
+        return report
+    try:
+        with target.batch() as batch:
+            source.send(wanted, batch, report, progress, jobs)
+    except DvliteError as exc:
+        report.fail(wanted.keys(), exc)
+        report.copied.clear()
+    return report
+
+
+def reach(roots: Iterable[Entry], here: Store, there: Store | None = None, *, jobs: int = 4) -> Reach:
+    """Return all that some roots reach, by the trees `here`; those that lack are copied from `there` first, if given."""
+
+    def read_many(oids: Collection[Oid]) -> Iterator[tuple[Oid, bytes]]:
+        lacking = set(oids) - here.find(oids).keys()
+        if lacking and there:
+            copy(there, here, dict.fromkeys(lacking, 0), jobs=jobs)
+        yield from here.read_many(oids)
+
+    return tree.walk(roots, read_many)
+
+
+def absent(wanted: Mapping[Oid, int], store: Store) -> dict[Oid, int]:
+    """Return what a store lacks, or has with another size than it should have; 0 stands for a size that isn't known."""
+    found = store.find(wanted.keys())
+    return {oid: size for oid, size in wanted.items() if oid not in found or (size and found[oid] != size)}

@@ -1,0 +1,405 @@
+"""Make worktree data what a plan says: everything is built aside first, then put into place one rename at a time.
+
+Invariants:
+- What is replaced or removed was seen in the store, on disk, a moment ago; it is renamed aside, looked at again, and put back
+  if it moved since it was scanned.
+- Nothing is ever written through a symbolic link: folders are opened one below the other without following any; symbolic
+  links are made last.
+- A file appears whole or not at all; a folder that wasn't there appears in one step.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from dvlite import files, tree
+from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, UsageError
+from dvlite.files import StatKey
+from dvlite.oid import Oid
+from dvlite.progress import SILENT, Progress
+from dvlite.stores.local import LocalStore
+from dvlite.tree import EXECUTABLE, SYMLINK, Entry, Read
+from dvlite.worktree.plan import Change
+from dvlite.worktree.scan import Written
+
+_CHUNK = 256
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+LINKS = ("reflink", "copy", "hardlink", "symlink")
+
+Stats = Callable[[str], StatKey | None]
+
+
+class Kept(NamedTuple):
+    """A change that was not made, and why."""
+
+    change: Change
+    reason: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a plan. `failed` has what could not be had, by path; `written` what needs no reading again."""
+
+    done: list[Change] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    failed: dict[str, DvliteError] = field(default_factory=dict)
+    written: dict[str, Written] = field(default_factory=dict)
+    files: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to materialise: a tracked path (in-repo) below `root`. `tmp` is a folder on the same file system.
+
+    `link` is one of LINKS; `stats` tells the stat that a path (relative to the tracked path) had when it was scanned.
+    """
+
+    root: Path
+    tracked: str
+    tmp: Path
+    link: str
+    stats: Stats
+
+
+def apply(
+    place: Place, changes: Sequence[Change], store: LocalStore, read: Read, progress: Progress = SILENT
+) -> Outcome:
+    """Carry out changes whose target is to be put in place (None: removed); what can't be done is kept and reported."""
+    outcome = Outcome()
+    changes = list(_secure(changes, store, read, outcome))
+    if not changes:
+        return outcome
+    stage = files.temporary(place.tmp)
+    stage.mkdir()
+    try:
+        builder = _Builder(place, store, stage, outcome, progress)
+        staged = builder.build(changes, read)
+        if builder.newest_ns:
+            files.stamp_after(stage, builder.newest_ns)
+        with _Walker(place.root) as walker:
+            for position, change in enumerate(changes):
+                _settle(place, walker, change, staged.get(position), stage / f"{position}-", outcome)
+    except OSError as exc:
+        raise files.explain(exc, place.tracked, "can't check out") from exc
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+    return outcome
+
+
+def _secure(changes: Iterable[Change], store: LocalStore, read: Read, outcome: Outcome) -> Iterator[Change]:
+    """Yield the changes that destroy nothing, or only what is safely stored."""
+    doomed = {}
+    for position, change in enumerate(changes := list(changes)):
+        if change.data and change.data.files:
+            doomed[position] = {entry.oid for _, entry in _files_of(change.path, change.data, read)}
+    safe = store.secured({oid for oids in doomed.values() for oid in oids}) if doomed else set()
+    for position, change in enumerate(changes):
+        if doomed.get(position, set()) <= safe:
+            yield change
+        else:
+            outcome.kept.append(Kept(change, "is not stored"))
+
+
+def _files_of(path: str, entry: Entry, read: Read) -> Iterator[tuple[str, Entry]]:
+    """Yield all files and links at or below an entry, with their paths, in order."""
+    if not entry.is_tree:
+        yield path, entry
+        return
+    if entry.files:
+        for child in tree.entries(entry, read):
+            yield from _files_of(f"{path}/{child.name}" if path else child.name, child, read)
+
+
+# ---- building aside -------------------------------------------------------------------------------------------------
+
+
+class _Job(NamedTuple):
+    entry: Entry
+    target: Path
+    path: str  # in-repo
+
+
+class _Builder:
+    def __init__(self, place: Place, store: LocalStore, stage: Path, outcome: Outcome, progress: Progress) -> None:
+        self._place = place
+        self._store = store
+        self._stage = stage
+        self._outcome = outcome
+        self._progress = progress
+        self.newest_ns = 0
+
+    def build(self, changes: Sequence[Change], read: Read) -> dict[int, Path]:
+        """Write the targets of all changes below the stage; return where each lies, without those that can't be had."""
+        staged, jobs, links = {}, [], []
+        for position, change in enumerate(changes):
+            if change.target is None:
+                continue
+            staged[position] = self._stage / str(position)
+            for job in self._lay_out(change.target, staged[position], self._full(change.path), read):
+                (links if job.entry.mode == SYMLINK else jobs).append(job)
+        self._progress.phase("checkout", files=len(jobs), size=sum(job.entry.size for job in jobs))
+        self._write_all(jobs)
+        self._write_all(links)
+        for position, path in list(staged.items()):
+            if not os.path.lexists(path):
+                del staged[position]
+        return staged
+
+    def _full(self, path: str) -> str:
+        return f"{self._place.tracked}/{path}" if path else self._place.tracked
+
+    def _lay_out(self, entry: Entry, target: Path, path: str, read: Read) -> Iterator[_Job]:
+        """Make the folders; yield what must be written into them."""
+        if not entry.is_tree:
+            yield _Job(entry, target, path)
+            return
+        try:
+            below = tree.entries(entry, read)
+        except MissingError as exc:
+            self._outcome.failed[path] = exc
+            return
+        try:
+            target.mkdir()
+        except FileExistsError as exc:
+            raise _names_meet(path) from exc
+        for child in below:
+            yield from self._lay_out(child, target / child.name, f"{path}/{child.name}", read)
+
+    def _write_all(self, jobs: list[_Job]) -> None:
+        chunks = [jobs[at : at + _CHUNK] for at in range(0, len(jobs), _CHUNK)]
+        with ThreadPoolExecutor(2) as pool:
+            for written in pool.map(self._write_chunk, chunks):
+                for path, record in written:
+                    self._outcome.written[path] = record
+                    self._outcome.files += 1
+                    self._outcome.size += record.size
+                    self.newest_ns = max(self.newest_ns, record.mtime_ns)
+
+    def _write_chunk(self, jobs: list[_Job]) -> list[tuple[str, Written]]:
+        packed: dict[Oid, list[_Job]] = {}
+        written = []
+        for job in jobs:
+            path = self._store.path_of(job.entry.oid)
+            if path and job.entry.mode != SYMLINK:
+                written += self._try(job, lambda job=job, path=path: self._write_loose(job, path))  # type: ignore[misc]
+            else:
+                packed.setdefault(job.entry.oid, []).append(job)
+        for oid, data in self._read(packed):
+            for job in packed.pop(oid):
+                written += self._try(job, lambda job=job, data=data: _write_small(job, data))  # type: ignore[misc]
+        for oid, left in packed.items():
+            for job in left:
+                self._outcome.failed.setdefault(job.path, MissingError(f"object {oid.short} is not here"))
+        self._progress.advance(files=len(written), size=sum(record.size for _, record in written))
+        return written
+
+    def _read(self, packed: dict[Oid, list[_Job]]) -> Iterator[tuple[Oid, bytes]]:
+        wanted = list(packed)
+        try:
+            for oid, data in self._store.read_many(wanted):
+                yield oid, data
+        except CorruptError:  # one of them is: find out which, and take the others
+            for oid in [oid for oid in wanted if oid in packed]:
+                try:
+                    yield oid, self._store.read(oid)
+                except CorruptError as exc:
+                    for job in packed.pop(oid):
+                        self._outcome.failed[job.path] = exc
+                except MissingError as exc:
+                    for job in packed.pop(oid):
+                        self._outcome.failed[job.path] = CorruptError(
+                            f"{exc.message} any more: it was corrupt", exc.hint
+                        )
+
+    def _try(self, job: _Job, write: Callable[[], os.stat_result]) -> list[tuple[str, Written]]:
+        try:
+            status = write()
+        except FileExistsError as exc:
+            raise _names_meet(job.path) from exc
+        except CorruptError as exc:
+            self._outcome.failed[job.path] = exc
+            return []
+        return [(job.path, Written(status.st_size, status.st_mtime_ns, status.st_ino, job.entry.oid))]
+
+    def _write_loose(self, job: _Job, path: Path) -> os.stat_result:
+        link = self._place.link
+        is_executable = job.entry.mode == EXECUTABLE
+        if link in ("hardlink", "symlink") and not is_executable and not (link == "hardlink" and os.geteuid() == 0):
+            if not self._store.is_trusted(path):
+                raise CorruptError(f"object {job.entry.oid.short} was corrupt in the local store", "Run 'dvlite pull'.")
+            if link == "symlink":
+                job.target.symlink_to(path)
+            else:
+                os.link(path, job.target)
+            return job.target.lstat()
+        source = files.open_regular(path)
+        target = files.create(job.target, 0o777 if is_executable else 0o666)
+        try:
+            if files.copy_hashed(source, target, job.entry.oid.algorithm) != job.entry.oid:
+                job.target.unlink()
+                raise self._store.corrupt(job.entry.oid, path)
+            return os.fstat(target)
+        finally:
+            os.close(target)
+            os.close(source)
+
+
+def _write_small(job: _Job, data: bytes) -> os.stat_result:
+    if job.entry.mode == SYMLINK:
+        os.symlink(data, os.fsencode(job.target))
+        return job.target.lstat()
+    fd = files.create(job.target, 0o777 if job.entry.mode == EXECUTABLE else 0o666)
+    try:
+        files.write_all(fd, data)
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
+
+
+def _names_meet(path: str) -> FormatError:
+    return FormatError(
+        f"'{path}' meets another name on this file system (upper and lower case, or accents)",
+        "Nothing was changed. Check it out on a file system that tells them apart.",
+    )
+
+
+# ---- putting into place ---------------------------------------------------------------------------------------------
+
+
+class _Walker:
+    """Opens folders below a root one by one, never through a link; keeps open only those on the current path."""
+
+    def __init__(self, root: Path) -> None:
+        self._fds = [os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
+        self._parts: list[str] = []
+
+    def __enter__(self) -> "_Walker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for fd in self._fds:
+            os.close(fd)
+
+    def open(self, path: str, *, may_create: bool) -> int:
+        """Return the descriptor of a folder; makes what is missing on the way if told."""
+        parts = path.split("/") if path else []
+        shared = 0
+        while shared < min(len(parts), len(self._parts)) and parts[shared] == self._parts[shared]:
+            shared += 1
+        for fd in self._fds[shared + 1 :]:
+            os.close(fd)
+        del self._fds[shared + 1 :], self._parts[shared:]
+        for part in parts[shared:]:
+            self._fds.append(self._enter(part, "/".join([*self._parts, part]), may_create))
+            self._parts.append(part)
+        return self._fds[-1]
+
+    def _enter(self, part: str, path: str, may_create: bool) -> int:
+        if may_create:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, dir_fd=self._fds[-1])
+        try:
+            return os.open(part, _FOLDER, dir_fd=self._fds[-1])
+        except NotADirectoryError as exc:
+            raise UsageError(
+                f"'{path}' is not a folder here, or a symbolic link", "Move it away, then try again."
+            ) from exc
+        except OSError as exc:
+            if os.path.islink(path):
+                raise UsageError(f"'{path}' is a symbolic link: data is never written through one") from exc
+            raise
+
+
+def _settle(place: Place, walker: _Walker, change: Change, staged: Path | None, aside: Path, outcome: Outcome) -> None:
+    if change.target and staged is None:  # nothing of it could be had; the reason is in `failed`
+        return
+    full = f"{place.tracked}/{change.path}" if change.path else place.tracked
+    parent, _, name = full.rpartition("/")
+    try:
+        fd = walker.open(parent, may_create=change.target is not None)
+    except FileNotFoundError:
+        return
+    try:
+        if change.data and not _take_away(place, change.path, fd, name, aside):
+            outcome.kept.append(Kept(change, "changed a moment ago, or has ignored files in it"))
+            return
+        if staged:
+            _put(staged, name, fd, is_folder=bool(change.target and change.target.is_tree))
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+        outcome.kept.append(Kept(change, "is in the way"))
+        return
+    except OSError as exc:
+        if exc.errno != errno.ENOTEMPTY:
+            raise
+        outcome.kept.append(Kept(change, "is in the way"))
+        return
+    outcome.done.append(change)
+
+
+def _put(staged: Path, name: str, fd: int, *, is_folder: bool) -> None:
+    if is_folder:
+        os.rename(staged, name, dst_dir_fd=fd)
+        return
+    try:
+        os.link(staged, name, dst_dir_fd=fd, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        with contextlib.suppress(FileNotFoundError):
+            os.stat(name, dir_fd=fd, follow_symlinks=False)
+            raise FileExistsError(name) from None
+        os.rename(staged, name, dst_dir_fd=fd)
+    else:
+        staged.unlink()
+
+
+def _take_away(place: Place, path: str, fd: int, name: str, aside: Path) -> bool:
+    """Move a file or folder out of the way and delete it, if it still is what was scanned; else leave it in place."""
+    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+    if stat.S_ISDIR(status.st_mode):
+        return _clear_folder(place, path, fd, name, aside)
+    os.rename(name, aside, src_dir_fd=fd)
+    if _is_as_scanned(place.stats(path), aside):
+        aside.unlink()
+        return True
+    with contextlib.suppress(FileExistsError):
+        _put(aside, name, fd, is_folder=False)
+    return False
+
+
+def _is_as_scanned(key: StatKey | None, path: Path) -> bool:
+    status = path.lstat()
+    # Renaming changes the ctime.
+    return key is not None and (key.mode, key.size, key.mtime_ns, key.inode) == (
+        status.st_mode,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ino,
+    )
+
+
+def _clear_folder(place: Place, path: str, parent: int, name: str, aside: Path) -> bool:
+    """Delete what was scanned in a folder, then the folder, if nothing else is in it."""
+    fd = os.open(name, _FOLDER, dir_fd=parent)
+    try:
+        is_empty = True
+        for child in os.listdir(fd):
+            below = f"{path}/{child}" if path else child
+            status = os.stat(child, dir_fd=fd, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                is_empty &= _clear_folder(place, below, fd, child, aside)
+            else:
+                is_empty &= place.stats(below) is not None and _take_away(place, below, fd, child, aside)
+    finally:
+        os.close(fd)
+    if is_empty:
+        os.rmdir(name, dir_fd=parent)
+    return is_empty

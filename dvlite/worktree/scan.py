@@ -1,0 +1,358 @@
+"""Scan a tracked path into a tree: stat everything, read what the index doesn't know, put it into a batch.
+
+Each file is read once; what is hashed is what the batch takes in. Small files are read one after the other (their cost is
+the system calls), larger ones in two threads beside it. Order is that of names, so that equal folders make equal packs.
+"""
+
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from dvlite import files, hashing, index, pointer, tree
+from dvlite.errors import DvliteError, UsageError
+from dvlite.files import StatKey
+from dvlite.index import Index, Row
+from dvlite.oid import Oid
+from dvlite.progress import SILENT, Progress
+from dvlite.stores.base import Batch
+from dvlite.tree import EXECUTABLE, FILE, SYMLINK, TREE, Entry
+from dvlite.worktree import ignore as ignores
+
+_THREADED = 1 << 16  # from this size on, reading and hashing in a thread pays
+_AHEAD = 16
+_TRIES = 3
+
+
+class Written(NamedTuple):
+    """What was written at a path by this process itself, and so needs no reading: see materialise."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+    oid: Oid
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a scan goes by: the index, the store's state, and what this process wrote itself.
+
+    `is_storing`: the batch is the store's, so an object that isn't there is read again. `has` looks an object up in the store.
+    `objects` is the folder of the store's loose objects, to know links into it.
+    """
+
+    index: Index
+    state: str
+    has: Callable[[Oid], bool]
+    is_storing: bool = False
+    written: Mapping[str, Written] = field(default_factory=dict)
+    objects: Path | None = None
+
+
+@dataclass(slots=True)
+class Scan:
+    """What was found at a tracked path. `entry` is None where there is nothing; counts are of what was read."""
+
+    entry: Entry | None = None
+    files_read: int = 0
+    bytes_read: int = 0
+    rows: dict[str, Row] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+
+
+class _Found(NamedTuple):
+    name: str
+    key: StatKey
+
+
+class _Read(NamedTuple):
+    entry: Entry
+    data: bytes | None  # None: the batch has it already
+    key: StatKey
+
+
+def scan(
+    root: Path,
+    tracked: str,
+    batch: Batch,
+    memory: Memory,
+    *,
+    algorithm: str,
+    pack_below: int,
+    progress: Progress = SILENT,
+) -> Scan:
+    """Scan one tracked path (in-repo) below `root`, whatever is there: a file, a folder, or nothing.
+
+    Raises DvliteError naming the path for what can't be read, keeps changing, or can't be tracked.
+    """
+    with ThreadPoolExecutor(2) as pool:
+        return _Scanner(root, batch, memory, algorithm, pack_below, progress, pool).run(tracked)
+
+
+_UNREAD = Entry("", Oid("", b""), 0, 0, "")
+
+
+class _Scanner:
+    def __init__(
+        self,
+        root: Path,
+        batch: Batch,
+        memory: Memory,
+        algorithm: str,
+        pack_below: int,
+        progress: Progress,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self._root = root
+        self._batch = batch
+        self._memory = memory
+        self._algorithm = algorithm
+        self._pack_below = pack_below
+        self._progress = progress
+        self._pool = pool
+        self._rows: dict[str, Row] = {}
+        self._links = f"{memory.objects}/" if memory.objects else "\0"
+        self._stamp: int | None = None
+        self._result = Scan()
+
+    def run(self, tracked: str) -> Scan:
+        result, path = self._result, self._root / tracked
+        self._rows = self._memory.index.rows(tracked)
+        result.gone = set(self._rows)
+        try:
+            status = path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return result
+        except OSError as exc:
+            raise files.explain(exc, tracked, "can't read") from exc
+        if stat.S_ISDIR(status.st_mode):
+            result.entry = self._folder(str(path), tracked, ignores.rules_for(self._root, tracked), 0)
+        else:
+            result.entry = self._file(path, tracked, status)
+        return result
+
+    def _file(self, path: Path, tracked: str, status: os.stat_result) -> Entry:
+        _refuse_special(status.st_mode, tracked)
+        if stat.S_ISLNK(status.st_mode) and not os.readlink(path).startswith(self._links):
+            raise UsageError(f"'{tracked}' is a symbolic link", "Add the file or folder that it leads to.")
+        listed = [_Found("", _key_of(status))]
+        row = self._rows.get(tracked)
+        self._result.gone.discard(tracked)
+        entries, new = self._resolve(str(path.parent), tracked, [listed[0]], row, name=path.name)
+        entry = entries[0]
+        if new:
+            self._result.rows[tracked] = new._replace(oid=entry.oid, size=entry.size, files=1)
+        return entry
+
+    def _folder(self, path: str, tracked: str, rules: ignores.Ignore, depth: int) -> Entry:
+        if depth > tree.MAX_DEPTH:
+            raise UsageError(f"'{tracked}' lies more than {tree.MAX_DEPTH} folders deep")
+        listed, subs, rules = self._list(path, tracked, rules)
+        row = self._rows.get(tracked)
+        self._result.gone.discard(tracked)
+        self._progress.advance(files=len(listed), size=sum(found.key.size for found in listed))
+        mark = index.fingerprint(
+            index.pack_names([found.name for found in listed]), index.pack_stats([found.key for found in listed]), subs
+        )
+        is_same = bool(row and row.fingerprint == mark and self._is_current(row))
+        entries, new = ([], None) if is_same else self._resolve(path, tracked, listed, row, mark=mark, subs=subs)
+        below = [self._folder(f"{path}/{name}", f"{tracked}/{name}", rules, depth + 1) for name in subs]
+        below = [entry._replace(name=name) for entry, name in zip(below, subs, strict=True)]
+        sub_sum = hashing.checksum(tree.encode(tree.Page(0, below)))
+        if is_same and row and row.subs == sub_sum:
+            return Entry(TREE, row.oid, row.size, row.files, "")
+        if new is None:
+            entries, new = self._resolve(path, tracked, listed, row, mark=mark, subs=subs)
+        folder = tree.build(self._algorithm, [*entries, *below])
+        for oid, data in folder.objects:
+            self._batch.take(oid, data, is_tree=True)
+        if new.state and not self._memory.is_storing and not all(self._memory.has(oid) for oid, _ in folder.objects):
+            new = new._replace(state="")
+        self._result.rows[tracked] = new._replace(subs=sub_sum, oid=folder.oid, size=folder.size, files=folder.files)
+        return Entry(TREE, folder.oid, folder.size, folder.files, "")
+
+    def _is_current(self, row: Row) -> bool:
+        return bool(row.state) and row.state == self._memory.state and row.oid.algorithm == self._algorithm
+
+    def _list(self, path: str, tracked: str, rules: ignores.Ignore) -> tuple[list[_Found], list[str], ignores.Ignore]:
+        listed, subs = [], []
+        built_in = ignores.BUILT_IN
+        try:
+            with os.scandir(path) as found:
+                for item in found:
+                    if item.name in built_in:
+                        continue
+                    status = item.stat(follow_symlinks=False)
+                    if stat.S_ISDIR(status.st_mode):
+                        subs.append(item.name)
+                    else:
+                        listed.append(_Found(item.name, _key_of(status)))
+        except OSError as exc:
+            raise files.explain(exc, exc.filename or tracked, "can't read") from exc
+        if any(found.name == ignores.FILE for found in listed):
+            rules = rules.within(tracked, Path(path, ignores.FILE))
+        if rules.specs:
+            listed = [found for found in listed if not rules.has(f"{tracked}/{found.name}")]
+            subs = [name for name in subs if not rules.has(f"{tracked}/{name}", is_folder=True)]
+        for name in subs:
+            _refuse_name(name, tracked)
+        listed.sort()
+        subs.sort()
+        return listed, subs, rules
+
+    # ---- files ----
+
+    def _resolve(
+        self,
+        path: str,
+        tracked: str,
+        listed: list[_Found],
+        row: Row | None,
+        *,
+        mark: bytes = b"",
+        subs: list[str] | None = None,
+        name: str = "",
+    ) -> tuple[list[Entry], Row]:
+        """Return the entries of a folder's files (or of one tracked file) and its row, reading what isn't known."""
+        known = self._known(tracked, row)
+        keys = [found.key for found in listed]
+        entries: list[Entry] = [_UNREAD] * len(listed)
+        waiting: deque[tuple[int, Callable[[], _Read]]] = deque()
+        is_seen = row is None or self._is_current(row)
+
+        def finish() -> None:
+            position, read = waiting.popleft()
+            entry, data, key = read()
+            if data is not None:
+                self._batch.take(entry.oid, data)
+            is_old = max(key.mtime_ns, key.ctime_ns) < (self._stamp or 0)
+            keys[position] = key if is_old else key._replace(mtime_ns=-1)
+            entries[position] = entry._replace(name=listed[position].name)
+
+        for position, found in enumerate(listed):
+            where = f"{tracked}/{found.name}" if found.name else tracked
+            oid = self._oid_known(where, found, known)
+            if oid and not stat.S_ISLNK(found.key.mode):
+                entries[position] = _entry(found.name, found.key, oid)
+                continue
+            _refuse_special(found.key.mode, where)
+            _refuse_name(found.name or name, tracked)
+            is_seen = is_seen and oid is not None
+            waiting.append((position, self._start(f"{path}/{found.name or name}", where, found.key)))
+            if len(waiting) > _AHEAD:
+                finish()
+        while waiting:
+            finish()
+        return entries, self._row(listed, keys, entries, mark, subs or [], is_seen)
+
+    def _row(
+        self,
+        listed: list[_Found],
+        keys: list[StatKey],
+        entries: list[Entry],
+        mark: bytes,
+        subs: list[str],
+        is_seen: bool,
+    ) -> Row:
+        names = index.pack_names([found.name for found in listed])
+        stats = index.pack_stats(keys)
+        if index.fingerprint(names, stats, subs) != mark:  # an entry is young, or moved since it was listed
+            mark = b""
+        state = self._memory.state if self._memory.is_storing or is_seen else ""
+        oids = index.pack_oids([entry.oid for entry in entries])
+        return Row(mark, b"", Oid(self._algorithm, b""), 0, 0, state, stats, names, oids)
+
+    def _known(self, tracked: str, row: Row | None) -> dict[str, tuple[StatKey, Oid]]:
+        if row is None:
+            return {}
+        known = self._memory.index.entries(tracked, row)
+        if self._memory.is_storing and not self._is_current(row):
+            known = {name: value for name, value in known.items() if self._memory.has(value[1])}
+        return known
+
+    def _oid_known(self, where: str, found: _Found, known: dict[str, tuple[StatKey, Oid]]) -> Oid | None:
+        hit = known.get(found.name)
+        if hit and hit[0] == found.key and hit[1].algorithm == self._algorithm:
+            return hit[1]
+        wrote = self._memory.written.get(where)
+        if wrote and wrote[:3] == (found.key.size, found.key.mtime_ns, found.key.inode):
+            return wrote.oid
+        return None
+
+    def _start(self, path: str, where: str, key: StatKey) -> Callable[[], _Read]:
+        """Begin to read a file, in a thread where that pays; return what waits for the result."""
+        if self._stamp is None:
+            self._stamp = files.stamp(Path(path).parent)
+        self._result.files_read += 1
+        self._result.bytes_read += key.size
+        if key.size < _THREADED or stat.S_ISLNK(key.mode):
+            return lambda: self._read(path, where, key)
+        future: Future[_Read] = self._pool.submit(self._read, path, where, key)
+        return future.result
+
+    def _read(self, path: str, where: str, key: StatKey) -> _Read:
+        try:
+            if stat.S_ISLNK(key.mode):
+                return self._read_link(path)
+            for _ in range(_TRIES):
+                try:
+                    return self._read_file(path, key)
+                except files.Moved:
+                    continue
+        except OSError as exc:
+            raise files.explain(exc, where, "can't read" if exc.filename else "can't store") from exc
+        raise DvliteError(f"'{where}' keeps changing while it is read", "Add it again when nothing writes to it.")
+
+    def _read_file(self, path: str, key: StatKey) -> _Read:
+        if key.size >= self._pack_below:
+            oid, status = self._batch.put_file(Path(path), self._algorithm)
+            data = None
+        else:
+            data, status = files.read_small(path)
+            oid = hashing.oid_of(self._algorithm, data)
+        key = _key_of(status)
+        return _Read(_entry("", key, oid), data, key)
+
+    def _read_link(self, path: str) -> _Read:
+        target = os.readlink(path)
+        key = _key_of(os.lstat(path))
+        if target.startswith(self._links):  # a file whose content lies in the store
+            algorithm, head, rest = target[len(self._links) :].split("/")
+            oid = Oid(algorithm, bytes.fromhex(head + rest))
+            return _Read(_entry("", _key_of(os.stat(path)), oid), None, key)
+        data = tree.raw(target)
+        return _Read(_entry("", key, hashing.oid_of(self._algorithm, data)), data, key)
+
+
+def _key_of(status: os.stat_result) -> StatKey:
+    # The store changes the ctime of its own read-only objects when it links them elsewhere.
+    is_link = status.st_nlink > 1 and not status.st_mode & 0o222
+    return StatKey(
+        status.st_mode, status.st_size, status.st_mtime_ns, 0 if is_link else status.st_ctime_ns, status.st_ino
+    )
+
+
+def _entry(name: str, key: StatKey, oid: Oid) -> Entry:
+    if stat.S_ISLNK(key.mode):
+        return Entry(SYMLINK, oid, key.size, 1, name)
+    return Entry(EXECUTABLE if key.mode & 0o100 else FILE, oid, key.size, 1, name)
+
+
+def _refuse_special(mode: int, where: str) -> None:
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        kinds = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+        kind = kinds.get(stat.S_IFMT(mode), "not a file")
+        raise UsageError(f"'{where}' is {kind}", "Move it elsewhere, or name it in a .dvliteignore file.")
+
+
+def _refuse_name(name: str, folder: str) -> None:
+    try:
+        tree.check_name(name)
+    except DvliteError as exc:
+        raise UsageError(f"'{folder}' has '{name}' in it: it can't be tracked", "Move it elsewhere.") from exc
+    if name.endswith(pointer.SUFFIX):
+        raise UsageError(f"'{folder}' has the pointer '{name}' in it", "Track the folders beside each other instead.")
