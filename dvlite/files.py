@@ -89,6 +89,7 @@ def write_atomic(path: Path, data: bytes, *, folder: Path | None = None, is_sync
 
     The mode of an existing file is kept.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = temporary(folder or path.parent)
     try:
         fd = create(unfinished)

@@ -216,6 +216,16 @@ class Index:
             return Base(None, rev)
         return Base(Entry(mode, oid.parse(text), size, files, ""), rev) if mode in (FILE, EXECUTABLE, TREE) else None
 
+    def bases(self) -> list[str]:
+        """Return the tracked paths that have a base."""
+        return [
+            path.decode("utf-8", "surrogateescape") for (path,) in self._select("SELECT path FROM bases ORDER BY path")
+        ]
+
+    def drop_base(self, path: str) -> None:
+        """Forget a base: nothing of ours is there any more."""
+        self._write("DELETE FROM bases WHERE path = ?", [(_key(path),)])
+
     def set_base(self, path: str, base: Base, trees: Mapping[Oid, bytes]) -> None:
         """Remember a base; `trees` are its tree objects that no store may have (a part of a folder)."""
         if self.base(path) == base:

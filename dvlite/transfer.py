@@ -7,7 +7,7 @@ first, because they say what else is wanted; the pointer already stands.
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from dvlite import tree
-from dvlite.errors import DvliteError
+from dvlite.errors import DvliteError, MissingError
 from dvlite.oid import Oid
 from dvlite.progress import SILENT, Progress
 from dvlite.stores.base import Report, Store
@@ -34,7 +34,10 @@ def reach(roots: Iterable[Entry], here: Store, there: Store | None = None, *, jo
     def read_many(oids: Collection[Oid]) -> Iterator[tuple[Oid, bytes]]:
         lacking = set(oids) - here.find(oids).keys()
         if lacking and there:
-            copy(there, here, dict.fromkeys(lacking, 0), jobs=jobs)
+            report = copy(there, here, dict.fromkeys(lacking, 0), jobs=jobs)
+            for error in report.failed.values():
+                if not isinstance(error, MissingError):
+                    raise error
         yield from here.read_many(oids)
 
     return tree.walk(roots, read_many)

@@ -84,7 +84,8 @@ def escape(name: str) -> str:
     return _UNSAFE.sub(lambda found: f"%{ord(found[0]) & 0xFF:02X}", name)
 
 
-def _unescape(field: bytes) -> str:
+def unescape(field: bytes) -> str:
+    """Return the name that a listing spells so; ValueError for any spelling but the one."""
     name = field.decode("utf-8")
     if "%" in name or _UNSAFE.search(name):
         plain = _ESCAPE.sub(lambda found: bytes([int(found[1], 16)]), field)
@@ -133,7 +134,7 @@ def decode(data: bytes, algorithm: str) -> Page:
             if named != wanted:
                 raise FormatError(f"tree of {algorithm} names an object of {named.decode()}")
             oid = Oid(algorithm, bytes.fromhex(digits.decode()))
-            entries.append(Entry(mode.decode(), oid, int(size), int(files), _unescape(field)))
+            entries.append(Entry(mode.decode(), oid, int(size), int(files), unescape(field)))
     except ValueError as exc:
         raise FormatError("malformed name in tree") from exc
     _check_entries(level, entries)

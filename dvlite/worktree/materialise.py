@@ -138,7 +138,9 @@ class _Builder:
 
     def build(self, changes: Sequence[Change], read: Read) -> dict[int, Path]:
         """Write the targets of all changes below the stage; return where each lies, without those that can't be had."""
-        staged, jobs, links = {}, [], []
+        staged: dict[int, Path] = {}
+        jobs: list[_Job] = []
+        links: list[_Job] = []
         for position, change in enumerate(changes):
             if change.target is None:
                 continue
@@ -308,14 +310,11 @@ class _Walker:
                 os.mkdir(part, dir_fd=self._fds[-1])
         try:
             return os.open(part, _FOLDER, dir_fd=self._fds[-1])
-        except NotADirectoryError as exc:
-            raise UsageError(
-                f"'{path}' is not a folder here, or a symbolic link", "Move it away, then try again."
-            ) from exc
         except OSError as exc:
-            if os.path.islink(path):
-                raise UsageError(f"'{path}' is a symbolic link: data is never written through one") from exc
-            raise
+            if exc.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+            hint = "Data is never written through a link: move it away, then try again."
+            raise UsageError(f"'{path}' is not a folder here, or a symbolic link", hint) from exc
 
 
 def _settle(place: Place, walker: _Walker, change: Change, staged: Path | None, aside: Path, outcome: Outcome) -> None:

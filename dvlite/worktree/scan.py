@@ -55,11 +55,12 @@ class Memory:
 
 @dataclass(slots=True)
 class Scan:
-    """What was found at a tracked path. `entry` is None where there is nothing; counts are of what was read."""
+    """What was found at a tracked path. `entry` is None where there is nothing; `*_read` count what had to be read."""
 
     entry: Entry | None = None
     files_read: int = 0
     bytes_read: int = 0
+    unstored: int = 0  # files that are known, but whose objects have left the store since
     rows: dict[str, Row] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
 
@@ -270,8 +271,12 @@ class _Scanner:
         if row is None:
             return {}
         known = self._memory.index.entries(tracked, row)
-        if self._memory.is_storing and not self._is_current(row):
-            known = {name: value for name, value in known.items() if self._memory.has(value[1])}
+        if not self._is_current(row):
+            stored = {name: value for name, value in known.items() if self._memory.has(value[1])}
+            if self._memory.is_storing:
+                return stored
+            if row.state:
+                self._result.unstored += len(known) - len(stored)
         return known
 
     def _oid_known(self, where: str, found: _Found, known: dict[str, tuple[StatKey, Oid]]) -> Oid | None:

@@ -33,6 +33,7 @@ class LocalBatch(Batch):
         self._trees = packs.PackWriter(store.tmp, store.pack_size)
         self._taken: set[Oid] = set()
         self._trusted: set[Path] = set()
+        self._tree_data: dict[Oid, bytes] = {}
         # Unfinished file -> final name, contents and trees apart.
         self._contents: dict[Path, str] = {}
         self._tree_packs: dict[Path, str] = {}
@@ -41,6 +42,8 @@ class LocalBatch(Batch):
         """Append to a pack, unless the object is known."""
         with self._lock:
             if oid not in self._taken:
+                if is_tree:
+                    self._tree_data[oid] = data
                 if not self._is_known(oid):
                     writer = self._trees if is_tree else self._blobs
                     if full := writer.add(oid, data):
@@ -67,6 +70,10 @@ class LocalBatch(Batch):
         """Tell whether an object is in the store or in this batch."""
         with self._lock:
             return oid in self._taken or self._is_known(oid)
+
+    def tree(self, oid: Oid) -> bytes | None:
+        """Return a tree that this batch took in, before it is published."""
+        return self._tree_data.get(oid)
 
     def put_file(self, path: Path, algorithm: str, *, is_given: bool = False) -> Taken:
         """Copy into a file of its own, hashing the copy; or take the file itself."""

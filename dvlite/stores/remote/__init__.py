@@ -44,6 +44,7 @@ class RemoteStore(Store):
         self.tmp = folder / "tmp"
         self.folder = folder
         self.listing: dict[str, int] | None = None
+        self._is_fresh = False  # the listing was made for the look-up to come
         self._table = Table(folder / "table", self._load_index)
 
     # ---- the listing, and which packs count ----
@@ -146,7 +147,8 @@ class RemoteStore(Store):
 
     def find(self, oids: Collection[Oid]) -> dict[Oid, int]:
         """List the remote, then look every oid up in the listing and the pack indexes."""
-        listing = self.look()
+        listing = self.listing if self._is_fresh and self.listing is not None else self.look()
+        self._is_fresh = False
         return {oid: size for oid in oids if (size := self._size_of(oid, listing)) is not None}
 
     def _size_of(self, oid: Oid, listing: Mapping[str, int]) -> int | None:
@@ -296,29 +298,33 @@ class RemoteStore(Store):
 
     def batch(self) -> Batch:
         """Open a batch that uploads; what is uploaded counts once its index is there."""
+        self.refuse_read_only()
+        return RemoteBatch(self)
+
+    def refuse_read_only(self) -> None:
+        """Raise RemoteError for a remote that is only read from."""
         if self.remote.is_read_only or self.bucket.protocol == "https":
             raise RemoteError(f"{self.name} is read-only", "Push to another remote with 'dvlite push --remote NAME'.")
-        return RemoteBatch(self)
 
     def claim(self, repository: str, clone: str, roots: Collection[Oid]) -> bool:
         """Say on the remote what this clone is about to push, so that gc keeps it; False if it was said already.
 
-        Lists the remote, and again after a claim was written: whatever is decided rests on a listing after the claim.
+        Lists the remote, and again after a claim was written: the look-up that follows rests on a listing after the claim.
         """
         names = sorted(str(oid) for oid in roots)
         fingerprint = hashlib.sha256("\n".join(names).encode()).hexdigest()
         claim = f"claims/{repository}/{clone}/{fingerprint}.json"
-        if self.listing is None:
-            self.look()
-        listing = self.listing or {}
-        if claim in listing:
+        listing = self.look()
+        self._is_fresh = claim in listing
+        if self._is_fresh:
             return False
         if config.MARKER not in listing:
             self.bucket.put(config.MARKER, config.encode_marker())
         if f"repos/{repository}.json" not in listing:
             self.bucket.put(f"repos/{repository}.json", json.dumps({"id": repository}).encode() + b"\n")
         self.bucket.put(claim, json.dumps({"oids": names}, separators=(",", ":")).encode() + b"\n")
-        self.listing = None
+        self.look()
+        self._is_fresh = True
         return True
 
 

@@ -1,0 +1,5 @@
+"""`python -m dvlite`."""
+
+from dvlite.cli.main import main
+
+main()

@@ -1,0 +1,179 @@
+"""Commands that change data here: add, checkout, unprotect."""
+
+from typing import Annotated
+
+import typer
+
+from dvlite.cli import render
+from dvlite.cli.session import Json, Paths, Quiet, Rev, Session, SomePaths, Verbose, session
+from dvlite.errors import UsageError
+from dvlite.ops.add import AddResult
+from dvlite.ops.add import add as add_op
+from dvlite.ops.checkout import CheckoutResult, bring_back, saved
+from dvlite.ops.checkout import checkout as checkout_op
+from dvlite.ops.links import unprotect as unprotect_op
+from dvlite.repo import Repo
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def add(
+    ctx: typer.Context,
+    paths: SomePaths,
+    meta: Annotated[list[str] | None, typer.Option("--meta", metavar="KEY=VALUE", help="Set a key of [meta].")] = None,
+    desc: Annotated[str | None, typer.Option("--desc", help="Set the description in [meta].")] = None,
+    source: Annotated[str | None, typer.Option("--source", help="Set the source in [meta].")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Take the data as it is, whatever its pointer says.")] = False,
+    rehash: Annotated[bool, typer.Option("--rehash", help="Convert to the repository's hash.")] = False,
+    no_stage: Annotated[bool, typer.Option("--no-stage", help="Leave 'git add' to you.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Store files and folders, and write the pointers that stand for them in Git.
+
+    Example: dvlite add data/ models/model.pkl --desc "cleaned in March"
+
+    A path inside a tracked folder updates just that part. Again on unchanged data it changes nothing.
+    Exit codes: 0 done, 1 some could not be added, 2 usage, 14 pointer and data both changed.
+    """
+    run = session(ctx, json=json, quiet=quiet, verbose=verbose)
+    repo, progress = run.open(), run.progress()
+    values = dict(_pair(one) for one in meta or ())
+    values |= {key: value for key, value in (("description", desc), ("source", source)) if value is not None}
+    try:
+        result = add_op(
+            repo,
+            run.paths(repo, paths),
+            meta=values,
+            is_forced=force,
+            is_rehashed=rehash,
+            is_staged=not no_stage,
+            progress=progress,
+        )
+    finally:
+        run.finish(progress)
+    if json:
+        render.as_json(result)
+    elif not run.is_quiet:
+        _show_added(run, repo, result)
+    return render.failures(
+        result.failures if not json else [], lambda path: run.here(repo, path), is_alone=not result.added
+    ) or (1 if result.failures else 0)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise UsageError(f"'{text}' is not KEY=VALUE")
+    return key, value
+
+
+def _show_added(run: Session, repo: Repo, result: AddResult) -> None:
+    for one in result.added:
+        what = f"{render.count(one.files, 'file')}, {render.size(one.size)}"
+        state = "added" if one.is_changed else "unchanged"
+        render.out(f"{state} {render.name(run.here(repo, one.path))} ({what})")
+        if one.note:
+            render.note(one.note)
+    if result.to_stage:
+        render.out("to stage: git add " + " ".join(f"'{run.here(repo, path)}'" for path in result.to_stage))
+
+
+@app.command()
+def checkout(
+    ctx: typer.Context,
+    paths: Paths = None,
+    rev: Rev = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also replace what is not stored; it is stored first.")
+    ] = False,
+    saved_number: Annotated[
+        int | None, typer.Option("--saved", metavar="N", help="Bring back what --force replaced; 0 lists.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Make data match the pointers, here or at another rev; what is not stored stays, and is named.
+
+    Example: dvlite checkout data/ --rev v1.0
+
+    With --rev the pointers stay as they are, and 'dvlite status' says at which rev the data is.
+    Exit codes: 0 done, 1 some could not, 10 objects are missing here, 11 corrupt, 14 unsaved data was kept.
+    """
+    run = session(ctx, json=json, quiet=quiet, verbose=verbose)
+    repo = run.open()
+    if saved_number == 0:
+        rows = [(f"saved/{number}", name, item.tables["meta"]["time"]) for number, (name, item) in saved(repo).items()]
+        render.table(rows)
+        return 0
+    progress = run.progress()
+    try:
+        if saved_number is not None:
+            result = bring_back(repo, saved_number, progress=progress)
+        else:
+            result = checkout_op(repo, run.paths(repo, paths), rev=rev, is_forced=force, progress=progress)
+    finally:
+        run.finish(progress)
+    if json:
+        render.as_json(result)
+        return checkout_code(result)
+    return show_checkout(run, repo, result)
+
+
+def checkout_code(result: CheckoutResult) -> int:
+    """Return the exit code that a checkout's result stands for."""
+    if result.failures:
+        codes = {failure.error.exit_code for failure in result.failures}
+        return codes.pop() if len(codes) == 1 else 1
+    return 10 if result.missing else 14 if result.kept else 0
+
+
+def show_checkout(run: Session, repo: Repo, result: CheckoutResult) -> int:
+    """Print what a checkout did; return its exit code."""
+    if not run.is_quiet:
+        done = []
+        if result.written:
+            done.append(f"{render.count(result.written, 'file')} written ({render.size(result.size)})")
+        if result.removed:
+            done.append(f"{render.count(result.removed, 'file')} removed")
+        if done or not (result.kept or result.missing or result.failures):
+            at = f", at {result.rev}" if result.rev else ""
+            render.out(f"checked out: {', '.join(done) or 'everything is in place'}{at}")
+        if result.saved:
+            render.out(f"what was replaced is kept as saved/{result.saved}: dvlite checkout --saved {result.saved}")
+    for kept in result.kept:
+        render.note(f"kept {render.name(run.here(repo, kept.path))}: {kept.reason}")
+    if result.kept:
+        render.note(
+            f"hint: store it with 'dvlite add', or give it up with 'dvlite checkout --force'. {len(result.kept)} kept."
+        )
+    if result.missing:
+        shown = [render.name(run.here(repo, path)) for path in result.missing]
+        render.note(f"missing here: {', '.join(shown[:5])}{f' and {len(shown) - 5:,} more' if len(shown) > 5 else ''}")
+        render.note("hint: Run 'dvlite pull' to get them from the remote.")
+    render.failures(result.failures, lambda path: run.here(repo, path), is_alone=True)
+    return checkout_code(result)
+
+
+@app.command()
+def unprotect(ctx: typer.Context, paths: SomePaths, json: Json = False, quiet: Quiet = False) -> int:
+    """Replace links into the store by copies that can be written to.
+
+    Example: dvlite unprotect models/model.pkl
+
+    Exit codes: 0 done, 1 some could not.
+    """
+    run = session(ctx, json=json, quiet=quiet)
+    repo, progress = run.open(), run.progress()
+    try:
+        result = unprotect_op(repo, run.paths(repo, paths), progress=progress)
+    finally:
+        run.finish(progress)
+    if json:
+        render.as_json(result)
+    elif not run.is_quiet:
+        render.out(f"{render.count(result.files, 'file')} made writable ({render.size(result.size)})")
+    return render.failures(result.failures, lambda path: run.here(repo, path), is_alone=not result.files)

@@ -1,0 +1,154 @@
+"""Commands that look: status, ls, cat."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from dvlite.cli import render
+from dvlite.cli.session import Json, Paths, Quiet, Rev, Session, ask_trust, session
+from dvlite.ops.read import cat as cat_op
+from dvlite.ops.read import ls as ls_op
+from dvlite.ops.status import PathStatus, StatusResult
+from dvlite.ops.status import status as status_op
+from dvlite.repo import Repo
+
+app = typer.Typer(rich_markup_mode=None)
+_SHOWN = 20
+_COLOURS = {"new": "green", "renamed": "green", "modified": "yellow", "deleted": "red", "conflict": "red"}
+
+
+@app.command()
+def status(
+    ctx: typer.Context,
+    paths: Paths = None,
+    remote: Annotated[bool, typer.Option("--remote", help="Also say what the remote lacks.")] = False,
+    remote_name: Annotated[str, typer.Option("--remote-name", metavar="NAME", help="Compare with this remote.")] = "",
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 1 if anything differs, 3 on failure.")
+    ] = False,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="List every file, however many.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Say what differs between data, pointers, the store and (if asked) a remote.
+
+    Example: dvlite status data/
+
+    Exit codes: 0 done; with --exit-code 1 if anything differs, 3 on failure.
+    """
+    run = session(ctx, json=json, quiet=quiet)
+    repo, progress = run.open(), run.progress()
+    if remote or remote_name:
+        ask_trust(repo, remote_name)
+    try:
+        compared = remote_name if remote or remote_name else None
+        result = status_op(repo, run.paths(repo, paths), remote=compared, progress=progress)
+    finally:
+        run.finish(progress)
+    if json:
+        render.as_json(result, is_clean=result.is_clean)
+    elif not run.is_quiet:
+        _show(run, repo, result, None if everything else _SHOWN)
+    code = render.failures(
+        [] if json else result.failures, lambda path: run.here(repo, path), is_alone=not result.paths
+    )
+    if exit_code:
+        return 3 if result.failures else 0 if result.is_clean else 1
+    return code
+
+
+def _show(run: Session, repo: Repo, result: StatusResult, limit: int | None) -> None:
+    if result.lost_index:
+        render.note("the index could not be read and was begun anew")
+    dirty = [one for one in result.paths if not one.is_clean or one.git]
+    for one in dirty:
+        render.out(
+            f"{render.name(run.here(repo, one.path))} ({render.count(one.files, 'file')}, {render.size(one.size)})"
+        )
+        for line in _lines(run, repo, one, result.remote, limit):
+            render.out(f"  {line}")
+    if result.is_clean:
+        tail = f", and so is remote '{result.remote}'" if result.remote else ""
+        if result.paths:
+            render.out(f"clean: {render.count(len(result.paths), 'tracked path')} up to date{tail}")
+        else:
+            render.out("nothing is tracked yet: 'dvlite add PATH' begins")
+
+
+def _lines(run: Session, repo: Repo, one: PathStatus, remote: str, limit: int | None) -> list[str]:
+    where = run.here(repo, one.path)
+    lines = [f"pointer: {one.git}"] if one.git else []
+    if one.at:
+        lines.append(f"at {one.at}: 'dvlite checkout {where}' returns to the pointer's version")
+    for change in one.changes[:limit]:
+        name = render.name(change.path or one.path.rpartition("/")[2])
+        old = f"{render.name(change.old_path)} -> " if change.old_path else ""
+        kind = render.paint(f"{change.kind}:", _COLOURS.get(change.kind, "yellow"))
+        lines.append(f"{kind} {old}{name} ({render.size(change.size)})")
+    if limit is not None and len(one.changes) > limit:
+        lines.append(f"and {len(one.changes) - limit:,} more: 'dvlite status --all {where}' lists them")
+    kinds = {change.kind for change in one.changes}
+    if kinds & {"new", "modified", "deleted", "renamed"}:
+        lines.append(f"to store it: dvlite add {where}")
+    if kinds & {"outdated", "dropped"}:
+        lines.append(f"the pointer moved: dvlite checkout {where}")
+    if kinds & {"conflict", "unknown"}:
+        lines.append(f"keep the data: dvlite add --force {where}; or the pointer's: dvlite checkout --force {where}")
+    if one.absent_files:
+        lines.append(
+            f"not here: {render.count(one.absent_files, 'file')}: dvlite {'pull' if one.missing_here else 'checkout'} {where}"
+        )
+    if one.missing_here:
+        lines.append(f"missing in the store: {render.count(one.missing_here, 'object')}")
+    if one.missing_there:
+        lines.append(f"not on remote '{remote}': {render.count(one.missing_there, 'object')}: dvlite push")
+    if one.unknown:
+        lines.append(f"unknown: {one.unknown}")
+    return lines
+
+
+@app.command()
+def ls(
+    ctx: typer.Context,
+    path: Annotated[str, typer.Argument(help="A tracked path, or one inside it.")] = "",
+    rev: Rev = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-R", help="Also all that lies below.")] = False,
+    long: Annotated[bool, typer.Option("--long", "-l", help="With oids.")] = False,
+    json: Json = False,
+) -> int:
+    """List tracked paths, or what lies in one, at any rev, whether it is checked out or not.
+
+    Example: dvlite ls data/raw --rev HEAD~3
+
+    Exit codes: 0 done, 2 not tracked, 10 a listing is not here: fetch it.
+    """
+    run = session(ctx, json=json)
+    repo = run.open()
+    given = repo.in_repo(path, run.folder) if path else ""
+    result = ls_op(repo, given, rev=rev, is_recursive=recursive)
+    if json:
+        render.as_json(result)
+        return 0
+    rows = []
+    for one in result.entries:
+        shown = render.name(run.here(repo, one.path)) + ("/" if one.kind == "folder" else "")
+        rows.append((render.size(one.size), f"{one.files:,}", *([one.oid] if long else []), shown))
+    render.table(rows, right=(0, 1))
+    return 0
+
+
+@app.command()
+def cat(ctx: typer.Context, path: Annotated[str, typer.Argument(help="A file.")], rev: Rev = None) -> int:
+    """Print a tracked file's content, at any rev, whether it is checked out or not.
+
+    Example: dvlite cat data/raw/sales.csv --rev v1.0 | head
+
+    Exit codes: 0 done, 2 not tracked, 10 not here: fetch it, 11 corrupt.
+    """
+    run = session(ctx)
+    repo = run.open()
+    for block in cat_op(repo, repo.in_repo(path, run.folder), rev=rev):
+        sys.stdout.buffer.write(block)
+    sys.stdout.flush()
+    return 0

@@ -1,0 +1,83 @@
+"""What a command is called with: the folder, how much to say, and how paths of the user become paths of the repository."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dvlite import remotes
+from dvlite.cli import render
+from dvlite.cli.bars import Bars
+from dvlite.progress import SILENT, Progress
+from dvlite.repo import Repo, open_repo
+
+Paths = Annotated[
+    list[str] | None, typer.Argument(metavar="[PATH]…", help="Tracked paths, pointers, paths inside, globs.")
+]
+SomePaths = Annotated[list[str], typer.Argument(metavar="PATH…", help="Files, folders or globs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON (see 'dvlite help json').")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what took how long.")]
+Rev = Annotated[str | None, typer.Option("--rev", metavar="REV", help="Of another commit, branch or tag.")]
+Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, max=256, help="Transfers at once.")]
+RemoteName = Annotated[str, typer.Option("--remote", "-r", metavar="NAME", help="Another remote than the default.")]
+
+
+@dataclass(slots=True)
+class Session:
+    """The options that all commands share."""
+
+    folder: Path
+    is_quiet: bool = False
+    is_verbose: bool = False
+    is_json: bool = False
+
+    def open(self) -> Repo:
+        """Open the repository."""
+        return open_repo(self.folder)
+
+    def paths(self, repo: Repo, given: Sequence[str] | None) -> list[str]:
+        """Return in-repo paths of what the user named, relative to the folder."""
+        return [repo.in_repo(path, self.folder) for path in given or ()]
+
+    def here(self, repo: Repo, path: str) -> str:
+        """Return an in-repo path as the user would write it from the folder."""
+        return render.relative(repo.root / path, self.folder)
+
+    def progress(self) -> Progress:
+        """Return bars, for a terminal; or lines with times, when asked; else nothing."""
+        if self.is_verbose or (sys.stderr.isatty() and not self.is_quiet and not self.is_json):
+            return Bars(is_verbose=self.is_verbose)
+        return SILENT
+
+    def finish(self, progress: Progress) -> None:
+        """Take the bars away."""
+        if isinstance(progress, Bars):
+            progress.close()
+
+
+def session(ctx: typer.Context, *, json: bool = False, quiet: bool = False, verbose: bool = False) -> Session:
+    """Return the session with a command's own options put in."""
+    found: Any = ctx.find_root().obj
+    assert isinstance(found, Session)
+    found.is_json = json
+    found.is_quiet |= quiet
+    found.is_verbose |= verbose
+    return found
+
+
+def ask_trust(repo: Repo, name: str) -> None:
+    """Ask once, on a terminal, whether credentials may go to an endpoint that the clone brought."""
+    name = name or remotes.default_name(repo.config, repo.settings)
+    if not name or not sys.stdin.isatty() or name not in remotes.names(repo.config, repo.settings):
+        return
+    endpoint = remotes.untrusted_endpoint(name, repo.config, repo.settings)
+    if endpoint and typer.confirm(
+        f"Remote '{name}' is reached at {endpoint}. May your credentials go there?", err=True
+    ):
+        from dvlite.ops import remote
+
+        remote.trust(repo, name)

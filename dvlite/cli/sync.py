@@ -1,0 +1,180 @@
+"""Commands that meet a remote: fetch, pull, push."""
+
+from typing import Annotated
+
+import typer
+
+from dvlite.cli import render
+from dvlite.cli.data import checkout_code, show_checkout
+from dvlite.cli.session import Jobs, Json, Paths, Quiet, RemoteName, Rev, Session, Verbose, ask_trust, session
+from dvlite.ops.fetch import FetchResult
+from dvlite.ops.fetch import fetch as fetch_op
+from dvlite.ops.fetch import pull as pull_op
+from dvlite.ops.push import PushResult, missing_error
+from dvlite.ops.push import push as push_op
+from dvlite.repo import Repo
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def fetch(
+    ctx: typer.Context,
+    paths: Paths = None,
+    remote: RemoteName = "",
+    rev: Rev = None,
+    jobs: Jobs = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Get objects from the remote into the local store; the worktree stays as it is.
+
+    Example: dvlite fetch data/raw --rev v1.0
+
+    Exit codes: 0 done, 10 objects are on no remote, 11 corrupt there, 13 remote.
+    """
+    run = session(ctx, json=json, quiet=quiet, verbose=verbose)
+    repo, progress = run.open(), run.progress()
+    ask_trust(repo, remote)
+    try:
+        result = fetch_op(repo, run.paths(repo, paths), remote=remote, rev=rev, jobs=jobs, progress=progress)
+    finally:
+        run.finish(progress)
+    if json:
+        render.as_json(result)
+        return fetch_code(result)
+    return _show_fetch(run, repo, result)
+
+
+def fetch_code(result: FetchResult) -> int:
+    """Return the exit code that a fetch's result stands for."""
+    if result.failures:
+        codes = {failure.error.exit_code for failure in result.failures}
+        return codes.pop() if len(codes) == 1 else 1
+    return 10 if result.missing else 0
+
+
+def _show_fetch(run: Session, repo: Repo, result: FetchResult) -> int:
+    if not run.is_quiet:
+        if result.fetched:
+            what = f"{render.count(result.fetched, 'object')}, {render.size(result.size)}"
+            render.out(f"fetched from '{result.remote}': {what}")
+        elif not result.failures and not result.missing:
+            render.out("fetched: everything is here")
+    if result.missing:
+        names = sorted({run.here(repo, path) for path in result.missing.values()})
+        render.note(
+            f"{render.count(len(result.missing), 'object')} neither here nor on '{result.remote}',"
+            f" wanted by: {', '.join(map(render.name, names))}"
+        )
+        render.note("hint: Run 'dvlite push' in the clone that added them.")
+    render.failures(result.failures, lambda path: run.here(repo, path), is_alone=True)
+    return fetch_code(result)
+
+
+@app.command()
+def pull(
+    ctx: typer.Context,
+    paths: Paths = None,
+    remote: RemoteName = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Also replace what is not stored; it is stored first.")
+    ] = False,
+    jobs: Jobs = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Get what the pointers name from the remote, and check it out.
+
+    Example: dvlite pull data/raw/2026.csv
+
+    Exit codes: 0 done, 1 some could not, 10 objects are on no remote, 11 corrupt, 13 remote, 14 unsaved data was kept.
+    """
+    run = session(ctx, json=json, quiet=quiet, verbose=verbose)
+    repo, progress = run.open(), run.progress()
+    ask_trust(repo, remote)
+    try:
+        given = run.paths(repo, paths)
+        result = pull_op(repo, given, remote=remote, is_forced=force, jobs=jobs, progress=progress)
+    finally:
+        run.finish(progress)
+    if json:
+        render.as_json(result)
+        return fetch_code(result.fetch) or checkout_code(result.checkout)
+    code = _show_fetch(run, repo, result.fetch)
+    result.checkout.failures = [one for one in result.checkout.failures if one not in result.fetch.failures]
+    if code:
+        result.checkout.missing = []  # said already, with the reason
+        show_checkout(run, repo, result.checkout)
+    return code or show_checkout(run, repo, result.checkout)
+
+
+@app.command()
+def push(
+    ctx: typer.Context,
+    paths: Paths = None,
+    remote: Annotated[
+        list[str] | None,
+        typer.Option("--remote", "-r", metavar="NAME", help="Another remote than the default; several."),
+    ] = None,
+    rev: Rev = None,
+    branches: Annotated[bool, typer.Option("--branches", help="What all branches name.")] = False,
+    tags: Annotated[bool, typer.Option("--tags", help="What all tags name.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="What all refs name.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be sent.")] = False,
+    jobs: Jobs = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Send what the commits name that Git has not pushed yet, and what HEAD and Git's index name, to the remote.
+
+    Example: dvlite push && git push
+
+    Exit codes: 0 everything is there, 10 objects are nowhere, 11 corrupt here, 13 remote.
+    """
+    run = session(ctx, json=json, quiet=quiet, verbose=verbose)
+    repo = run.open()
+    scopes = [name for name, wanted in (("branches", branches), ("tags", tags), ("all", everything)) if wanted]
+    code = 0
+    for name in remote or [""]:
+        ask_trust(repo, name)
+        progress = run.progress()
+        try:
+            given = run.paths(repo, paths)
+            result = push_op(
+                repo, given, remote=name, rev=rev, scopes=scopes, is_dry_run=dry_run, jobs=jobs, progress=progress
+            )
+        finally:
+            run.finish(progress)
+        if json:
+            render.as_json(result)
+        else:
+            _show_push(run, result)
+        code = code or push_code(result)
+    return code
+
+
+def push_code(result: PushResult) -> int:
+    """Return the exit code that a push's result stands for."""
+    codes = {failure.error.exit_code for failure in result.failures}
+    if codes:
+        return codes.pop() if len(codes) == 1 else 13
+    return 10 if result.missing else 0
+
+
+def _show_push(run: Session, result: PushResult) -> None:
+    what = f"{render.count(result.pushed, 'object')}, {render.size(result.size)}"
+    if not run.is_quiet:
+        if not result.pointers:
+            render.out("nothing to push: no commit, and nothing staged, names data")
+        elif result.pushed:
+            render.out(f"{'would push' if result.is_dry_run else 'pushed'} to '{result.remote}': {what}")
+        elif not result.failures and not result.missing:
+            render.out(f"everything is on '{result.remote}' ({render.count(result.present, 'object')})")
+    if result.missing:
+        render.error(missing_error(result))
+    for path, exc in result.failures:
+        render.error(exc, path)

@@ -1,0 +1,185 @@
+"""The only room that knows Git: the repository's folders, its index, its commits, its config, each as a small function.
+
+Everything asks the `git` program: it knows every kind of repository, and a call costs 3 ms where importing a library costs
+a hundred. Commands that print paths print them NUL-terminated; paths are in-repo POSIX strings.
+"""
+
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dvlite.errors import DvliteError, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Git:
+    """A Git worktree: its root, its own Git folder, and the one that all worktrees of the repository share."""
+
+    root: Path
+    folder: Path
+    common: Path
+
+
+def discover(start: Path) -> Git:
+    """Find the worktree that `start` (absolute, without links) lies in, as Git does; UsageError where there is none."""
+    for root in (start, *start.parents):
+        entry = root / ".git"
+        if entry.is_dir() and (entry / "HEAD").exists():
+            return Git(root, entry, entry)
+        if entry.is_file():  # a linked worktree, or a submodule
+            text = entry.read_text().strip()
+            folder = (root / text.removeprefix("gitdir:").strip()).resolve()
+            shared = folder / "commondir"
+            common = (folder / shared.read_text().strip()).resolve() if shared.exists() else folder
+            return Git(root, folder, common)
+    raise UsageError(f"'{start}' is not in a Git repository", "Make one with 'git init', then run 'dvlite init'.")
+
+
+def run(git: Git, *arguments: str, stdin: bytes | None = None, is_checked: bool = True) -> bytes:
+    """Run a Git command at the root and return what it prints; DvliteError with Git's own words where it fails."""
+    command = ["git", "-c", "core.quotePath=false", *arguments]
+    try:
+        done = subprocess.run(command, cwd=git.root, input=stdin, capture_output=True, check=False)
+    except FileNotFoundError as exc:
+        raise DvliteError("the program 'git' is not on the PATH", "Install Git.") from exc
+    if done.returncode and is_checked:
+        said = done.stderr.decode(errors="replace").strip().removeprefix("fatal: ").split("\n")[0]
+        raise DvliteError(f"git {next(word for word in arguments if word[0] != '-')}: {said}")
+    return done.stdout
+
+
+def _names(output: bytes) -> list[str]:
+    return [name.decode("utf-8", "surrogateescape") for name in output.split(b"\0") if name]
+
+
+def _glob(suffix: str) -> str:
+    return f":(glob)**/*{suffix}"
+
+
+def _literal(paths: Iterable[str]) -> list[str]:
+    return [f":(top,literal){path}" for path in paths]
+
+
+# ---- worktree and index ---------------------------------------------------------------------------------------------
+
+
+def files_with_suffix(git: Git, suffix: str) -> list[str]:
+    """Return the files of the worktree that end so: those that Git tracks, and those that it doesn't ignore."""
+    arguments = ["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate", "--", _glob(suffix)]
+    return _names(run(git, *arguments))
+
+
+def index_blobs(git: Git, suffix: str) -> dict[str, str]:
+    """Return the files in Git's index that end so, each with its blob's id (of all sides, in a merge)."""
+    rows = _names(run(git, "ls-files", "-z", "--stage", "--", _glob(suffix)))
+    return {row.partition("\t")[2]: row.split(" ")[1] for row in rows}
+
+
+def tracked_below(git: Git, paths: Iterable[str]) -> list[str]:
+    """Return the files that Git tracks at or below some paths."""
+    return _names(run(git, "ls-files", "-z", "--", *_literal(paths)))
+
+
+def changed_with_suffix(git: Git, suffix: str) -> dict[str, str]:
+    """Return the files that end so and differ from HEAD: path to Git's two status letters."""
+    arguments = ["--no-optional-locks", "status", "--porcelain", "-z", "--untracked-files=all", "--", _glob(suffix)]
+    parts = _names(run(git, *arguments))
+    changed = {}
+    position = 0
+    while position < len(parts):
+        letters, path = parts[position][:2], parts[position][3:]
+        changed[path] = letters
+        position += 2 if "R" in letters or "C" in letters else 1  # the old name follows
+    return changed
+
+
+def stage(git: Git, paths: Iterable[str]) -> None:
+    """Add files to Git's index, also where an ignore rule would leave them out."""
+    run(git, "add", "--force", "--", *_literal(paths))
+
+
+# ---- commits --------------------------------------------------------------------------------------------------------
+
+
+def resolve(git: Git, rev: str) -> str:
+    """Return the commit that a rev names; UsageError for one that doesn't exist."""
+    found = run(git, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}", is_checked=False)
+    if not found:
+        raise UsageError(
+            f"'{rev}' is not a commit, branch or tag here", "See 'git log' and 'git tag' for what there is."
+        )
+    return found.decode().strip()
+
+
+def has_commits(git: Git) -> bool:
+    """Tell whether HEAD is a commit yet."""
+    return bool(run(git, "rev-parse", "--verify", "--quiet", "HEAD", is_checked=False))
+
+
+def blobs_at(git: Git, commit: str, suffix: str) -> dict[str, str]:
+    """Return the files of a commit that end so, each with its blob's id."""
+    found = {}
+    for row in _names(run(git, "ls-tree", "-r", "-z", "--full-tree", commit)):
+        head, _, path = row.partition("\t")
+        if path.endswith(suffix):
+            found[path] = head.split(" ")[2]
+    return found
+
+
+def blobs_in(git: Git, revs: Iterable[str], suffix: str) -> dict[str, str]:
+    """Return every version of the files that end so in all commits that the revs select: blob id to one of its paths."""
+    # Blobs alone: a path is cut at a newline here, so that its end tells nothing.
+    only_blobs = ["--filter=object:type=blob", "--filter-provided-objects"]
+    arguments = ["rev-list", "--objects", *only_blobs, "--full-history", *revs, "--", _glob(suffix)]
+    found = {}
+    for line in run(git, *arguments).split(b"\n"):
+        blob, _, path = line.partition(b" ")
+        if blob:
+            found[blob.decode()] = path.decode("utf-8", "surrogateescape")
+    return found
+
+
+def read_blobs(git: Git, blobs: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield the content of Git blobs by id, from one process; DvliteError for one that Git doesn't have."""
+    wanted = list(dict.fromkeys(blobs))
+    if not wanted:
+        return
+    output = run(git, "cat-file", "--batch", stdin="\n".join(wanted).encode() + b"\n")
+    at = 0
+    for blob in wanted:
+        end = output.index(b"\n", at)
+        head = output[at:end].split()
+        if len(head) != 3:
+            raise DvliteError(f"Git has no object {blob}", "Run 'git fetch', or 'git fsck' to see what is missing.")
+        at = end + 1 + int(head[2]) + 1
+        yield blob, output[end + 1 : at - 1]
+
+
+# ---- config ---------------------------------------------------------------------------------------------------------
+
+
+def settings(git: Git) -> list[tuple[str, str, str]]:
+    """Return all `dvlite.*` settings of all Git config levels: level, key, value; later ones win."""
+    output = run(git, "config", "-z", "--show-scope", "--get-regexp", r"^dvlite\.", is_checked=False)
+    parts = output.decode("utf-8", "surrogateescape").split("\0")
+    found = []
+    for level, text in zip(parts[::2], parts[1::2], strict=False):
+        key, _, value = text.partition("\n")
+        found.append((level, key, value))
+    return found
+
+
+def set_setting(git: Git, key: str, value: str, *, level: str = "local") -> None:
+    """Write one setting to a Git config level."""
+    run(git, "config", f"--{level}", key, value)
+
+
+def add_setting(git: Git, key: str, value: str, *, level: str = "local") -> None:
+    """Add a value to a setting that has several."""
+    run(git, "config", f"--{level}", "--add", key, value)
+
+
+def unset_section(git: Git, section: str, *, level: str = "local") -> None:
+    """Remove a whole section of a Git config level, if it is there."""
+    run(git, "config", f"--{level}", "--remove-section", section, is_checked=False)

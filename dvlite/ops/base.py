@@ -1,0 +1,208 @@
+"""What the verbs share: which tracked paths a call is about, and a look at one of them (base, data, target)."""
+
+import fnmatch
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from dvlite import refs, tree
+from dvlite.errors import DvliteError, FormatError, MissingError, RemoteError, UsageError
+from dvlite.files import StatKey
+from dvlite.index import Base, unpack
+from dvlite.oid import Oid
+from dvlite.pointer import SUFFIX, Pointer
+from dvlite.progress import SILENT, Progress
+from dvlite.refs import Pointers
+from dvlite.repo import Repo
+from dvlite.stores.base import Batch
+from dvlite.stores.memory import Hashing
+from dvlite.tree import Entry, Read
+from dvlite.worktree import plan as plans
+from dvlite.worktree.plan import Only
+from dvlite.worktree.scan import Memory, Scan, Written, scan
+
+MAGIC = frozenset("*?[")
+
+
+class Failure(NamedTuple):
+    """A path that could not be dealt with, and why; the others were."""
+
+    path: str
+    error: DvliteError
+
+
+@dataclass(slots=True)
+class Selection:
+    """The tracked paths that a call is about, each with the part of it that is meant."""
+
+    parts: dict[str, Only] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+    def add(self, tracked: str, inner: str) -> None:
+        """Widen the selection by a path inside a tracked path (empty: all of it)."""
+        before = self.parts.get(tracked)
+        if before is None:
+            self.parts[tracked] = plans.only([inner])
+        elif before.paths:
+            self.parts[tracked] = plans.only([*before.paths, inner])
+
+
+def select(pointers: Pointers, paths: Sequence[str]) -> Selection:
+    """Find what in-repo paths mean: tracked paths, pointers, folders above or paths inside them, globs. None: everything."""
+    selection = Selection()
+    for tracked, malformed in pointers.broken.items():
+        if not paths or any(_is_at_or_below(tracked, _plain(path)) for path in paths):
+            selection.failures.append(Failure(tracked, malformed))
+    for path in paths or [""]:
+        if not _select_one(pointers, _plain(path), selection):
+            error = UsageError(
+                f"'{path}' is not tracked by dvlite", f"Add it with 'dvlite add {path}', or see 'dvlite ls'."
+            )
+            selection.failures.append(Failure(path, error))
+    return selection
+
+
+def _plain(path: str) -> str:
+    return path.removesuffix(SUFFIX)
+
+
+def _is_at_or_below(path: str, folder: str) -> bool:
+    return not folder or path == folder or path.startswith(f"{folder}/")
+
+
+def _select_one(pointers: Pointers, path: str, selection: Selection) -> bool:
+    below = [tracked for tracked in pointers.found if _is_at_or_below(tracked, path)]
+    if not below and MAGIC & set(path):
+        below = [tracked for tracked in pointers.found if fnmatch.fnmatchcase(tracked, path)]
+    for tracked in below:
+        selection.add(tracked, "")
+    if below or not path:
+        return True
+    if owner := enclosing(pointers.found, path):
+        selection.add(owner, path[len(owner) + 1 :])
+        return True
+    return path in pointers.broken
+
+
+def enclosing(tracked: Iterable[str], path: str) -> str:
+    """Return the tracked path that `path` lies in, or is; empty where there is none."""
+    return next((one for one in tracked if _is_at_or_below(path, one)), "")
+
+
+# ---- a look at one tracked path -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One tracked path as it is: what dvlite put there last, what is there, and how to read the trees of both."""
+
+    tracked: str
+    base: Base | None
+    scan: Scan
+    read: Read
+
+    @property
+    def base_entry(self) -> Entry | None:
+        """The base's root."""
+        return self.base.entry if self.base else None
+
+    @property
+    def data(self) -> Entry | None:
+        """The data's root; None where there is nothing."""
+        return self.scan.entry
+
+
+def reader(repo: Repo, *sources: Callable[[Oid], bytes | None]) -> Read:
+    """Return a function that reads trees: from the sources in hand, those kept with bases, those in the store."""
+
+    @functools.lru_cache(maxsize=1024)
+    def read(oid: Oid) -> bytes:
+        for source in (*sources, repo.index.tree):
+            data = source(oid)
+            if data is not None:
+                return data
+        return repo.store.read(oid)
+
+    return read
+
+
+def look(
+    repo: Repo,
+    tracked: str,
+    *,
+    algorithm: str,
+    batch: Batch | None = None,
+    has: Callable[[Oid], bool] | None = None,
+    written: Mapping[str, Written] | None = None,
+    progress: Progress = SILENT,
+) -> View:
+    """Scan a tracked path. With a `batch` of the store (and its `has`) what isn't stored is; without, it is only hashed."""
+    hashing = Hashing()
+    memory = Memory(
+        repo.index,
+        repo.store.state(),
+        has or (lambda oid: bool(repo.store.find([oid]))),
+        is_storing=batch is not None,
+        written=written or {},
+        objects=repo.store.root / "objects",
+    )
+    found = scan(
+        repo.root,
+        tracked,
+        batch or hashing,
+        memory,
+        algorithm=algorithm,
+        pack_below=repo.store.pack_below,
+        progress=progress,
+    )
+    return View(tracked, readable_base(repo, tracked), found, reader(repo, hashing.trees.get))
+
+
+def readable_base(repo: Repo, tracked: str) -> Base | None:
+    """Return a tracked path's base, if its root can still be read."""
+    base = repo.index.base(tracked)
+    if base and base.entry and base.entry.is_tree:
+        try:
+            tree.open_slot(tree.root_slot(base.entry), reader(repo)(base.entry.oid))
+        except (MissingError, FormatError):
+            return None
+    return base
+
+
+def stats_of(repo: Repo, tracked: str, found: Scan) -> Callable[[str], StatKey | None]:
+    """Return a function from paths below a tracked path to the stats they had in a scan."""
+    rows = repo.index.rows(tracked)
+
+    @functools.lru_cache(maxsize=64)
+    def folder(path: str) -> dict[str, StatKey]:
+        new = found.rows.get(path)
+        known = unpack(new) if new else repo.index.entries(path, rows[path]) if path in rows else {}
+        return {name: key for name, (key, _) in known.items()}
+
+    def stat(path: str) -> StatKey | None:
+        if not path:
+            return folder(tracked).get("")
+        parent, _, name = path.rpartition("/")
+        return folder(f"{tracked}/{parent}" if parent else tracked).get(name)
+
+    return stat
+
+
+def algorithm_of(repo: Repo, pointer: Pointer | None) -> str:
+    """Return the algorithm for a tracked path: its pointer's, or the repository's for a new one."""
+    return pointer.oid.algorithm if pointer else repo.config.hash
+
+
+def pointers_at(repo: Repo, rev: str | None) -> Pointers:
+    """Return the pointers of a rev, or of the worktree."""
+    return refs.at(repo.git, rev) if rev else refs.in_worktree(repo.git)
+
+
+def once_each(failures: list[Failure]) -> list[Failure]:
+    """Keep one failure of a kind for each path: a remote that is down fails every object alike."""
+    kept: dict[tuple[str, str], Failure] = {}
+    for one in failures:
+        message = type(one.error).__name__ if isinstance(one.error, RemoteError) else one.error.message
+        kept.setdefault((one.path, message), one)
+    return list(kept.values())

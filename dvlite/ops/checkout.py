@@ -1,0 +1,286 @@
+"""Make data match the pointers (or another rev's): look, plan, fill in what was asked for by force, apply, remember.
+
+What is not stored stays, and is named. Nothing here uses the network.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from dvlite import files, pointer, refs, tree
+from dvlite.errors import DvliteError, MissingError, UnsavedError, UsageError
+from dvlite.index import Base
+from dvlite.oid import Oid
+from dvlite.ops.base import Failure, Selection, View, look, pointers_at, reader, select, stats_of
+from dvlite.ops.links import relinks
+from dvlite.pointer import Pointer
+from dvlite.progress import SILENT, Progress
+from dvlite.refs import Pointers
+from dvlite.repo import Repo
+from dvlite.tree import Entry
+from dvlite.worktree import materialise
+from dvlite.worktree import plan as plans
+from dvlite.worktree.materialise import Outcome, Place
+from dvlite.worktree.plan import Change, Kind, Only
+from dvlite.worktree.scan import Written
+
+_REASONS = {
+    Kind.MODIFIED: "has changes that are not stored",
+    Kind.CONFLICT: "changed here, and its pointer changed too",
+    Kind.UNKNOWN: "differs, and dvlite doesn't know what it put here last",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPath:
+    """A path that was left as it is, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(slots=True)
+class CheckoutResult:
+    """What a checkout did. Counts are of files; `missing` are paths whose objects are not here; `saved` is what `--saved` takes."""
+
+    written: int = 0
+    removed: int = 0
+    size: int = 0
+    unchanged: int = 0
+    kept: list[KeptPath] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    saved: int = 0
+    rev: str = ""
+
+
+def checkout(
+    repo: Repo,
+    paths: Sequence[str] = (),
+    *,
+    rev: str | None = None,
+    is_forced: bool = False,
+    progress: Progress = SILENT,
+) -> CheckoutResult:
+    """Bring in-repo paths (all without) to what their pointers say, here or at `rev`.
+
+    `is_forced`: also what is not stored is replaced; it is stored first, for `checkout --saved`.
+    """
+    here = refs.in_worktree(repo.git)
+    pointers = pointers_at(repo, rev)
+    selection = select(pointers, paths)
+    if not paths and rev is None:
+        _add_left_behind(repo, here, selection)
+    result = CheckoutResult(failures=selection.failures, rev=rev or "")
+    with repo.writing("checkout"), repo.changing_data("checkout"):
+        for tracked in sorted(selection.parts):
+            item = pointers.found.get(tracked)
+            try:
+                _checkout_one(repo, tracked, item, selection.parts[tracked], result, is_forced, progress)
+            except MissingError:
+                result.missing.append(tracked)
+            except DvliteError as exc:
+                result.failures.append(Failure(tracked, exc))
+    return result
+
+
+def _add_left_behind(repo: Repo, here: Pointers, selection: Selection) -> None:
+    """Add the paths that dvlite put here and whose pointers are gone: Git took them away, so the data goes too."""
+    for tracked in repo.index.bases():
+        if tracked not in here.found and tracked not in here.broken:
+            selection.add(tracked, "")
+
+
+def _checkout_one(
+    repo: Repo,
+    tracked: str,
+    item: Pointer | None,
+    wanted: Only,
+    result: CheckoutResult,
+    is_forced: bool,
+    progress: Progress,
+) -> None:
+    target = item.entry if item else None
+    algorithm = item.oid.algorithm if item else repo.config.hash
+    view = look(repo, tracked, algorithm=algorithm, progress=progress)
+    changes = list(
+        plans.plan(view.base_entry, view.data, target, view.read, is_base_known=view.base is not None, wanted=wanted)
+    )
+    if is_forced:
+        result.saved = _save(repo, tracked, changes, view, algorithm) or result.saved
+    doable = [change for change in changes if _is_wanted(repo, change, view, result, tracked, is_forced)]
+    repo.index.save(view.scan.rows, view.scan.gone)
+    place = Place(
+        repo.root, tracked, repo.tmp((repo.root / tracked).parent), repo.link, stats_of(repo, tracked, view.scan)
+    )
+    outcome = materialise.apply(place, doable, repo.store, view.read, progress)
+    repo.index.set_note(f"link {tracked}", repo.link)
+    _count(outcome, changes, target, result, tracked)
+    _remember(repo, view, target, wanted, changes, outcome, result.rev)
+
+
+def _is_wanted(repo: Repo, change: Change, view: View, result: CheckoutResult, tracked: str, is_forced: bool) -> bool:
+    """Decide whether a change is to be made; materialise looks again whether it is safe."""
+    if change.kind in (Kind.ABSENT, Kind.DELETED, Kind.OUTDATED, Kind.DROPPED):
+        return True
+    if change.kind is Kind.NEW:
+        return False
+    if is_forced:
+        return True
+    if change.kind is Kind.MODIFIED and change.data and not change.data.is_tree and repo.store.find([change.data.oid]):
+        return True
+    result.kept.append(KeptPath(_full(tracked, change.path), _REASONS[change.kind]))
+    return False
+
+
+def _full(tracked: str, inner: str) -> str:
+    return f"{tracked}/{inner}" if inner else tracked
+
+
+def _count(outcome: Outcome, changes: list[Change], target: Entry | None, result: CheckoutResult, tracked: str) -> None:
+    result.written += outcome.files
+    result.size += outcome.size
+    result.removed += sum(change.data.files for change in outcome.done if change.data and not change.target)
+    if target:
+        result.unchanged += max(0, target.files - sum(one.target.files for one in changes if one.target))
+    result.kept += [KeptPath(_full(tracked, kept.change.path), kept.reason) for kept in outcome.kept]
+    for path, error in outcome.failed.items():
+        if isinstance(error, MissingError):
+            result.missing.append(path)
+        else:
+            result.failures.append(Failure(path, error))
+
+
+# ---- what is remembered ---------------------------------------------------------------------------------------------
+
+
+def _remember(
+    repo: Repo,
+    view: View,
+    target: Entry | None,
+    wanted: Only,
+    changes: list[Change],
+    outcome: Outcome,
+    rev: str,
+) -> None:
+    """Set the base to what is in place now, and give the index the stats of what was written."""
+    tracked = view.tracked
+    base, trees = _new_base(view, target, wanted, changes, outcome)
+    if base is None and target is None:
+        repo.index.drop_base(tracked)
+    elif view.base is not None or base is not None:
+        label = (rev if not wanted.paths else (rev or (view.base.rev if view.base else ""))) if base else ""
+        repo.index.set_base(tracked, Base(base, label), trees)
+    if outcome.done:
+        algorithm = target.oid.algorithm if target else repo.config.hash
+        again = look(repo, tracked, algorithm=algorithm, written=outcome.written)
+        repo.index.save(again.scan.rows, again.scan.gone)
+
+
+def _new_base(
+    view: View, target: Entry | None, wanted: Only, changes: list[Change], outcome: Outcome
+) -> tuple[Entry | None, dict[Oid, bytes]]:
+    """Return the target, with the old base wherever a change was not made or not asked for, and its tree objects."""
+    done = {change.path for change in outcome.done}
+    old = {change.path: change.base for change in changes if change.path not in done and change.kind is not Kind.NEW}
+    failed = {path[len(view.tracked) + 1 :]: None for path in outcome.failed}
+    trees: dict[Oid, bytes] = {}
+
+    def read(oid: Oid) -> bytes:
+        return trees.get(oid) or view.read(oid)
+
+    if not wanted.paths and not old and not failed:
+        return target, {}
+    root, grafts = target, {**old, **failed}
+    if wanted.paths:  # only a part was asked for: the rest of the base stays
+        root = view.base_entry
+        grafts = {path: _inner(target, path, read) for path in wanted.paths} | grafts
+    for path in sorted(grafts, key=len):
+        key = tuple(path.split("/")) if path else ()
+        root, made = tree.graft(root, {key: grafts[path]}, read)
+        trees.update(made)
+    if root and root.is_tree:
+        walked = tree.walk([root], lambda oids: ((oid, read(oid)) for oid in oids))
+        return root._replace(name=""), {oid: read(oid) for oid in walked.trees}
+    return (root._replace(name="") if root else None), {}
+
+
+def _inner(root: Entry | None, path: str, read: tree.Read) -> Entry | None:
+    return tree.find(root, path.split("/"), read) if root else None
+
+
+# ---- what force replaces --------------------------------------------------------------------------------------------
+
+
+def _save(repo: Repo, tracked: str, changes: list[Change], view: View, algorithm: str) -> int:
+    """Store what is about to be replaced and is stored nowhere; return the number that `--saved` takes, 0 for nothing."""
+    doomed = {
+        tuple(change.path.split("/")) if change.path else (): change
+        for change in changes
+        if change.kind in (Kind.MODIFIED, Kind.CONFLICT, Kind.UNKNOWN) and change.data
+    }
+    if not doomed:
+        return 0
+    with repo.store.open_batch(is_synced=True) as batch:
+        stored = look(repo, tracked, algorithm=algorithm, batch=batch, has=batch.has)
+        read = reader(repo, batch.tree)
+        grafts = {}
+        for key, change in doomed.items():
+            data = tree.find(stored.data, key, read) if stored.data else None
+            if data is None or change.data is None or data.oid != change.data.oid:
+                raise UnsavedError(
+                    f"'{_full(tracked, change.path)}' changed a moment ago", "Run the same command again."
+                )
+            grafts[key] = data
+        root, made = tree.graft(None, grafts, read)
+        for oid, data_ in made:
+            batch.take(oid, data_, is_tree=True)
+    assert root is not None
+    return _write_saved(repo, tracked, root)
+
+
+def _write_saved(repo: Repo, tracked: str, root: Entry) -> int:
+    folder = repo.git.common / "dvlite" / "saved"
+    folder.mkdir(parents=True, exist_ok=True)
+    number = max((int(path.name) for path in folder.iterdir() if path.name.isdigit()), default=0) + 1
+    meta = {"path": tree.escape(tracked), "time": time.strftime("%Y-%m-%d %H:%M:%S")}
+    data = pointer.encode(pointer.with_meta(pointer.of(root), meta))
+    files.write_atomic(folder / str(number), data)
+    return number
+
+
+def saved(repo: Repo) -> dict[int, tuple[str, Pointer]]:
+    """Return what `--force` replaced: number to tracked path and pointer."""
+    folder = repo.git.common / "dvlite" / "saved"
+    found = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.name.isdigit():
+            item = pointer.decode(path.read_bytes(), f"saved/{path.name}")
+            name = tree.unescape(str(item.tables["meta"]["path"]).encode())
+            found[int(path.name)] = (name, item)
+    return found
+
+
+def bring_back(repo: Repo, number: int, *, progress: Progress = SILENT) -> CheckoutResult:
+    """Put back what `--force` replaced; what lies there now must be stored, or it stays."""
+    entries = saved(repo)
+    if number not in entries:
+        raise UsageError(f"there is no saved/{number}", f"There are: {', '.join(map(str, entries)) or 'none'}.")
+    tracked, item = entries[number]
+    result = CheckoutResult()
+    with repo.writing("checkout"), repo.changing_data("checkout"):
+        view = look(repo, tracked, algorithm=item.oid.algorithm, progress=progress)
+        changes = [
+            change
+            # Without a base, everything that both have counts as unknown, and what only one has is left alone.
+            for change in plans.plan(None, view.data, item.entry, view.read, is_base_known=False)
+            if change.target is not None
+        ]
+        repo.index.save(view.scan.rows, view.scan.gone)
+        stats = stats_of(repo, tracked, view.scan)
+        place = Place(repo.root, tracked, repo.tmp((repo.root / tracked).parent), repo.link, stats)
+        outcome = materialise.apply(place, changes, repo.store, view.read, progress)
+        _count(outcome, changes, item.entry, result, tracked)
+        again = look(repo, tracked, algorithm=item.oid.algorithm, written=outcome.written)
+        repo.index.save(again.scan.rows, again.scan.gone)
+    return result

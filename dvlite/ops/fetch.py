@@ -1,0 +1,128 @@
+"""Get objects from a remote into the local store: trees first, level by level, then the contents that are lacking."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from dvlite import transfer, tree
+from dvlite.errors import DvliteError, MissingError
+from dvlite.oid import Oid
+from dvlite.ops.base import Failure, Selection, once_each, pointers_at, select
+from dvlite.ops.checkout import CheckoutResult, checkout
+from dvlite.pointer import Pointer
+from dvlite.progress import SILENT, Progress
+from dvlite.repo import Repo
+from dvlite.stores.base import Store
+from dvlite.tree import Entry
+from dvlite.worktree.plan import Only
+
+
+@dataclass(slots=True)
+class FetchResult:
+    """What came: objects and bytes; `missing` maps objects that are nowhere to the path that wants them."""
+
+    remote: str = ""
+    fetched: int = 0
+    size: int = 0
+    missing: dict[str, str] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class PullResult:
+    """A fetch, and the checkout after it."""
+
+    fetch: FetchResult
+    checkout: CheckoutResult
+
+
+def fetch(
+    repo: Repo,
+    paths: Sequence[str] = (),
+    *,
+    remote: str = "",
+    rev: str | None = None,
+    jobs: int | None = None,
+    progress: Progress = SILENT,
+) -> FetchResult:
+    """Fetch what the pointers of the worktree (or of `rev`) name and the local store lacks; in-repo paths narrow it."""
+    pointers = pointers_at(repo, rev)
+    selection = select(pointers, paths)
+    result = FetchResult(failures=selection.failures)
+    if not selection.parts:
+        return result
+    with repo.writing("fetch"):
+        _fetch(repo, pointers.found, selection, remote, jobs, result, progress)
+    return result
+
+
+def _fetch(
+    repo: Repo,
+    found: dict[str, Pointer],
+    selection: Selection,
+    remote: str,
+    jobs: int | None,
+    result: FetchResult,
+    progress: Progress,
+) -> None:
+    if not remote and _is_here(repo, [found[one].entry for one in selection.parts]):
+        return
+    source = repo.remote(remote)
+    jobs = jobs or source.remote.jobs
+    result.remote = source.remote.name
+    progress.phase("look")
+    lacking: dict[Oid, int] = {}
+    wanted_by: dict[Oid, str] = {}
+    for tracked, part in selection.parts.items():
+        for entry in _roots(found[tracked].entry, part, repo.store, source, jobs):
+            reach = transfer.reach([entry], repo.store, source, jobs=jobs)
+            absent = transfer.absent(reach.blobs, repo.store)
+            lacking |= absent
+            wanted_by |= dict.fromkeys(absent, tracked)
+            result.missing |= {str(oid): tracked for oid in reach.missing}
+    progress.phase("fetch", files=len(lacking), size=sum(lacking.values()))
+    report = transfer.copy(source, repo.store, lacking, jobs=jobs, progress=progress)
+    result.fetched, result.size = len(report.copied), report.size
+    for oid, error in report.failed.items():
+        if isinstance(error, MissingError):
+            result.missing[str(oid)] = wanted_by[oid]
+        else:
+            result.failures.append(Failure(wanted_by[oid], error))
+    result.failures = once_each(result.failures)
+
+
+def _is_here(repo: Repo, roots: list[Entry]) -> bool:
+    reach = transfer.reach(roots, repo.store)
+    return not reach.missing and not transfer.absent(reach.blobs, repo.store)
+
+
+def _roots(root: Entry, part: Only, here: Store, there: Store, jobs: int) -> list[Entry]:
+    """Return the entries that a selection means, getting the trees on the way."""
+
+    def read(oid: Oid) -> bytes:
+        if not here.find([oid]):
+            report = transfer.copy(there, here, {oid: 0}, jobs=jobs)
+            for error in report.failed.values():
+                raise error
+        return here.read(oid)
+
+    if not part.paths:
+        return [root]
+    found = [(path, tree.find(root, path.split("/"), read)) for path in sorted(part.paths)]
+    for path, entry in found:
+        if entry is None:
+            raise DvliteError(f"there is no '{path}' in that version", "See 'dvlite ls' for what there is.")
+    return [entry for _, entry in found if entry]
+
+
+def pull(
+    repo: Repo,
+    paths: Sequence[str] = (),
+    *,
+    remote: str = "",
+    is_forced: bool = False,
+    jobs: int | None = None,
+    progress: Progress = SILENT,
+) -> PullResult:
+    """Fetch, then check out what is here; the rest is named."""
+    fetched = fetch(repo, paths, remote=remote, jobs=jobs, progress=progress)
+    return PullResult(fetched, checkout(repo, paths, is_forced=is_forced, progress=progress))

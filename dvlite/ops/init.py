@@ -1,0 +1,61 @@
+"""Make a Git repository one of dvlite's."""
+
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dvlite import config, files, git, oid
+from dvlite.errors import UsageError
+from dvlite.repo import Repo
+
+ATTRIBUTES = "*.dvlite merge=dvlite diff=dvlite text eol=lf"
+FOLDERS = ("raw_data", "processed_data", "models", "experiments")
+_APPEND_ONLY = '\n[policy]\nappend_only = ["raw_data/**", "**/*_v[0-9]*"]\n'
+
+
+@dataclass(frozen=True, slots=True)
+class InitResult:
+    """What was written, as in-repo paths; nothing where the repository was dvlite's already. `large`: files in Git."""
+
+    root: str
+    id: str
+    written: list[str] = field(default_factory=list)
+
+
+def init(
+    start: Path, *, algorithm: str = oid.DEFAULT_ALGORITHM, has_layout: bool = False, is_staged: bool = True
+) -> InitResult:
+    """Write `dvlite.toml` and the `.gitattributes` line, and stage them; again it changes nothing."""
+    if not oid.is_algorithm(algorithm):
+        raise UsageError(f"unknown hash '{algorithm}'", f"Known are: {', '.join(oid.ALGORITHMS)}.")
+    repo = Repo(git.discover(start.resolve()))
+    written = []
+    path = repo.root / config.FILE
+    if not path.exists():
+        text = config.encode_new(secrets.token_hex(16), algorithm)
+        files.write_atomic(path, text + (_APPEND_ONLY.encode() if has_layout else b""))
+        written.append(config.FILE)
+    if add_line(repo.root / ".gitattributes", ATTRIBUTES):
+        written.append(".gitattributes")
+    if has_layout:
+        for name in FOLDERS:
+            keep = repo.root / name / ".gitkeep"
+            if not keep.parent.exists():
+                keep.parent.mkdir()
+                keep.touch()
+                written.append(f"{name}/.gitkeep")
+    if written and is_staged:
+        git.stage(repo.git, written)
+    return InitResult(str(repo.root), repo.config.id, written)
+
+
+def add_line(path: Path, line: str) -> bool:
+    """Append a line to a text file, once; tell whether the file changed. Foreign lines stay as they are."""
+    data = path.read_bytes() if path.exists() else b""
+    wanted = line.encode("utf-8", "surrogateescape")
+    if wanted in data.replace(b"\r\n", b"\n").split(b"\n"):
+        return False
+    if data and not data.endswith(b"\n"):
+        data += b"\n"
+    files.write_atomic(path, data + wanted + b"\n", is_synced=False)
+    return True

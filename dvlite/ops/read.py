@@ -1,0 +1,101 @@
+"""Look at data without checking it out: list tracked paths and folders, print files, at any rev."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from dvlite import files, tree
+from dvlite.errors import MissingError, UsageError
+from dvlite.ops.base import pointers_at, select
+from dvlite.refs import Pointers
+from dvlite.repo import Repo
+from dvlite.tree import Entry
+
+_BLOCK = 1 << 20
+_KINDS = {tree.FILE: "file", tree.EXECUTABLE: "executable", tree.SYMLINK: "link", tree.TREE: "folder"}
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One line of a listing; `path` is in-repo."""
+
+    path: str
+    kind: str
+    size: int
+    files: int
+    oid: str
+
+
+@dataclass(slots=True)
+class LsResult:
+    """A listing, in path order."""
+
+    entries: list[Listed] = field(default_factory=list)
+
+
+def ls(repo: Repo, path: str = "", *, rev: str | None = None, is_recursive: bool = False) -> LsResult:
+    """List the tracked paths at or below an in-repo path; for a folder that is tracked, or lies inside one, its content."""
+    pointers = pointers_at(repo, rev)
+    selection = select(pointers, [path] if path else [])
+    for failure in selection.failures:
+        raise failure.error
+    result = LsResult()
+    is_inside = len(selection.parts) == 1 and next(iter(selection.parts)) in (path, _owner(pointers, path))
+    for tracked in sorted(selection.parts):
+        entry = pointers.found[tracked].entry
+        if not is_inside:
+            result.entries.append(_listed(tracked, entry))
+            if is_recursive and entry.is_tree:
+                result.entries += _below(repo, tracked, entry, is_recursive=True)
+            continue
+        found = _find(repo, pointers, path)
+        result.entries += (
+            _below(repo, path, found, is_recursive=is_recursive) if found.is_tree else [_listed(path, found)]
+        )
+    return result
+
+
+def _owner(pointers: Pointers, path: str) -> str:
+    return next((one for one in pointers.found if path.startswith(f"{one}/")), "")
+
+
+def _listed(path: str, entry: Entry) -> Listed:
+    return Listed(path, _KINDS[entry.mode], entry.size, entry.files, str(entry.oid))
+
+
+def _below(repo: Repo, path: str, root: Entry, *, is_recursive: bool) -> Iterator[Listed]:
+    for child in tree.entries(root, repo.store.read):
+        inner = f"{path}/{child.name}"
+        yield _listed(inner, child)
+        if is_recursive and child.is_tree:
+            yield from _below(repo, inner, child, is_recursive=True)
+
+
+def _find(repo: Repo, pointers: Pointers, path: str) -> Entry:
+    path = path.removesuffix(".dvlite")
+    owner = path if path in pointers.found else _owner(pointers, path)
+    if not owner:
+        raise UsageError(f"'{path}' is not tracked by dvlite", "See 'dvlite ls' for what is.")
+    parts = path[len(owner) + 1 :].split("/") if path != owner else []
+    found = tree.find(pointers.found[owner].entry, parts, repo.store.read)
+    if found is None:
+        raise UsageError(f"there is no '{path}' in that version", f"See 'dvlite ls {owner}'.")
+    return found
+
+
+def cat(repo: Repo, path: str, *, rev: str | None = None) -> Iterator[bytes]:
+    """Yield a file's content in blocks, all of it verified before the first is given out."""
+    entry = _find(repo, pointers_at(repo, rev), path)
+    if entry.is_tree:
+        raise UsageError(f"'{path}' is a folder", f"See 'dvlite ls {path}'.")
+    source = repo.store.path_of(entry.oid)
+    if source is None:
+        try:
+            yield repo.store.read(entry.oid)
+        except MissingError as exc:
+            raise MissingError(f"'{path}': {exc.message}", f"Run 'dvlite fetch {path}'.") from exc
+        return
+    if files.hash_file(source, entry.oid.algorithm) != entry.oid:
+        raise repo.store.corrupt(entry.oid, source)
+    with source.open("rb") as file:
+        while block := file.read(_BLOCK):
+            yield block

@@ -1,0 +1,184 @@
+"""Say how data, pointers, the store and (if asked) a remote stand to each other. Changes nothing but what the index knows."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from dvlite import git, refs, transfer, tree
+from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError
+from dvlite.index import Base
+from dvlite.oid import Oid
+from dvlite.ops.base import Failure, View, algorithm_of, look, select
+from dvlite.pointer import SUFFIX, Pointer
+from dvlite.progress import SILENT, Progress
+from dvlite.repo import Repo
+from dvlite.tree import Entry, Read
+from dvlite.worktree import plan as plans
+from dvlite.worktree.plan import Change, Kind, Only
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """One file that differs. `kind`: new, modified, deleted, renamed, absent, outdated, dropped, conflict or unknown."""
+
+    path: str
+    kind: str
+    size: int = 0
+    old_path: str = ""
+
+
+@dataclass(slots=True)
+class PathStatus:
+    """One tracked path. `git`: the pointer's state against HEAD; counts are of objects.
+
+    `at`: the rev whose data lies here by `checkout --rev`. `unknown`: why the rest can't be told.
+    """
+
+    path: str
+    oid: str
+    size: int
+    files: int
+    git: str = ""
+    changes: list[FileChange] = field(default_factory=list)
+    absent_files: int = 0
+    missing_here: int = 0
+    missing_there: int | None = None
+    at: str = ""
+    unknown: str = ""
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether data and pointer agree, and everything is where it should be."""
+        return not (
+            self.changes or self.absent_files or self.missing_here or self.missing_there or self.at or self.unknown
+        )
+
+
+@dataclass(slots=True)
+class StatusResult:
+    """All tracked paths asked for; `lost_index` tells that the index could not be read and was begun anew."""
+
+    paths: list[PathStatus] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    remote: str = ""
+    lost_index: bool = False
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing differs."""
+        return not self.failures and all(one.is_clean for one in self.paths)
+
+
+def status(
+    repo: Repo, paths: Sequence[str] = (), *, remote: str | None = None, progress: Progress = SILENT
+) -> StatusResult:
+    """Compare in-repo paths (all without). `remote`: also compare with that remote (empty: the default one)."""
+    pointers = refs.in_worktree(repo.git)
+    selection = select(pointers, paths)
+    result = StatusResult(failures=selection.failures)
+    states = git.changed_with_suffix(repo.git, SUFFIX)
+    progress.phase("status", files=sum(pointers.found[one].files for one in selection.parts))
+    for tracked in sorted(selection.parts):
+        item = pointers.found[tracked]
+        one = PathStatus(
+            tracked, str(item.oid), item.size, item.files, _git_state(states.get(f"{tracked}{SUFFIX}", ""))
+        )
+        try:
+            view = look(repo, tracked, algorithm=algorithm_of(repo, item), progress=progress)
+        except DvliteError as exc:
+            result.failures.append(Failure(tracked, exc))
+            continue
+        try:
+            _compare(repo, view, item, selection.parts[tracked], one)
+        except (MissingError, CorruptError, FormatError) as exc:
+            one.unknown = f"{exc.message}; {exc.hint}" if exc.hint else exc.message
+        repo.index.save(view.scan.rows, view.scan.gone)
+        result.paths.append(one)
+    if remote is not None:
+        _compare_remote(repo, remote, {one.path: pointers.found[one.path] for one in result.paths}, result)
+    result.lost_index = repo.index.was_lost
+    return result
+
+
+def _git_state(letters: str) -> str:
+    if not letters:
+        return ""
+    names = {"?": "untracked", "A": "added", "M": "modified", "R": "renamed", "U": "unmerged"}
+    staged = names.get(letters[0], "")
+    if letters[0] in " ?":
+        return names.get(letters[1], "modified")
+    return f"{staged or 'changed'}, staged" if letters[1] == " " else f"{staged or 'changed'}, staged in part"
+
+
+def _compare(repo: Repo, view: View, item: Pointer, wanted: Only, one: PathStatus) -> None:
+    target = item.entry
+    if view.base is None and view.data and view.data.oid == target.oid and view.data.mode == target.mode:
+        # Somebody put the right data here: from now on it is ours.
+        repo.index.set_base(view.tracked, Base(target), {})
+    known = view.base is not None
+    changes = list(plans.plan(view.base_entry, view.data, target, view.read, is_base_known=known, wanted=wanted))
+    if view.base and view.base.rev:
+        one.at = view.base.rev
+        changes = [change for change in changes if change.kind not in (Kind.OUTDATED, Kind.DROPPED, Kind.ABSENT)]
+    needed: list[Entry] = []
+    found: list[tuple[FileChange, Oid]] = []
+    for change in changes:
+        if change.target:
+            needed.append(change.target)
+        if change.kind is Kind.ABSENT and change.target:
+            one.absent_files += change.target.files
+        else:
+            found.extend(_files(change, view.read))
+    one.changes = _with_renames(found)
+    one.missing_here = view.scan.unstored + _count_missing(repo, needed)
+
+
+def _files(change: Change, read: Read) -> Iterator[tuple[FileChange, Oid]]:
+    """Yield the files of a change, a whole folder's one by one, each with the oid that tells where it went or came from."""
+    entry = change.target if change.data is None else change.data
+    if entry is None:
+        return
+    if entry.is_tree and change.kind is not Kind.DROPPED:
+        for child in tree.entries(entry, read):
+            path = f"{change.path}/{child.name}" if change.path else child.name
+            inner = change._replace(
+                path=path, data=child if change.data else None, target=None if change.data else child
+            )
+            yield from _files(inner, read)
+    else:
+        yield FileChange(change.path, change.kind.value, entry.size), entry.oid
+
+
+def _with_renames(found: list[tuple[FileChange, Oid]]) -> list[FileChange]:
+    """Put a deleted and a new file of the same content together."""
+    gone: dict[Oid, list[str]] = {}
+    for one, oid in found:
+        if one.kind == "deleted":
+            gone.setdefault(oid, []).append(one.path)
+    moved: set[str] = set()
+    changes = []
+    for one, oid in found:
+        if one.kind == "new" and gone.get(oid):
+            old = gone[oid].pop(0)
+            moved.add(old)
+            changes.append(FileChange(one.path, "renamed", one.size, old))
+        else:
+            changes.append(one)
+    return [one for one in changes if one.kind != "deleted" or one.path not in moved]
+
+
+def _count_missing(repo: Repo, roots: list[Entry]) -> int:
+    reach = transfer.reach(roots, repo.store)
+    return len(reach.missing) + len(transfer.absent(reach.blobs, repo.store))
+
+
+def _compare_remote(repo: Repo, remote: str, items: dict[str, Pointer], result: StatusResult) -> None:
+    store = repo.remote(remote)
+    result.remote = store.remote.name
+    found: dict[str, tree.Reach] = {path: transfer.reach([item.entry], repo.store) for path, item in items.items()}
+    wanted = {
+        oid: size for reach in found.values() for oid, size in (dict.fromkeys(reach.trees, 0) | reach.blobs).items()
+    }
+    absent = transfer.absent(wanted, store)
+    for one in result.paths:
+        reach = found[one.path]
+        one.missing_there = sum(oid in absent for oid in (*reach.trees, *reach.blobs))

@@ -1,0 +1,138 @@
+"""Open a repository: its Git folders, config, local store, index, remotes and lock. No verbs."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from dvlite import config, files, git, remotes
+from dvlite.config import Config
+from dvlite.errors import UsageError
+from dvlite.index import Index
+from dvlite.pointer import SUFFIX
+from dvlite.stores.local import PACK_BELOW, PACK_SIZE, LocalStore
+from dvlite.stores.remote import RemoteStore
+from dvlite.worktree.materialise import LINKS
+
+# Settings per machine, in Git's config below `dvlite.`; Git spells keys in lower case.
+SETTINGS = {
+    "packbelow": "objects of this size and more get a file of their own (1 MiB)",
+    "packsize": "a pack is full at this size (64 MiB)",
+    "link": "how large files get into the worktree: reflink, copy, hardlink, symlink (reflink)",
+    "store": "folder of the local store, when it is shared",
+    "sync": "'always' makes add wait for the disk",
+    "autostage": "'false' makes add, mv and rm leave staging to you",
+    "remote": "the default remote, on this machine",
+    "trust": "prefixes of endpoint URLs that may get credentials",
+}
+
+
+class Repo:
+    """A dvlite repository, opened. What costs something is opened when it is first used."""
+
+    def __init__(self, repository: git.Git) -> None:
+        self.git = repository
+        self.root = repository.root
+        self.index = Index(repository.folder / "dvlite" / "index.db")
+
+    @cached_property
+    def config(self) -> Config:
+        """What `dvlite.toml` says."""
+        try:
+            data = (self.root / config.FILE).read_bytes()
+        except FileNotFoundError as exc:
+            raise UsageError(f"'{self.root}' has no {config.FILE}", "Run 'dvlite init' first.") from exc
+        return config.decode(data)
+
+    @cached_property
+    def settings(self) -> list[tuple[str, str, str]]:
+        """All `dvlite.*` settings of Git's config: level, key, value."""
+        return git.settings(self.git)
+
+    def setting(self, name: str, default: str = "") -> str:
+        """Return one setting of this machine."""
+        found = [value for _, key, value in self.settings if key == f"dvlite.{name}"]
+        return found[-1] if found else default
+
+    @cached_property
+    def store(self) -> LocalStore:
+        """The local store, shared by all worktrees of the repository."""
+        place = self.setting("store")
+        return LocalStore(
+            self.root / Path(place).expanduser() if place else self.git.common / "dvlite",
+            pack_below=config.parse_size(self.setting("packbelow", str(PACK_BELOW)) or PACK_BELOW),
+            pack_size=config.parse_size(self.setting("packsize", str(PACK_SIZE)) or PACK_SIZE),
+            is_synced=self.setting("sync") == "always",
+        )
+
+    @property
+    def link(self) -> str:
+        """How large files get into the worktree."""
+        link = self.setting("link", "reflink")
+        if link not in LINKS:
+            raise UsageError(f"'{link}' is not a kind of link", f"Set dvlite.link to one of: {', '.join(LINKS)}.")
+        return link
+
+    def tmp(self, path: Path) -> Path:
+        """Return a folder for unfinished files, on the same file system as `path`."""
+        folder = self.git.folder / "dvlite" / "tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        near = next(one for one in (path, *path.parents) if one.is_dir())
+        return folder if folder.stat().st_dev == near.stat().st_dev else near / ".dvlite-tmp"
+
+    @cached_property
+    def clone_id(self) -> str:
+        """The random id of this clone."""
+        path = self.git.common / "dvlite" / "clone"
+        with contextlib.suppress(FileNotFoundError):
+            return path.read_text().strip()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_atomic(path, secrets.token_hex(16).encode() + b"\n")
+        return path.read_text().strip()
+
+    def remote(self, name: str = "") -> RemoteStore:
+        """Open a remote by name; the default one without."""
+        name = name or remotes.default_name(self.config, self.settings)
+        return remotes.open_store(name, self.config, self.settings, root=self.root, folder=self.git.common / "dvlite")
+
+    @contextlib.contextmanager
+    def writing(self, command: str) -> Iterator[None]:
+        """Hold the store's lock shared, from the first look-up until the pointer is in place."""
+        with self.store.lock.hold(is_exclusive=False, label=f"dvlite {command}"):
+            yield
+
+    @contextlib.contextmanager
+    def changing_data(self, command: str) -> Iterator[None]:
+        """Keep other checkouts out of this worktree."""
+        lock = files.Lock(self.git.folder / "dvlite" / "checkout.lock")
+        with lock.hold(is_exclusive=True, label=f"dvlite {command}"):
+            yield
+
+    def in_repo(self, path: str | Path, base: Path) -> str:
+        """Return the in-repo path of what a user named, relative to `base` (absolute); empty for the root itself.
+
+        Links above the last part are resolved, so that a worktree reached by a link works.
+        """
+        full = Path(os.path.normpath(base / path))
+        full = full.parent.resolve() / full.name if full != full.parent else full
+        try:
+            inner = full.relative_to(self.root).as_posix()
+        except ValueError as exc:
+            if full == self.root or full.resolve() == self.root:
+                return ""
+            raise UsageError(f"'{path}' lies outside the repository '{self.root}'") from exc
+        return "" if inner == "." else inner
+
+
+def open_repo(start: Path) -> Repo:
+    """Open the repository that a folder lies in; UsageError where it isn't one of dvlite."""
+    repo = Repo(git.discover(start.resolve()))
+    repo.config  # noqa: B018  (says at once when it is missing or malformed)
+    return repo
+
+
+def pointer_path(repo: Repo, tracked: str) -> Path:
+    """Return where a tracked path's pointer lies."""
+    return repo.root / f"{tracked}{SUFFIX}"
