@@ -131,15 +131,15 @@ def checkout_code(result: CheckoutResult) -> int:
     return 10 if result.missing else 14 if result.kept else 0
 
 
-def show_checkout(run: Session, repo: Repo, result: CheckoutResult) -> int:
-    """Print what a checkout did; return its exit code."""
+def show_checkout(run: Session, repo: Repo, result: CheckoutResult, *, is_partial: bool = False) -> int:
+    """Print what a checkout did; return its exit code. `is_partial`: that something is missing was said already."""
     if not run.is_quiet:
         done = []
         if result.written:
             done.append(f"{render.count(result.written, 'file')} written ({render.size(result.size)})")
         if result.removed:
             done.append(f"{render.count(result.removed, 'file')} removed")
-        if done or not (result.kept or result.missing or result.failures):
+        if done or not (is_partial or result.kept or result.missing or result.failures):
             at = f", at {result.rev}" if result.rev else ""
             render.out(f"checked out: {', '.join(done) or 'everything is in place'}{at}")
         if result.saved:

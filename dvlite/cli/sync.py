@@ -107,7 +107,7 @@ def pull(
     result.checkout.failures = [one for one in result.checkout.failures if one not in result.fetch.failures]
     if code:
         result.checkout.missing = []  # said already, with the reason
-        show_checkout(run, repo, result.checkout)
+        show_checkout(run, repo, result.checkout, is_partial=True)
     return code or show_checkout(run, repo, result.checkout)
 
 

@@ -40,6 +40,7 @@ class LocalStore(Store):
         self, root: Path, *, pack_below: int = PACK_BELOW, pack_size: int = PACK_SIZE, is_synced: bool = False
     ) -> None:
         self.root = root
+        self._prefix = f"{root}/"
         self.tmp = root / "tmp"
         self.pack_below = pack_below
         self.pack_size = pack_size
@@ -58,8 +59,12 @@ class LocalStore(Store):
 
     def loose_path(self, oid: Oid) -> Path:
         """Return where an object lies when it has a file of its own."""
-        digits = oid.hex
-        return self.root / "objects" / oid.algorithm / digits[:2] / digits[2:]
+        return self.root / self._loose_name(oid)
+
+    @staticmethod
+    def _loose_name(oid: Oid) -> str:
+        digits = oid.digest.hex()
+        return f"objects/{oid.algorithm}/{digits[:2]}/{digits[2:]}"
 
     def state(self) -> str:
         """Return the store's id and generation as one text; empty where there is no store yet.
@@ -130,29 +135,46 @@ class LocalStore(Store):
 
     # ---- looking and reading ----
 
-    def place_of(self, oid: Oid) -> tuple[Path, Place | None] | None:
-        """Return the file that has an object, and its place in it (None: the whole file); None where it isn't present."""
+    def place_of(self, oid: Oid) -> tuple[str, Place | None] | None:
+        """Return the file (relative to the store) that has an object, and its place in it (None: the whole file)."""
         if found := self._table.find(oid):
-            return self.pack_path(found.pack), found.place
-        path = self.loose_path(oid)
-        return (path, None) if path.is_file() else None
+            return f"packs/{found.pack}.pack", found.place
+        name = self._loose_name(oid)
+        return (name, None) if os.path.isfile(f"{self._prefix}{name}") else None
 
     def path_of(self, oid: Oid) -> Path | None:
         """Return the file of an object that has one of its own."""
         self._make_ready()
         found = self.place_of(oid)
-        return found[0] if found and found[1] is None else None
+        return self.root / found[0] if found and found[1] is None else None
+
+    def is_empty(self) -> bool:
+        """Tell whether there is nothing to look up."""
+        return self._table.holds_nothing() and not (self.root / "objects").exists()
 
     def find(self, oids: Collection[Oid]) -> dict[Oid, int]:
         """Look up packs by the table and the rest by name."""
         self._make_ready()
-        return {oid: size for oid in oids if (size := self._size_of(oid)) is not None}
+        folders = self._loose_folders(oids)
+        return {oid: size for oid in oids if (size := self._size_of(oid, folders)) is not None}
 
-    def _size_of(self, oid: Oid) -> int | None:
+    def _loose_folders(self, oids: Collection[Oid]) -> set[tuple[str, str]] | None:
+        """Return which folders of loose objects there are, where so much is asked that one look at them pays."""
+        if len(oids) < 64:
+            return None
+        found: set[tuple[str, str]] = set()
+        for algorithm in ALGORITHMS:
+            with contextlib.suppress(FileNotFoundError):
+                found.update((algorithm, name) for name in os.listdir(f"{self._prefix}objects/{algorithm}"))
+        return found
+
+    def _size_of(self, oid: Oid, folders: set[tuple[str, str]] | None) -> int | None:
         if found := self._table.find(oid):
             return found.place.size
+        if folders is not None and (oid.algorithm, f"{oid.digest[0]:02x}") not in folders:
+            return None
         try:
-            return self.loose_path(oid).stat().st_size
+            return os.stat(f"{self._prefix}{self._loose_name(oid)}").st_size
         except OSError:
             return None
 
@@ -190,18 +212,18 @@ class LocalStore(Store):
 
     def group(self, oids: Collection[Oid]) -> tuple[dict[Path, dict[Oid, Place]], dict[Oid, Path], list[Oid]]:
         """Sort oids by where they lie: in packs, in files of their own, or nowhere."""
-        by_pack: dict[Path, dict[Oid, Place]] = {}
+        by_pack: dict[str, dict[Oid, Place]] = {}
         loose: dict[Oid, Path] = {}
         absent = []
+        folders = self._loose_folders(oids)
         for oid in oids:
-            found = self.place_of(oid)
-            if found is None:
-                absent.append(oid)
-            elif found[1] is None:
-                loose[oid] = found[0]
+            if found := self._table.find(oid):
+                by_pack.setdefault(found.pack, {})[oid] = found.place
+            elif self._size_of(oid, folders) is not None:
+                loose[oid] = self.loose_path(oid)
             else:
-                by_pack.setdefault(found[0], {})[oid] = found[1]
-        return by_pack, loose, absent
+                absent.append(oid)
+        return {self.pack_path(id_): places for id_, places in by_pack.items()}, loose, absent
 
     def oids(self) -> Iterator[Oid]:
         """Yield packed objects, then loose ones."""

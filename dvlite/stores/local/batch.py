@@ -32,7 +32,8 @@ class LocalBatch(Batch):
         self._blobs = packs.PackWriter(store.tmp, store.pack_size)
         self._trees = packs.PackWriter(store.tmp, store.pack_size)
         self._taken: set[Oid] = set()
-        self._trusted: set[Path] = set()
+        self._trusted: set[str] = set()
+        self._is_fresh = store.is_empty()
         self._tree_data: dict[Oid, bytes] = {}
         # Unfinished file -> final name, contents and trees apart.
         self._contents: dict[Path, str] = {}
@@ -55,15 +56,17 @@ class LocalBatch(Batch):
 
     def _is_known(self, oid: Oid) -> bool:
         """Tell whether the store has an object, in a file that can be trusted."""
+        if self._is_fresh:  # nothing was in the store when the batch was opened
+            return False
         found = self._store.place_of(oid)
         if found is None:
             return False
-        path = found[0]
-        if path in self._trusted:
+        name = found[0]
+        if name in self._trusted:
             return True
-        if not self._store.is_trusted(path):
+        if not self._store.is_trusted(self._store.root / name):
             return self._store.place_of(oid) is not None and self._is_known(oid)
-        self._trusted.add(path)
+        self._trusted.add(name)
         return True
 
     def has(self, oid: Oid) -> bool:
