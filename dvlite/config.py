@@ -104,12 +104,11 @@ def decode(data: bytes, name: str = FILE) -> Config:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as exc:
         raise FormatError(f"malformed '{name}': {exc}", f"Restore it with 'git checkout -- {name}'.") from exc
     for key, table in values.items():
-        _check_key(key, tuple(_TOP), name)
+        _check_key(key, tuple(_TOP), f"'{name}'")
         if not isinstance(table, dict):
             raise FormatError(f"'{name}': '{key}' must be a table")
-        if key != "remote":
-            for below in table:
-                _check_key(below, _TOP[key], f"{name}' [{key}] '"[:-2])
+        for below in table if key != "remote" else ():
+            _check_key(below, _TOP[key], f"'{name}' [{key}]")
     head = values.get("dvlite", {})
     _check_head(head, name)
     _check_policy(values.get("policy", {}), name)
@@ -127,10 +126,8 @@ def decode(data: bytes, name: str = FILE) -> Config:
 def _check_key(key: str, known: tuple[str, ...], where: str) -> None:
     if key not in known:
         near = difflib.get_close_matches(key, known, 1)
-        raise FormatError(
-            f"'{where}': unknown key '{key}'",
-            f"Did you mean '{near[0]}'?" if near else f"Known are: {', '.join(known)}.",
-        )
+        hint = f"Did you mean '{near[0]}'?" if near else f"Known are: {', '.join(known)}."
+        raise FormatError(f"{where}: unknown key '{key}'", hint)
 
 
 def _check_head(head: dict[str, Any], name: str) -> None:
@@ -158,11 +155,10 @@ def _check_policy(policy: dict[str, Any], name: str) -> None:
 
 def _check_remote(remote: str, table: Any, name: str) -> None:
     check_name(remote)
-    where = f"{name}' [remote.{remote}"
     if not isinstance(table, dict) or not isinstance(table.get("url", ""), str):
         raise FormatError(f"'{name}': remote '{remote}' must be a table with a url")
     for key in table:
-        _check_key(key, REMOTE_KEYS, where)
+        _check_key(key, REMOTE_KEYS, f"'{name}' [remote.{remote}]")
     protocol = check_url(table["url"]) if "url" in table else ""
     for key in table.get("options", {}):
         if is_secret(key):
