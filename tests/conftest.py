@@ -1,0 +1,155 @@
+"""What the tests share: a real Git repository with dvlite in it, and real servers. No mocks; the memory store is the double."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from dvlite.repo import open_repo
+from tests import servers
+
+settings.register_profile("dvlite", deadline=None, suppress_health_check=list(HealthCheck))
+settings.load_profile("dvlite")
+
+GIT_ENV = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_SYSTEM": os.devnull,
+    "GIT_AUTHOR_NAME": "Test",
+    "GIT_AUTHOR_EMAIL": "test@example.org",
+    "GIT_COMMITTER_NAME": "Test",
+    "GIT_COMMITTER_EMAIL": "test@example.org",
+    "AWS_ACCESS_KEY_ID": servers.KEY,
+    "AWS_SECRET_ACCESS_KEY": servers.SECRET,
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "NO_COLOR": "1",
+}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    for name, value in GIT_ENV.items():
+        monkeypatch.setenv(name, value)
+
+
+class Project:
+    """A Git worktree with dvlite, driven as a user drives it."""
+
+    def __init__(self, root):
+        self.root = Path(root)
+
+    def git(self, *arguments):
+        done = subprocess.run(["git", *arguments], cwd=self.root, capture_output=True, text=True, errors="surrogateescape")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def run(self, *arguments, folder=None, env=None, timeout=120):
+        """Run the real command line in a process of its own."""
+        return subprocess.run(
+            [sys.executable, "-m", "dvlite", *map(str, arguments)],
+            cwd=folder or self.root, capture_output=True, text=True, errors="surrogateescape",
+            env={**os.environ, **(env or {})}, timeout=timeout, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def dv(self, *arguments, code=0, **options):
+        """Run the command line, expect an exit code, return what it printed."""
+        done = self.run(*arguments, **options)
+        assert done.returncode == code, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def json(self, *arguments, code=0):
+        done = self.run(*arguments, "--json")
+        assert done.returncode == code, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    @property
+    def repo(self):
+        """The repository, opened anew."""
+        return open_repo(self.root)
+
+    def write(self, files, folder=""):
+        """Write files: path to content."""
+        for name, content in files.items():
+            path = self.root / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    def read(self, folder=""):
+        """Return all files below a folder: path to content, links as 'link:'."""
+        return tree_of(self.root / folder)
+
+    def commit(self, message="a commit"):
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", message)
+        return self.git("rev-parse", "HEAD").strip()
+
+    def clone(self, name="clone"):
+        target = self.root.parent / name
+        subprocess.run(["git", "clone", "-q", self.root, target], check=True, capture_output=True)
+        return Project(target)
+
+    def packs(self):
+        return sorted((self.root / ".git/dvlite/packs").glob("*.pack"))
+
+    def settle(self):
+        """Wait until no file's stat is too young to be trusted."""
+        time.sleep(0.03)
+
+
+def tree_of(root):
+    found = {}
+    for folder, names, files in os.walk(root):
+        for name in files + [name for name in names if os.path.islink(os.path.join(folder, name))]:
+            path = os.path.join(folder, name)
+            key = os.path.relpath(path, root)
+            found[key] = "link:" + os.readlink(path) if os.path.islink(path) else Path(path).read_bytes()
+    return found
+
+
+def make_project(root):
+    root.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["git", "init", "-q", "-b", "main", root], check=True)
+    project = Project(root)
+    project.dv("init", "-q")
+    return project
+
+
+@pytest.fixture
+def project(tmp_path):
+    return make_project(tmp_path / "project")
+
+
+@pytest.fixture
+def pushed(project):
+    """A project with a folder of small files and a large file, pushed to a folder remote."""
+    project.write({f"d{n % 3}/f{n}.txt": f"content {n}\n" * 50 for n in range(30)}, "data")
+    project.write({"model.bin": os.urandom(1 << 20) + b"tail"})
+    project.dv("remote", "add", "origin", "../remote")
+    project.dv("add", "data", "model.bin")
+    project.commit("first")
+    project.dv("push")
+    return project
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory):
+    """A real S3 server; yields its endpoint and the folder whose folders are its buckets."""
+    folder = tmp_path_factory.mktemp("s3")
+    with servers.rclone_s3(folder) as endpoint:
+        yield endpoint, folder
+
+
+@pytest.fixture
+def bucket(s3, tmp_path):
+    """A new bucket: endpoint, name, folder."""
+    endpoint, folder = s3
+    name = f"b{os.getpid()}-{time.time_ns()}"
+    (folder / name).mkdir()
+    yield endpoint, name, folder / name
+    shutil.rmtree(folder / name, ignore_errors=True)
