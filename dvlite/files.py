@@ -17,11 +17,9 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from dvlite import hashing
 from dvlite.errors import DvliteError, LockedError
-from dvlite.oid import Oid
 
 BLOCK = 1 << 20
 _COPY_STEP = 1 << 26
@@ -34,6 +32,16 @@ _NOFOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
 
 class Moved(Exception):
     """A file changed while it was read; internal, callers try again or refuse."""
+
+
+class Digester(Protocol):
+    """Takes in bytes; hashlib's objects are such."""
+
+    def update(self, data: memoryview, /) -> object:
+        """Take in more bytes."""
+
+    def digest(self) -> bytes:
+        """Return the digest of all bytes so far."""
 
 
 class StatKey(NamedTuple):
@@ -188,17 +196,16 @@ def read_small(path: str) -> tuple[bytes, os.stat_result]:
     return data, after
 
 
-def hash_file(path: Path, algorithm: str) -> Oid:
-    """Return the oid of a file's content, read in blocks."""
+def hash_file(path: Path, work: Digester) -> bytes:
+    """Return the digest of a file's content, read in blocks."""
     fd = open_regular(path)
     try:
-        return Oid(algorithm, _hash_to(fd, algorithm))
+        return _hash_to(fd, work)
     finally:
         os.close(fd)
 
 
-def _hash_to(fd: int, algorithm: str) -> bytes:
-    work = hashing.hasher(algorithm)
+def _hash_to(fd: int, work: Digester) -> bytes:
     block = memoryview(bytearray(BLOCK))
     at = 0
     while count := os.preadv(fd, [block], at):
@@ -207,16 +214,15 @@ def _hash_to(fd: int, algorithm: str) -> bytes:
     return work.digest()
 
 
-def copy_hashed(source: int, target: int, algorithm: str) -> Oid:
-    """Copy one descriptor's whole content to another, and return the oid of the copy.
+def copy_hashed(source: int, target: int, work: Digester) -> bytes:
+    """Copy one descriptor's whole content to another, and return the digest of the copy.
 
     The hash reads the copy, block by block behind the copying, so it is true whatever happens to the source.
     """
     if clone(source, target):
-        return Oid(algorithm, _hash_to(target, algorithm))
+        return _hash_to(target, work)
     ready = threading.Semaphore(0)
     copied, failed = [0, False], []
-    work = hashing.hasher(algorithm)
 
     def follow() -> None:
         block = memoryview(bytearray(BLOCK))
@@ -246,7 +252,7 @@ def copy_hashed(source: int, target: int, algorithm: str) -> Oid:
         reader.join()
     if failed:
         raise failed[0]
-    return Oid(algorithm, work.digest())
+    return work.digest()
 
 
 def _copy_steps(source: int, target: int) -> Iterator[int]:

@@ -5,29 +5,20 @@
 
 import hashlib
 from collections.abc import Callable
-from typing import Protocol
+from pathlib import Path
 
 import blake3
 import xxhash
 
+from dvlite import files
+from dvlite.files import Digester
 from dvlite.oid import Oid
 
-
-class Hasher(Protocol):
-    """What hashlib's objects have in common."""
-
-    def update(self, data: bytes | memoryview, /) -> object:
-        """Take in more bytes."""
-
-    def digest(self) -> bytes:
-        """Return the digest of all bytes so far."""
-
-
 # hashlib's own constructors, not new(): a third of the call's cost for small files.
-_HASHERS: dict[str, Callable[..., Hasher]] = {"sha256": hashlib.sha256, "blake3": blake3.blake3}
+_HASHERS: dict[str, Callable[..., Digester]] = {"sha256": hashlib.sha256, "blake3": blake3.blake3}
 
 
-def hasher(algorithm: str) -> Hasher:
+def hasher(algorithm: str) -> Digester:
     """Start a hash of the named algorithm."""
     return _HASHERS[algorithm]()
 
@@ -40,6 +31,16 @@ def digest(algorithm: str, data: bytes | memoryview) -> bytes:
 def oid_of(algorithm: str, data: bytes | memoryview) -> Oid:
     """Return the oid of `data`."""
     return Oid(algorithm, _HASHERS[algorithm](data).digest())
+
+
+def oid_of_file(algorithm: str, path: Path) -> Oid:
+    """Return the oid of a regular file's content; OSError where it can't be read."""
+    return Oid(algorithm, files.hash_file(path, hasher(algorithm)))
+
+
+def oid_of_copy(algorithm: str, source: int, target: int) -> Oid:
+    """Copy one descriptor's content to another and return the oid of the copy."""
+    return Oid(algorithm, files.copy_hashed(source, target, hasher(algorithm)))
 
 
 def checksum(data: bytes | memoryview) -> bytes:

@@ -273,13 +273,13 @@ def entries(root: Entry, read: Read) -> list[Entry]:
     ]
 
 
-def listings(roots: Sequence[Entry | None], read: Read) -> list[dict[str, Entry]]:
-    """Return several folders' entries by name, leaving out the pages that all of them share.
+def differing(one: Entry | None, two: Entry | None, *others: Entry | None, read: Read) -> list[dict[str, Entry]]:
+    """Return folders' entries by name, of all of them leaving out the pages that the first two share.
 
-    So the cost of comparing grows with what differs, not with what is listed.
+    So the cost of comparing two grows with what differs, not with what is listed.
     """
-    leaves = [list(_leaves(root_slot(root), read)) if root else [] for root in roots]
-    shared = set.intersection(*({slot.oid for slot, _ in pages} for pages in leaves))
+    leaves = [list(_leaves(root_slot(root), read)) if root else [] for root in (one, two, *others)]
+    shared = {slot.oid for slot, _ in leaves[0]} & {slot.oid for slot, _ in leaves[1]}
     return [
         {
             row.name: row

@@ -45,7 +45,9 @@ class Project:
         self.root = Path(root)
 
     def git(self, *arguments):
-        done = subprocess.run(["git", *arguments], cwd=self.root, capture_output=True, text=True, errors="surrogateescape")
+        done = subprocess.run(
+            ["git", *arguments], cwd=self.root, capture_output=True, text=True, errors="surrogateescape"
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -30,7 +30,18 @@ def rclone():
 def rclone_s3(folder, port=None):
     """Serve S3 with real authentication; each folder of `folder` is a bucket."""
     port = port or free_port()
-    command = [rclone(), "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", f"{KEY},{SECRET}", "--dir-cache-time", "0s", str(folder)]
+    command = [
+        rclone(),
+        "serve",
+        "s3",
+        "--addr",
+        f"127.0.0.1:{port}",
+        "--auth-key",
+        f"{KEY},{SECRET}",
+        "--dir-cache-time",
+        "0s",
+        str(folder),
+    ]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                               env={**os.environ, "RCLONE_CONFIG": os.devnull})  # fmt: skip
     endpoint = f"http://127.0.0.1:{port}"

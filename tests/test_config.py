@@ -12,7 +12,9 @@ def test_golden_bytes():
 
 
 def test_a_full_file_is_read():
-    text = HEAD + b'remote = "a"\n[remote.a]\nurl = "s3://b/p"\njobs = 4\n[remote.a.options]\nendpoint_url = "https://x"\n'
+    text = (
+        HEAD + b'remote = "a"\n[remote.a]\nurl = "s3://b/p"\njobs = 4\n[remote.a.options]\nendpoint_url = "https://x"\n'
+    )
     found = config.decode(text + b'[policy]\nstale = "block"\ngit_max_size = "1.5 GiB"\nappend_only = ["a/**"]\n')
     assert (found.hash, found.remote, found.policy["stale"]) == ("sha256", "a", "block")
     remote = config.remote("a", found.remotes["a"])
@@ -47,7 +49,16 @@ def test_what_must_not_stand_there_is_refused_by_name(more, said):
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"[dvlite]\n", b"no toml [", b"\xff", HEAD.replace(b"0123", b"XYZ!"), HEAD.replace(b"sha256", b"md5"), b"dvlite = 1\n"]
+    "text",
+    [
+        b"",
+        b"[dvlite]\n",
+        b"no toml [",
+        b"\xff",
+        HEAD.replace(b"0123", b"XYZ!"),
+        HEAD.replace(b"sha256", b"md5"),
+        b"dvlite = 1\n",
+    ],
 )
 def test_a_malformed_head_is_refused(text):
     with pytest.raises(FormatError):
@@ -65,7 +76,9 @@ def test_the_nearest_key_is_named():
     assert "url" in caught.value.hint
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"dvlite":{"format":2}}\n', b'{"dvlite": {"format": 1}}\n', b"[" * 10000])
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b"[]", b'{"dvlite":{"format":2}}\n', b'{"dvlite": {"format": 1}}\n', b"[" * 10000]
+)
 def test_a_marker_that_is_not_ours_is_refused(data):
     with pytest.raises(FormatError):
         config.decode_marker(data)
@@ -81,7 +94,9 @@ def test_passwords_are_not_shown():
     assert config.redact("s3://bucket/x:y@z") == "s3://bucket/x:y@z"
 
 
-@pytest.mark.parametrize("key", ["secret", "key", "token", "password", "account_key", "sas_token", "aws_secret_access_key", "private-key"])
+@pytest.mark.parametrize(
+    "key", ["secret", "key", "token", "password", "account_key", "sas_token", "aws_secret_access_key", "private-key"]
+)
 def test_secrets_are_known_by_their_names(key):
     assert config.is_secret(key)
 

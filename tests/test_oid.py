@@ -19,8 +19,20 @@ def test_parse_reads_what_str_writes(algorithm, digest):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "sha256", "sha256:", "sha256:" + "0" * 63, "sha256:" + "0" * 65, "sha256:" + "A" * 64, "md5:" + "0" * 32,
-     "SHA256:" + "0" * 64, "sha256:" + "0" * 63 + " ", " sha256:" + "0" * 64, "sha256:" + "0 " * 32, "sha256:" + "g" * 64],
+    [
+        "",
+        "sha256",
+        "sha256:",
+        "sha256:" + "0" * 63,
+        "sha256:" + "0" * 65,
+        "sha256:" + "A" * 64,
+        "md5:" + "0" * 32,
+        "SHA256:" + "0" * 64,
+        "sha256:" + "0" * 63 + " ",
+        " sha256:" + "0" * 64,
+        "sha256:" + "0 " * 32,
+        "sha256:" + "g" * 64,
+    ],
 )
 def test_every_other_spelling_is_refused(text):
     with pytest.raises(FormatError):

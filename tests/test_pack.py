@@ -44,7 +44,9 @@ def test_every_flipped_bit_and_cut_is_noticed(listed, data):
 
 
 def forge(rows):
-    index = b"".join(sorted(pack._ROW.pack(0, encoding, oid.digest, at, stored, size) for oid, encoding, at, stored, size in rows))
+    index = b"".join(
+        sorted(pack._ROW.pack(0, encoding, oid.digest, at, stored, size) for oid, encoding, at, stored, size in rows)
+    )
     end = max((at + stored for _, _, at, stored, _ in rows), default=8)
     return index + pack._FOOTER.pack(end, len(index), len(rows), hashing.checksum(index), pack.MAGIC)
 

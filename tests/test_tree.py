@@ -89,8 +89,28 @@ def test_a_changed_byte_is_refused_or_means_something_else(listed, data):
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "a/b", "../x", "/abs", "a\0b", ".git", ".GIT", ".Git", "git~1", "GIT~1", ".git ", ".git.", ".git. .",
-             ".g\u200cit", "\ufeff.git", ".git:stream", ".git::$INDEX_ALLOCATION"],
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "a/b",
+        "../x",
+        "/abs",
+        "a\0b",
+        ".git",
+        ".GIT",
+        ".Git",
+        "git~1",
+        "GIT~1",
+        ".git ",
+        ".git.",
+        ".git. .",
+        ".g\u200cit",
+        "\ufeff.git",
+        ".git:stream",
+        ".git::$INDEX_ALLOCATION",
+    ],
 )
 def test_names_that_could_escape_are_refused(name):
     with pytest.raises(FormatError):
@@ -101,7 +121,9 @@ def test_names_that_could_escape_are_refused(name):
         tree.decode(line, "sha256")
 
 
-@pytest.mark.parametrize("name", [".gitignore", "git", ".github", "..x", "...", "git~12", "a b", "-x", "é", "e\u0301", "\n"])
+@pytest.mark.parametrize(
+    "name", [".gitignore", "git", ".github", "..x", "...", "git~12", "a b", "-x", "é", "e\u0301", "\n"]
+)
 def test_names_that_only_look_like_it_are_fine(name):
     tree.check_name(name)
 
@@ -188,7 +210,7 @@ def test_comparing_reads_only_the_pages_that_differ():
         read.append(oid)
         return objects[oid]
 
-    below = tree.listings([root(one), root(two)], count)
+    below = tree.differing(root(one), root(two), read=count)
     assert "f000777" in below[0] and below[0]["f000777"] != below[1]["f000777"]
     assert len(read) == 4  # two lists, two pages
     assert len(below[0]) < 2048
@@ -295,7 +317,11 @@ def test_a_walk_refuses_what_is_too_deep():
 
 
 @settings(max_examples=60)
-@given(st.dictionaries(st.lists(st.sampled_from("abcd"), min_size=1, max_size=3).map(tuple), st.binary(max_size=3), max_size=8))
+@given(
+    st.dictionaries(
+        st.lists(st.sampled_from("abcd"), min_size=1, max_size=3).map(tuple), st.binary(max_size=3), max_size=8
+    )
+)
 def test_graft_puts_and_takes_paths(paths):
     """A folder built path by path has what was put last, and nothing else."""
     current, objects, model = None, {}, {}

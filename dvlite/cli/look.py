@@ -88,24 +88,25 @@ def _lines(run: Session, repo: Repo, one: PathStatus, remote: str, limit: int | 
         lines.append(f"{kind} {old}{name} ({render.size(change.size)})")
     if limit is not None and len(one.changes) > limit:
         lines.append(f"and {len(one.changes) - limit:,} more: 'dvlite status --all {where}' lists them")
+    return lines + _advice(one, where, remote)
+
+
+def _advice(one: PathStatus, where: str, remote: str) -> list[str]:
     kinds = {change.kind for change in one.changes}
-    if kinds & {"new", "modified", "deleted", "renamed"}:
-        lines.append(f"to store it: dvlite add {where}")
-    if kinds & {"outdated", "dropped"}:
-        lines.append(f"the pointer moved: dvlite checkout {where}")
-    if kinds & {"conflict", "unknown"}:
-        lines.append(f"keep the data: dvlite add --force {where}; or the pointer's: dvlite checkout --force {where}")
-    if one.absent_files:
-        lines.append(
-            f"not here: {render.count(one.absent_files, 'file')}: dvlite {'pull' if one.missing_here else 'checkout'} {where}"
-        )
-    if one.missing_here:
-        lines.append(f"missing in the store: {render.count(one.missing_here, 'object')}")
-    if one.missing_there:
-        lines.append(f"not on remote '{remote}': {render.count(one.missing_there, 'object')}: dvlite push")
-    if one.unknown:
-        lines.append(f"unknown: {one.unknown}")
-    return lines
+    bring = "pull" if one.missing_here else "checkout"
+    said = [
+        (kinds & {"new", "modified", "deleted", "renamed"}, f"to store it: dvlite add {where}"),
+        (kinds & {"outdated", "dropped"}, f"the pointer moved: dvlite checkout {where}"),
+        (
+            kinds & {"conflict", "unknown"},
+            f"keep the data: dvlite add --force {where}; or the pointer's: dvlite checkout --force {where}",
+        ),
+        (one.absent_files, f"not here: {render.count(one.absent_files, 'file')}: dvlite {bring} {where}"),
+        (one.missing_here, f"missing in the store: {render.count(one.missing_here, 'object')}"),
+        (one.missing_there, f"not on remote '{remote}': {render.count(one.missing_there or 0, 'object')}: dvlite push"),
+        (one.unknown, f"unknown: {one.unknown}"),
+    ]
+    return [text for applies, text in said if applies]
 
 
 @app.command()

@@ -1,18 +1,21 @@
 """What a command is called with: the folder, how much to say, and how paths of the user become paths of the repository."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dvlite import remotes
 from dvlite.cli import render
 from dvlite.cli.bars import Bars
 from dvlite.progress import SILENT, Progress
-from dvlite.repo import Repo, open_repo
+
+if TYPE_CHECKING:
+    from dvlite.repo import Repo
 
 Paths = Annotated[
     list[str] | None, typer.Argument(metavar="[PATH]…", help="Tracked paths, pointers, paths inside, globs.")
@@ -37,6 +40,8 @@ class Session:
 
     def open(self) -> Repo:
         """Open the repository."""
+        from dvlite.repo import open_repo
+
         return open_repo(self.folder)
 
     def paths(self, repo: Repo, given: Sequence[str] | None) -> list[str]:
@@ -71,6 +76,8 @@ def session(ctx: typer.Context, *, json: bool = False, quiet: bool = False, verb
 
 def ask_trust(repo: Repo, name: str) -> None:
     """Ask once, on a terminal, whether credentials may go to an endpoint that the clone brought."""
+    from dvlite import remotes
+
     name = name or remotes.default_name(repo.config, repo.settings)
     if not name or not sys.stdin.isatty() or name not in remotes.names(repo.config, repo.settings):
         return

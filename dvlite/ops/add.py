@@ -233,8 +233,8 @@ def _part(
 
 def _trees_of(root: Entry | None, read: tree.Read) -> Iterable[tuple[Oid, bytes]]:
     if root and root.is_tree:
-        for oid in tree.walk([root], lambda oids: ((oid, read(oid)) for oid in oids)).trees:
-            yield oid, read(oid)
+        for found in tree.walk([root], lambda oids: ((oid, read(oid)) for oid in oids)).trees:
+            yield found, read(found)
 
 
 def _grafts(path: str, changes: list[Change], *, is_forced: bool) -> tuple[dict[tuple[str, ...], Entry | None], str]:

@@ -12,7 +12,6 @@ from dvlite.errors import DvliteError, MissingError, UnsavedError, UsageError
 from dvlite.index import Base
 from dvlite.oid import Oid
 from dvlite.ops.base import Failure, Selection, View, look, pointers_at, reader, select, stats_of
-from dvlite.ops.links import relinks
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.refs import Pointers
@@ -22,7 +21,6 @@ from dvlite.worktree import materialise
 from dvlite.worktree import plan as plans
 from dvlite.worktree.materialise import Outcome, Place
 from dvlite.worktree.plan import Change, Kind, Only
-from dvlite.worktree.scan import Written
 
 _REASONS = {
     Kind.MODIFIED: "has changes that are not stored",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from dvlite import files, tree
+from dvlite import hashing, tree
 from dvlite.errors import MissingError, UsageError
 from dvlite.ops.base import pointers_at, select
 from dvlite.refs import Pointers
@@ -94,7 +94,7 @@ def cat(repo: Repo, path: str, *, rev: str | None = None) -> Iterator[bytes]:
         except MissingError as exc:
             raise MissingError(f"'{path}': {exc.message}", f"Run 'dvlite fetch {path}'.") from exc
         return
-    if files.hash_file(source, entry.oid.algorithm) != entry.oid:
+    if hashing.oid_of_file(entry.oid.algorithm, source) != entry.oid:
         raise repo.store.corrupt(entry.oid, source)
     with source.open("rb") as file:
         while block := file.read(_BLOCK):

@@ -106,7 +106,7 @@ class Hashing(Batch):
     def put_file(self, path: Path, algorithm: str, *, is_given: bool = False) -> Taken:
         """Hash the file where it is."""
         before = path.lstat()
-        oid = files.hash_file(path, algorithm)
+        oid = hashing.oid_of_file(algorithm, path)
         after = path.lstat()
         if files.stat_key(before) != files.stat_key(after):
             raise files.Moved

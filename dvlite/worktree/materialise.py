@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from dvlite import files, tree
+from dvlite import files, hashing, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, UsageError
 from dvlite.files import StatKey
 from dvlite.oid import Oid
@@ -245,7 +245,7 @@ class _Builder:
         source = files.open_regular(path)
         target = files.create(job.target, 0o777 if is_executable else 0o666)
         try:
-            if files.copy_hashed(source, target, job.entry.oid.algorithm) != job.entry.oid:
+            if hashing.oid_of_copy(job.entry.oid.algorithm, source, target) != job.entry.oid:
                 job.target.unlink()
                 raise self._store.corrupt(job.entry.oid, path)
             return os.fstat(target)

@@ -89,11 +89,9 @@ def _plan(
         return
     trees = [entry if entry and entry.is_tree else None for entry in three]
     if _must_descend(three, trees, is_whole=wanted.has(path)):
-        names = tree.listings([root for root in trees if root], read)
-        found = iter(names)
-        below = [next(found) if root else {} for root in trees]
-        for name in sorted({*below[0], *below[1], *below[2]}, key=tree.raw):
-            inner = (below[0].get(name), below[1].get(name), below[2].get(name))
+        in_data, in_target, in_base = tree.differing(trees[1], trees[2], trees[0], read=read)
+        for name in sorted({*in_data, *in_target, *in_base}, key=tree.raw):
+            inner = (in_base.get(name), in_data.get(name), in_target.get(name))
             yield from _plan(f"{path}/{name}" if path else name, inner, read, is_known, wanted)
         if data and data.is_tree and target is None and wanted.has(path) and base:
             # What is left of a folder that the target doesn't have: an empty one goes too.

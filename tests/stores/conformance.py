@@ -135,7 +135,9 @@ class StoreConformance:
     def test_many_threads_put_at_once(self, store):
         with store.batch() as batch:
             threads = [
-                threading.Thread(target=lambda at=at: [batch.put(f"{at % 2} {n}".encode(), "sha256") for n in range(200)])
+                threading.Thread(
+                    target=lambda at=at: [batch.put(f"{at % 2} {n}".encode(), "sha256") for n in range(200)]
+                )
                 for at in range(4)
             ]
             for thread in threads:

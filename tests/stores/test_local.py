@@ -93,7 +93,13 @@ def test_the_table_can_be_deleted_or_damaged(store):
     found = put(store, *(str(number).encode() for number in range(6000)))
     table = store.root / "table"
     assert table.exists()
-    for data in (None, b"", b"garbage" * 50, table.read_bytes()[:-1], bytes([table.read_bytes()[0] ^ 1]) + table.read_bytes()[1:]):
+    for data in (
+        None,
+        b"",
+        b"garbage" * 50,
+        table.read_bytes()[:-1],
+        bytes([table.read_bytes()[0] ^ 1]) + table.read_bytes()[1:],
+    ):
         table.unlink()
         if data is not None:
             table.write_bytes(data)
@@ -167,8 +173,12 @@ def test_a_batch_from_the_worktree_is_journaled_not_synced(store, monkeypatch):
 def test_every_other_batch_is_synced_before_it_is_visible(store, monkeypatch):
     order = []
     real_fsync, real_rename = os.fsync, os.rename
-    monkeypatch.setattr(os, "fsync", lambda fd: order.append(("sync", os.readlink(f"/proc/self/fd/{fd}"))) or real_fsync(fd))
-    monkeypatch.setattr(os, "rename", lambda one, two: order.append(("rename", str(one), str(two))) or real_rename(one, two))
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: order.append(("sync", os.readlink(f"/proc/self/fd/{fd}"))) or real_fsync(fd)
+    )
+    monkeypatch.setattr(
+        os, "rename", lambda one, two: order.append(("rename", str(one), str(two))) or real_rename(one, two)
+    )
     put(store, b"x")
     (rename,) = [step for step in order if step[0] == "rename" and step[2].endswith(".pack")]
     assert order.index(("sync", rename[1])) < order.index(rename)

@@ -370,7 +370,7 @@ class LocalStore(Store):
             else:
                 _, algorithm, head, rest = name.split("/")
                 oid = Oid(algorithm, bytes.fromhex(head + rest))
-                bad = set() if files.hash_file(path, algorithm) == oid else {oid}
+                bad = set() if hashing.oid_of_file(algorithm, path) == oid else {oid}
         if bad is not None and not bad:
             with contextlib.suppress(OSError):
                 files.sync(path)

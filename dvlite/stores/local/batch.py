@@ -83,7 +83,7 @@ class LocalBatch(Batch):
         unfinished = files.temporary(self._store.tmp)
         if is_given:
             os.rename(path, unfinished)
-            taken = Taken(files.hash_file(unfinished, algorithm), unfinished.stat())
+            taken = Taken(hashing.oid_of_file(algorithm, unfinished), unfinished.stat())
         else:
             taken = self._copy(path, unfinished, algorithm)
         with self._lock:
@@ -100,7 +100,7 @@ class LocalBatch(Batch):
         target = files.create(unfinished)
         try:
             before = os.fstat(source)
-            oid = files.copy_hashed(source, target, algorithm)
+            oid = hashing.oid_of_copy(algorithm, source, target)
             after = os.fstat(source)
             if files.stat_key(before) != files.stat_key(after) or os.fstat(target).st_size != after.st_size:
                 raise files.Moved

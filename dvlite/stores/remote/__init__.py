@@ -284,7 +284,7 @@ class RemoteStore(Store):
         try:
             name = loose_name(oid)
             self.bucket.get_file(name, path, (self.listing or {})[name])
-            if files.hash_file(path, oid.algorithm) != oid:
+            if hashing.oid_of_file(oid.algorithm, path) != oid:
                 raise self._corrupt(oid)
             size = path.stat().st_size
             target.put_file(path, oid.algorithm, is_given=True)

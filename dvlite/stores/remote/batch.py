@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dvlite import files, pack
+from dvlite import hashing, pack
 from dvlite.errors import CorruptError
 from dvlite.oid import Oid
 from dvlite.stores import packs
@@ -43,7 +43,7 @@ class RemoteBatch(Batch):
 
     def put_file(self, path: Path, algorithm: str, *, is_given: bool = False) -> Taken:
         """Hash a file, then upload it under its oid."""
-        oid = files.hash_file(path, algorithm)
+        oid = hashing.oid_of_file(algorithm, path)
         self._store.bucket.put_file(f"objects/{oid.algorithm}/{oid.hex[:2]}/{oid.hex[2:]}", path)
         return Taken(oid, path.stat())
 

@@ -12,8 +12,6 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-import tenacity
-
 from dvlite import config, files
 from dvlite.errors import DvliteError, RemoteError
 
@@ -129,6 +127,8 @@ class Bucket:
 
         Drivers raise what their libraries raise, which has no common base: hence the wide except.
         """
+        import tenacity  # needs 20 ms, and only where a remote is asked
+
         attempts = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(_ATTEMPTS),
             wait=tenacity.wait_random_exponential(multiplier=0.2, max=5),
