@@ -15,7 +15,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -374,21 +374,25 @@ class Lock:
         self.path = path
 
     @contextlib.contextmanager
-    def hold(self, *, is_exclusive: bool, label: str, wait_s: float = 30) -> Iterator[None]:
-        """Hold the lock for the length of the block; LockedError when it can't be had in `wait_s` seconds."""
+    def hold(self, *, is_exclusive: bool, label: str, wait_s: float = 30) -> Iterator[Callable[[], None]]:
+        """Hold the lock for the length of the block; LockedError when it can't be had in `wait_s` seconds.
+
+        Yields a function that writes down who holds it, to be called before the first change: who changes nothing writes nothing.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             self._acquire(fd, fcntl.LOCK_EX if is_exclusive else fcntl.LOCK_SH, wait_s)
-            if is_exclusive:
-                self._holder.write_text(f"{label}, process {os.getpid()} on {socket.gethostname()}\n")
-            yield
+            yield lambda: self._write_holder(label)
         finally:
             os.close(fd)
 
     @property
     def _holder(self) -> Path:
         return self.path.with_suffix(".holder")
+
+    def _write_holder(self, label: str) -> None:
+        self._holder.write_text(f"{label}, process {os.getpid()} on {socket.gethostname()}\n")
 
     def _acquire(self, fd: int, kind: int, wait_s: float) -> None:
         end = time.monotonic() + wait_s

@@ -27,7 +27,7 @@ CREATE TABLE folders(path BLOB PRIMARY KEY, fingerprint BLOB, subs BLOB, oid TEX
     state TEXT, stats BLOB, names BLOB, oids BLOB) WITHOUT ROWID;
 CREATE TABLE bases(path BLOB PRIMARY KEY, mode TEXT, oid TEXT, size INTEGER, files INTEGER, rev TEXT) WITHOUT ROWID;
 CREATE TABLE trees(oid TEXT PRIMARY KEY, data BLOB) WITHOUT ROWID;
-CREATE TABLE notes(name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE notes(name BLOB PRIMARY KEY, value TEXT) WITHOUT ROWID;
 """
 
 
@@ -245,10 +245,10 @@ class Index:
 
     def note(self, name: str) -> str:
         """Return a small text remembered by name; empty where there is none."""
-        found = self._select("SELECT value FROM notes WHERE name = ?", (name,))
+        found = self._select("SELECT value FROM notes WHERE name = ?", (_key(name),))
         return str(found[0][0]) if found else ""
 
     def set_note(self, name: str, value: str) -> None:
         """Remember a small text by name."""
         if self.note(name) != value:
-            self._write("INSERT OR REPLACE INTO notes VALUES(?,?)", [(name, value)])
+            self._write("INSERT OR REPLACE INTO notes VALUES(?,?)", [(_key(name), value)])

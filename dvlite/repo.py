@@ -3,7 +3,7 @@
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -104,11 +104,11 @@ class Repo:
             yield
 
     @contextlib.contextmanager
-    def changing_data(self, command: str) -> Iterator[None]:
-        """Keep other checkouts out of this worktree."""
+    def changing_data(self, command: str) -> Iterator[Callable[[], None]]:
+        """Keep other checkouts out of this worktree; yields what to call before the first change."""
         lock = files.Lock(self.git.folder / "dvlite" / "checkout.lock")
-        with lock.hold(is_exclusive=True, label=f"dvlite {command}"):
-            yield
+        with lock.hold(is_exclusive=True, label=f"dvlite {command}") as announce:
+            yield announce
 
     def in_repo(self, path: str | Path, base: Path) -> str:
         """Return the in-repo path of what a user named, relative to `base` (absolute); empty for the root itself.

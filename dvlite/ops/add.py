@@ -298,8 +298,9 @@ def _write(repo: Repo, ready: list[_Ready], meta: dict[str, str], result: AddRes
 
 def ignore_line(name: str) -> str:
     """Return the `.gitignore` line for one name in the same folder, with what Git would read as a pattern escaped."""
-    plain = name.replace("\n", "?").rstrip(" ")  # a line can't hold a newline; any one character matches it
-    return "/" + re.sub(r"([\\*?\[\]!#])", r"\\\1", plain) + "\\ " * (len(name) - len(plain))
+    plain = name.rstrip(" ")
+    escaped = re.sub(r"([\\*?\[\]!#])", r"\\\1", plain) + "\\ " * (len(name) - len(plain))
+    return "/" + escaped.replace("\n", "?")  # a line can't hold a newline; any one character matches it
 
 
 def _stage(repo: Repo, result: AddResult, *, is_staged: bool) -> None:

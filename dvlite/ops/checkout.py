@@ -4,7 +4,7 @@ What is not stored stays, and is named. Nothing here uses the network.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from dvlite import files, pointer, refs, tree
@@ -70,11 +70,11 @@ def checkout(
     if not paths and rev is None:
         _add_left_behind(repo, here, selection)
     result = CheckoutResult(failures=selection.failures, rev=rev or "")
-    with repo.writing("checkout"), repo.changing_data("checkout"):
+    with repo.writing("checkout"), repo.changing_data("checkout") as announce:
         for tracked in sorted(selection.parts):
             item = pointers.found.get(tracked)
             try:
-                _checkout_one(repo, tracked, item, selection.parts[tracked], result, is_forced, progress)
+                _checkout_one(repo, tracked, item, selection.parts[tracked], result, is_forced, progress, announce)
             except MissingError:
                 result.missing.append(tracked)
             except DvliteError as exc:
@@ -97,6 +97,7 @@ def _checkout_one(
     result: CheckoutResult,
     is_forced: bool,
     progress: Progress,
+    announce: Callable[[], None],
 ) -> None:
     target = item.entry if item else None
     algorithm = item.oid.algorithm if item else repo.config.hash
@@ -111,6 +112,8 @@ def _checkout_one(
     place = Place(
         repo.root, tracked, repo.tmp((repo.root / tracked).parent), repo.link, stats_of(repo, tracked, view.scan)
     )
+    if doable:
+        announce()
     outcome = materialise.apply(place, doable, repo.store, view.read, progress)
     repo.index.set_note(f"link {tracked}", repo.link)
     _count(outcome, changes, target, result, tracked)
