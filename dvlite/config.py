@@ -41,7 +41,8 @@ OPTIONS = {
     "file": (),
 }
 _SECRET = re.compile(
-    r"secret|password|passphrase|passwd|token|credential|private|^(access_?)?key(_id)?$|account_key|sas|pkey",
+    r"secret|password|passphrase|passwd|token|credential|private|connection_string|^auth|authorization|cookie"
+    r"|^(access_?)?key(_id)?$|account_key|^sas|_sas$|pkey|^sig",
     re.IGNORECASE,
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -159,18 +160,34 @@ def _check_remote(remote: str, table: Any, name: str) -> None:
         raise FormatError(f"'{name}': remote '{remote}' must be a table with a url")
     for key in table:
         _check_key(key, REMOTE_KEYS, f"'{name}' [remote.{remote}]")
+    _check_types(remote, table)
     protocol = check_url(table["url"]) if "url" in table else ""
     for key in table.get("options", {}):
+        command = f"'dvlite remote set --local {remote} {key} VALUE'"
         if is_secret(key):
             raise FormatError(
                 f"'{name}': remote '{remote}' has a credential in it ('{key}')",
-                f"Remove it there, change it if it was ever committed, and set it with 'dvlite remote set --local {remote} {key} VALUE'.",
+                f"Remove it there, change it if it was ever committed, and set it with {command}.",
             )
-        if protocol and key not in OPTIONS[protocol]:
+        if key not in OPTIONS.get(protocol, ()):
             raise FormatError(
                 f"'{name}': option '{key}' of remote '{remote}' is not one that a committed file may set",
-                f"Set it for this machine with 'dvlite remote set --local {remote} {key} VALUE'.",
+                f"Set it for this machine with {command}.",
             )
+
+
+def _check_types(remote: str, table: dict[str, Any]) -> None:
+    """Refuse values of a wrong type, wherever they come from."""
+    jobs = table.get("jobs", 8)
+    if type(jobs) is not int or not 1 <= jobs <= 256:
+        raise FormatError(f"remote '{remote}': jobs must be a number from 1 to 256")
+    if type(table.get("read_only", False)) is not bool:
+        raise FormatError(f"remote '{remote}': read_only must be true or false")
+    paths = table.get("paths", [])
+    if not isinstance(paths, list) or not all(isinstance(one, str) for one in paths):
+        raise FormatError(f"remote '{remote}': paths must be a list of patterns")
+    if not isinstance(table.get("options", {}), dict):
+        raise FormatError(f"remote '{remote}': options must be a table")
 
 
 def check_name(name: str) -> None:
@@ -202,6 +219,10 @@ def check_url(url: str) -> str:
             f"'{redact(url)}' is not a URL that dvlite accepts",
             f"Use a folder, or one of: {', '.join(f'{one}://' for one in PROTOCOLS[:-1])}.",
         )
+    if protocol != "file" and ("?" in url or "#" in url) and protocol != "s3":
+        raise FormatError(
+            f"'{redact(url)}' has a query in it", "Leave it out, and set secrets with 'dvlite remote set --local'."
+        )
     if protocol != "file" and urlsplit(url).password:
         raise FormatError(
             f"'{redact(url)}' has a password in it",
@@ -211,8 +232,14 @@ def check_url(url: str) -> str:
 
 
 def redact(url: str) -> str:
-    """Return a URL without password, for messages."""
-    return re.sub(r"://([^/@:]*):[^/@]*@", r"://\1:***@", url)
+    """Return a URL without password and query, for messages."""
+    return re.sub(r"://([^/@:]*):[^/@]*@", r"://\1:***@", re.sub(r"(://[^?]*)\?.*", r"\1?***", url))
+
+
+def is_below(url: str, prefix: str) -> bool:
+    """Tell whether a URL is a prefix or lies below it, at a boundary: the same server, and whole parts of the path."""
+    plain = prefix.rstrip("/")
+    return bool(plain) and (url.rstrip("/") == plain or url.startswith(f"{plain}/"))
 
 
 def parse_size(value: object) -> int:
@@ -237,15 +264,13 @@ def remote(name: str, table: dict[str, Any]) -> Remote:
     """Build a remote from its settings, committed and per machine together."""
     if not isinstance(table.get("url"), str):
         raise UsageError(f"remote '{name}' has no url", f"Set one with 'dvlite remote add {name} URL'.")
-    jobs = table.get("jobs", 8)
-    if type(jobs) is not int or not 1 <= jobs <= 256:
-        raise FormatError(f"remote '{name}': jobs must be a number from 1 to 256")
+    _check_types(name, table)
     return Remote(
         name=name,
         url=table["url"],
-        jobs=jobs,
+        jobs=table.get("jobs", 8),
         paths=tuple(table.get("paths", ())),
-        is_read_only=bool(table.get("read_only", False)),
+        is_read_only=table.get("read_only", False),
         options=dict(table.get("options", {})),
     )
 

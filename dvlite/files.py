@@ -8,8 +8,10 @@ import contextlib
 import errno
 import fcntl
 import functools
+import hashlib
 import os
 import secrets
+import shutil
 import socket
 import stat
 import sys
@@ -84,7 +86,31 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
 def temporary(folder: Path) -> Path:
     """Return a path in `folder` that nobody else uses; makes the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{os.getpid():x}-{secrets.token_hex(8)}"
+    return folder / f"{_host_mark()}-{os.getpid():x}-{secrets.token_hex(8)}"
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes of this host left in a folder of temporaries when they were killed."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            mark, _, rest = path.name.partition("-")
+            process = rest.partition("-")[0]
+            if mark == _host_mark() and process and not _is_alive(int(process, 16)):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _host_mark() -> str:
+    return hashlib.sha256(host_id().encode()).hexdigest()[:8]
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def create(path: Path, mode: int = 0o666) -> int:
@@ -319,7 +345,10 @@ def stamp(folder: Path) -> int:
 
 def _named_stamp(folder: Path) -> int:
     path = temporary(folder)
-    fd = create(path)
+    try:
+        fd = create(path)
+    except OSError:  # read-only: nothing young can be told from what is old
+        return 0
     try:
         now = os.fstat(fd).st_mtime_ns
     finally:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from dvlite.errors import DvliteError, UsageError
 
+_ARGUMENTS = 300  # paths of one call: the system limits the length of a command line
+
 
 @dataclass(frozen=True, slots=True)
 class Git:
@@ -71,14 +73,27 @@ def files_with_suffix(git: Git, suffix: str) -> list[str]:
 
 
 def index_blobs(git: Git, suffix: str) -> dict[str, str]:
-    """Return the files in Git's index that end so, each with its blob's id (of all sides, in a merge)."""
+    """Return the regular files in Git's index that end so, each with its blob's id (of one side, in a merge)."""
     rows = _names(run(git, "ls-files", "-z", "--stage", "--", _glob(suffix)))
-    return {row.partition("\t")[2]: row.split(" ")[1] for row in rows}
+    return _regular(rows, suffix, 1)
+
+
+def _regular(rows: list[str], suffix: str, column: int) -> dict[str, str]:
+    """Read rows of `mode … id … TAB path`; leaves out links, and a file that is named like the suffix alone."""
+    found = {}
+    for row in rows:
+        head, _, path = row.partition("\t")
+        fields = head.split(" ")
+        if path.endswith(suffix) and path.rpartition("/")[2] != suffix and fields[0].startswith("100"):
+            found[path] = fields[column]
+    return found
 
 
 def tracked_below(git: Git, paths: Iterable[str]) -> list[str]:
     """Return the files that Git tracks at or below some paths."""
-    return _names(run(git, "ls-files", "-z", "--", *_literal(paths)))
+    wanted = _literal(paths)
+    chunks = (wanted[at : at + _ARGUMENTS] for at in range(0, len(wanted), _ARGUMENTS))
+    return [name for chunk in chunks for name in _names(run(git, "ls-files", "-z", "--", *chunk))]
 
 
 def changed_with_suffix(git: Git, suffix: str) -> dict[str, str]:
@@ -96,7 +111,9 @@ def changed_with_suffix(git: Git, suffix: str) -> dict[str, str]:
 
 def stage(git: Git, paths: Iterable[str]) -> None:
     """Add files to Git's index, also where an ignore rule would leave them out."""
-    run(git, "add", "--force", "--", *_literal(paths))
+    wanted = _literal(paths)
+    for at in range(0, len(wanted), _ARGUMENTS):
+        run(git, "add", "--force", "--", *wanted[at : at + _ARGUMENTS])
 
 
 # ---- commits --------------------------------------------------------------------------------------------------------
@@ -119,25 +136,27 @@ def has_commits(git: Git) -> bool:
 
 def blobs_at(git: Git, commit: str, suffix: str) -> dict[str, str]:
     """Return the files of a commit that end so, each with its blob's id."""
-    found = {}
-    for row in _names(run(git, "ls-tree", "-r", "-z", "--full-tree", commit)):
-        head, _, path = row.partition("\t")
-        if path.endswith(suffix):
-            found[path] = head.split(" ")[2]
-    return found
+    return _regular(_names(run(git, "ls-tree", "-r", "-z", "--full-tree", commit)), suffix, 2)
 
 
 def blobs_in(git: Git, revs: Iterable[str], suffix: str) -> dict[str, str]:
-    """Return every version of the files that end so in all commits that the revs select: blob id to one of its paths."""
+    """Return all versions of files that end so, in all commits that the revs select: blob id to one of its paths."""
+    return {blob: path for blob, path in _blobs(git, revs, _glob(suffix)) if path.rpartition("/")[2] != suffix}
+
+
+def blobs_of(git: Git, revs: Iterable[str], path: str) -> list[str]:
+    """Return the ids of all versions of one file, in all commits that the revs select."""
+    return [blob for blob, _ in _blobs(git, revs, *_literal([path]))]
+
+
+def _blobs(git: Git, revs: Iterable[str], pathspec: str) -> Iterator[tuple[str, str]]:
     # Blobs alone: a path is cut at a newline here, so that its end tells nothing.
     only_blobs = ["--filter=object:type=blob", "--filter-provided-objects"]
-    arguments = ["rev-list", "--objects", *only_blobs, "--full-history", *revs, "--", _glob(suffix)]
-    found = {}
-    for line in run(git, *arguments).split(b"\n"):
+    output = run(git, "rev-list", "--objects", *only_blobs, "--full-history", *revs, "--", pathspec)
+    for line in output.split(b"\n"):
         blob, _, path = line.partition(b" ")
         if blob:
-            found[blob.decode()] = path.decode("utf-8", "surrogateescape")
-    return found
+            yield blob.decode(), path.decode("utf-8", "surrogateescape")
 
 
 def read_blobs(git: Git, blobs: Iterable[str]) -> Iterator[tuple[str, bytes]]:

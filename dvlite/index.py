@@ -7,6 +7,7 @@ Format: docs/index.md.
 """
 
 import contextlib
+import errno
 import sqlite3
 import struct
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dvlite import hashing, oid
-from dvlite.errors import FormatError
+from dvlite.errors import FormatError, LockedError
 from dvlite.files import StatKey
 from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
 from dvlite.tree import EXECUTABLE, FILE, TREE, Entry
@@ -29,6 +30,9 @@ CREATE TABLE bases(path BLOB PRIMARY KEY, mode TEXT, oid TEXT, size INTEGER, fil
 CREATE TABLE trees(oid TEXT PRIMARY KEY, data BLOB) WITHOUT ROWID;
 CREATE TABLE notes(name BLOB PRIMARY KEY, value TEXT) WITHOUT ROWID;
 """
+
+
+_ROOTS = (FILE, EXECUTABLE, TREE)
 
 
 class Row(NamedTuple):
@@ -99,19 +103,31 @@ class Index:
         self._path = path
         self._db: sqlite3.Connection | None = None
         self.was_lost = False  # there was one and it could not be read
+        self.timeout_s = 10.0  # how long to wait for another process
 
     def _open(self, *, may_create: bool) -> sqlite3.Connection | None:
         if self._db is None and (may_create or self._path.exists()):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._db = self._connect()
-            except sqlite3.DatabaseError:
-                self._discard()
+            except sqlite3.DatabaseError as exc:
+                self._judge(exc)
                 self._db = self._connect() if may_create else None
         return self._db
 
+    def _judge(self, exc: sqlite3.Error) -> None:
+        """Begin anew where the file is damaged; raise where it is only busy or the system refuses."""
+        said = str(exc).lower()
+        if "locked" in said or "busy" in said:
+            raise LockedError(
+                f"'{self._path}' is in use by another process", "Wait for it to end, then run the command again."
+            ) from exc
+        if any(word in said for word in ("readonly", "read-only", "unable to open", "disk i/o", "full")):
+            raise OSError(errno.EIO, str(exc), str(self._path)) from exc
+        self._discard()
+
     def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=10, isolation_level=None)
+        db = sqlite3.connect(self._path, timeout=self.timeout_s, isolation_level=None)
         try:
             db.execute("PRAGMA synchronous = NORMAL")
             version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -143,10 +159,8 @@ class Index:
             return []
         try:
             return db.execute(query, values).fetchall()
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:
-            self._discard()
+        except (sqlite3.Error, UnicodeDecodeError) as exc:
+            self._judge(exc if isinstance(exc, sqlite3.Error) else sqlite3.DatabaseError("malformed text"))
             return []
 
     # ---- rows ----
@@ -160,7 +174,9 @@ class Index:
             (_key(path), low, high),
         )
         rows = {}
-        with contextlib.suppress(FormatError, AttributeError):  # a foreign hand was at work: read the files again
+        with contextlib.suppress(
+            FormatError, AttributeError, TypeError
+        ):  # a foreign hand was at work: read the files again
             for name, mark, subs, text, size, files, state in found:
                 row = Row(mark, subs, oid.parse(text), size, files, state, b"", b"", b"")
                 rows[name.decode("utf-8", "surrogateescape")] = row
@@ -186,23 +202,31 @@ class Index:
 
     def _write(self, query: str, values: list[tuple], gone: Iterable[str] = ()) -> None:  # type: ignore[type-arg]
         for attempt in range(2):
-            db = self._open(may_create=True)
-            assert db is not None
             try:
-                db.execute("BEGIN IMMEDIATE")
-                # Columns are in the order of Row, after the path.
-                db.executemany(query, values)
-                db.executemany("DELETE FROM folders WHERE path = ?", [(_key(path),) for path in gone])
-                db.execute("COMMIT")
+                self._write_once(query, values, gone)
                 return
-            except sqlite3.OperationalError:
+            except sqlite3.Error as exc:
                 with contextlib.suppress(sqlite3.Error):
-                    db.execute("ROLLBACK")
-                raise
-            except sqlite3.DatabaseError:
+                    if self._db:
+                        self._db.execute("ROLLBACK")
                 if attempt:
-                    raise
-                self._discard()
+                    raise OSError(errno.EIO, str(exc), str(self._path)) from exc
+                try:
+                    self._judge(exc)
+                except OSError:
+                    return  # full or read-only: it is memory only, the next command reads the files again
+
+    def _write_once(self, query: str, values: list[tuple], gone: Iterable[str]) -> None:  # type: ignore[type-arg]
+        try:
+            db = self._open(may_create=True)
+        except OSError:
+            return
+        assert db is not None
+        db.execute("BEGIN IMMEDIATE")
+        # Columns are in the order of Row, after the path.
+        db.executemany(query, values)
+        db.executemany("DELETE FROM folders WHERE path = ?", [(_key(path),) for path in gone])
+        db.execute("COMMIT")
 
     # ---- bases ----
 
@@ -214,7 +238,10 @@ class Index:
         mode, text, size, files, rev = found[0]
         if mode is None:
             return Base(None, rev)
-        return Base(Entry(mode, oid.parse(text), size, files, ""), rev) if mode in (FILE, EXECUTABLE, TREE) else None
+        try:
+            return Base(Entry(mode, oid.parse(text), size, files, ""), rev) if mode in _ROOTS else None
+        except (FormatError, AttributeError, TypeError):
+            return None
 
     def bases(self) -> list[str]:
         """Return the tracked paths that have a base."""

@@ -112,10 +112,11 @@ def encode_merged(tails: Mapping[str, bytes]) -> tuple[str, bytes]:
     return hashlib.sha256(body).hexdigest(), body + hashing.checksum(body)
 
 
-def decode_merged(data: bytes) -> dict[str, bytes]:
-    """Read a merged index into the tails of its packs, by pack id; the tails are not decoded yet."""
+def decode_merged(data: bytes, id_: str = "") -> dict[str, bytes]:
+    """Read a merged index (of a known id) into the tails of its packs, by pack id; the tails are not decoded yet."""
     body = data[:-16]
-    if len(body) < _MERGED_HEAD.size or hashing.checksum(body) != data[-16:]:
+    is_right = not id_ or hashlib.sha256(body).hexdigest() == id_
+    if len(body) < _MERGED_HEAD.size or hashing.checksum(body) != data[-16:] or not is_right:
         raise CorruptError("merged index is cut short or changed")
     magic, count = _MERGED_HEAD.unpack_from(body)
     at = _MERGED_HEAD.size + count * _MERGED_ROW.size

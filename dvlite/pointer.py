@@ -145,7 +145,7 @@ def _parse_oid(values: dict[str, Any], name: str) -> Oid:
 def _malformed(name: str, reason: str) -> FormatError:
     return FormatError(
         f"malformed pointer '{name}': {reason}",
-        f"Restore it with 'git checkout -- {name}', or make it anew with 'dvlite add {name.removesuffix(SUFFIX)}'.",
+        f"Restore it with 'git checkout -- {name}', or remove it and run 'dvlite add {name.removesuffix(SUFFIX)}'.",
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from dvlite import git, pointer
+from dvlite import git, pointer, tree
 from dvlite.errors import FormatError
 from dvlite.git import Git
 from dvlite.pointer import SUFFIX, Pointer
@@ -17,11 +17,23 @@ class Pointers:
     broken: dict[str, FormatError] = field(default_factory=dict)
 
     def take(self, name: str, data: bytes) -> None:
-        """Read one pointer file."""
+        """Read one pointer file. Its name says where data goes, and comes from strangers too."""
         try:
+            check_path(name.removesuffix(SUFFIX))
             self.found[name.removesuffix(SUFFIX)] = pointer.decode(data, name)
         except FormatError as exc:
             self.broken[name.removesuffix(SUFFIX)] = exc
+
+
+def check_path(tracked: str) -> None:
+    """Refuse a tracked path that would lie outside the worktree or in `.git`, on any file system."""
+    for part in tracked.split("/"):
+        try:
+            tree.check_name(part)
+        except FormatError as exc:
+            raise FormatError(
+                f"'{tracked}{SUFFIX}' can't be a pointer: {exc.message}", f"Remove it: git rm -- '{tracked}{SUFFIX}'"
+            ) from exc
 
 
 def in_worktree(repository: Git) -> Pointers:
@@ -29,7 +41,7 @@ def in_worktree(repository: Git) -> Pointers:
     pointers = Pointers()
     for name in sorted(git.files_with_suffix(repository, SUFFIX)):
         path = repository.root / name
-        if name == SUFFIX or path.name == SUFFIX or path.is_symlink() or not path.is_file():
+        if path.name == SUFFIX or path.is_symlink() or not path.is_file():
             continue
         pointers.take(name, path.read_bytes()[: pointer.MAX_BYTES + 1])
     return pointers
@@ -48,18 +60,29 @@ def _read(repository: Git, blobs: dict[str, str]) -> Pointers:
     return pointers
 
 
-def selected(repository: Git, revs: Iterable[str], *, has_index: bool = True) -> list[tuple[str, Pointer]]:
-    """Return every version of every pointer in the commits that `revs` select (in Git's words), and in Git's index.
+def selected(
+    repository: Git, revs: Iterable[str], *, has_index: bool = True, paths: Iterable[str] | None = None
+) -> list[tuple[str, Pointer]]:
+    """Return every version of every pointer in the commits that `revs` select (in Git's words), in HEAD and Git's index.
 
-    Raises FormatError for a pointer that can't be read: what it names would be left out in silence.
+    `paths`: only of these tracked paths. Raises FormatError for a pointer that can't be read: what it names would be left
+    out in silence.
     """
-    blobs: dict[str, str] = {}
+    names = None if paths is None else [f"{path}{SUFFIX}" for path in paths]
+    blobs: set[tuple[str, str]] = set()
     if git.has_commits(repository):
-        blobs = {blob: name for name, blob in git.blobs_at(repository, "HEAD", SUFFIX).items()} if has_index else {}
-        blobs |= git.blobs_in(repository, revs, SUFFIX)
+        if names is None:
+            blobs |= {(blob, name) for blob, name in git.blobs_in(repository, revs, SUFFIX).items()}
+        for name in names or ():
+            blobs |= {(blob, name) for blob in git.blobs_of(repository, revs, name)}
+        if has_index:
+            blobs |= {(blob, name) for name, blob in git.blobs_at(repository, "HEAD", SUFFIX).items()}
     if has_index:
-        blobs |= {blob: name for name, blob in git.index_blobs(repository, SUFFIX).items()}
-    return [
-        (blobs[blob].removesuffix(SUFFIX), pointer.decode(data, blobs[blob]))
-        for blob, data in git.read_blobs(repository, blobs)
-    ]
+        blobs |= {(blob, name) for name, blob in git.index_blobs(repository, SUFFIX).items()}
+    wanted = sorted((name, blob) for blob, name in blobs if names is None or name in names)
+    contents = dict(git.read_blobs(repository, (blob for _, blob in wanted)))
+    found = []
+    for name, blob in wanted:
+        check_path(name.removesuffix(SUFFIX))
+        found.append((name.removesuffix(SUFFIX), pointer.decode(contents[blob], name)))
+    return found

@@ -42,11 +42,11 @@ def resolve(name: str, committed: Config, settings: Settings) -> Remote:
     table["options"] = dict(table.get("options", {}))
     prefix = f"dvlite.remote.{name}."
     for _, key, value in settings:
-        if key.startswith(prefix):
+        if key.startswith(prefix) and key != f"{prefix}options":
             _put(table, key[len(prefix) :], value)
     for _, key, value in settings:  # bound to a URL, so that a remote that moves takes no credentials along
         url, _, option = key.removeprefix("dvlite.").rpartition(".")
-        if ("/" in url) and table.get("url", "").startswith(url):
+        if "/" in url and config.is_below(str(table.get("url", "")), url):
             _put(table, option, value)
     return config.remote(name, table)
 
@@ -66,7 +66,7 @@ def untrusted_endpoint(name: str, committed: Config, settings: Settings) -> str:
     if not endpoint or remote.options.get("endpoint_url") != endpoint or remote.options.get("anon"):
         return ""
     trusted = [value for _, key, value in settings if key == "dvlite.trust"]
-    return "" if any(endpoint.startswith(prefix) for prefix in trusted if prefix) else str(endpoint)
+    return "" if any(config.is_below(endpoint, prefix) for prefix in trusted) else str(endpoint)
 
 
 def open_store(name: str, committed: Config, settings: Settings, *, root: Path, folder: Path) -> RemoteStore:

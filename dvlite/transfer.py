@@ -7,7 +7,7 @@ first, because they say what else is wanted; the pointer already stands.
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from dvlite import tree
-from dvlite.errors import DvliteError, MissingError
+from dvlite.errors import DvliteError, FormatError, MissingError
 from dvlite.oid import Oid
 from dvlite.progress import SILENT, Progress
 from dvlite.stores.base import Report, Store
@@ -20,11 +20,25 @@ def copy(source: Store, target: Store, wanted: Mapping[Oid, int], *, jobs: int, 
     if not wanted:
         return report
     try:
-        with target.batch() as batch:
-            source.send(wanted, batch, report, progress, jobs)
+        batch = target.batch()
     except DvliteError as exc:
         report.fail(wanted.keys(), exc)
-        report.copied.clear()
+        return report
+    try:
+        with batch:
+            source.send(wanted, batch, report, progress, jobs)
+    except DvliteError as exc:
+        for oid in batch.unpublished() & report.copied.keys():
+            del report.copied[oid]
+            report.fail([oid], exc)
+    lost = wanted.keys() - report.copied.keys() - report.failed.keys()
+    report.fail(lost, MissingError(f"{len(lost)} objects did not arrive", "Run the same command again."))
+    for oid, size in wanted.items():
+        if size and report.copied.get(oid, size) != size:
+            report.fail(
+                [oid],
+                FormatError(f"object {oid.short} has {report.copied.pop(oid)} bytes, not {size} as its tree says"),
+            )
     return report
 
 
@@ -44,6 +58,12 @@ def reach(roots: Iterable[Entry], here: Store, there: Store | None = None, *, jo
 
 
 def absent(wanted: Mapping[Oid, int], store: Store) -> dict[Oid, int]:
-    """Return what a store lacks, or has with another size than it should have; 0 stands for a size that isn't known."""
+    """Return what a remote lacks, or has with another size than it should have; 0 stands for a size that isn't known."""
     found = store.find(wanted.keys())
     return {oid: size for oid, size in wanted.items() if oid not in found or (size and found[oid] != size)}
+
+
+def lacking(wanted: Mapping[Oid, int], store: Store) -> dict[Oid, int]:
+    """Return what a store that verifies all it takes in lacks; there, a size that differs is the tree's lie."""
+    found = store.find(wanted.keys())
+    return {oid: size for oid, size in wanted.items() if oid not in found}

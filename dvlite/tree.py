@@ -169,6 +169,8 @@ def build(algorithm: str, entries: Iterable[Entry]) -> Folder:
     """Encode a whole folder, in any order of entries, cut into pages by the rule."""
     level = 0
     rows = sorted(entries, key=lambda entry: raw(entry.name))
+    for row in rows:
+        check_name(row.name)
     size, files = sum(row.size for row in rows), sum(row.files for row in rows)
     objects = []
     while len(rows) > UNPAGED_ENTRIES:

@@ -18,8 +18,7 @@ settings.register_profile("dvlite", deadline=None, suppress_health_check=list(He
 settings.load_profile("dvlite")
 
 GIT_ENV = {
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_CONFIG_SYSTEM": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_AUTHOR_NAME": "Test",
     "GIT_AUTHOR_EMAIL": "test@example.org",
     "GIT_COMMITTER_NAME": "Test",
@@ -33,7 +32,9 @@ GIT_ENV = {
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch):
+def environment(monkeypatch, tmp_path_factory):
+    # A file of its own: Git replaces the one that it is told to write, whatever it is.
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path_factory.mktemp("git") / "config"))
     for name, value in GIT_ENV.items():
         monkeypatch.setenv(name, value)
 
@@ -153,5 +154,6 @@ def bucket(s3, tmp_path):
     endpoint, folder = s3
     name = f"b{os.getpid()}-{time.time_ns()}"
     (folder / name).mkdir()
+    time.sleep(0.15)  # until the server looks at its folder again
     yield endpoint, name, folder / name
     shutil.rmtree(folder / name, ignore_errors=True)

@@ -39,18 +39,22 @@ def rclone_s3(folder, port=None):
         "--auth-key",
         f"{KEY},{SECRET}",
         "--dir-cache-time",
-        "0s",
+        "100ms",  # 0 makes the server hang when requests overlap
         str(folder),
     ]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                              env={**os.environ, "RCLONE_CONFIG": os.devnull})  # fmt: skip
+                              env={**os.environ, "RCLONE_CONFIG": str(Path(folder).with_suffix(".conf"))})  # fmt: skip
     endpoint = f"http://127.0.0.1:{port}"
     try:
         wait_for(endpoint)
         yield endpoint
     finally:
         server.terminate()
-        server.wait(10)
+        try:
+            server.wait(5)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
 
 def wait_for(endpoint, seconds=20):

@@ -119,16 +119,22 @@ def run(arguments: list[str]) -> int:
     try:
         return int(app(arguments, standalone_mode=False, prog_name="dvlite") or 0)
     except DvliteError as exc:
+        if "--json" in arguments:
+            render.as_json({"error": exc})
         render.error(exc)
         return exc.exit_code
     except KeyboardInterrupt:
-        render.note("interrupted: what was finished is kept, and the same command goes on from there")
-        return 130
+        return _interrupted()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as exc:
         return _foreign(exc)
+
+
+def _interrupted() -> int:
+    render.note("interrupted: nothing is lost, and the same command goes on from there")
+    return 130
 
 
 def _foreign(exc: Exception) -> int:
@@ -138,12 +144,14 @@ def _foreign(exc: Exception) -> int:
         where = context.command_path if context else "dvlite"
         render.error(UsageError(exc.format_message().rstrip("."), f"See '{where} --help'."))
         return 2
-    if type(exc).__name__ == "Abort":
-        return 130
+    if type(exc).__name__ == "Abort":  # what the parser makes of Ctrl-C
+        return _interrupted()
     if isinstance(exc, OSError):
         render.error(DvliteError(f"{exc.filename or 'the system'}: {(exc.strerror or str(exc)).lower()}"))
         return 1
-    with tempfile.NamedTemporaryFile("w", prefix="dvlite-", suffix=".log", delete=False) as log:
+    with tempfile.NamedTemporaryFile(
+        "w", errors="surrogateescape", prefix="dvlite-", suffix=".log", delete=False
+    ) as log:
         log.write(f"dvlite {__version__}, Python {sys.version}\n{' '.join(sys.argv)}\n{traceback.format_exc()}")
     render.error(DvliteError(f"a bug in dvlite: {type(exc).__name__}: {exc}", f"Please report it with '{log.name}'."))
     return 70

@@ -68,7 +68,7 @@ def note(text: str) -> None:
 def error(exc: DvliteError, path: str = "") -> None:
     """Print an error and its hint; a path that the message doesn't name comes first."""
     message = name(exc.message)
-    if path and name(path) not in message:
+    if path and f"'{name(path)}" not in message:
         message = f"'{name(path)}': {message}"
     note(f"{paint('error:', 'red', sys.stderr)} {message}")
     if exc.hint:

@@ -139,6 +139,7 @@ def push(
     repo = run.open()
     scopes = [name for name, wanted in (("branches", branches), ("tags", tags), ("all", everything)) if wanted]
     code = 0
+    results: list[PushResult] = []
     for name in remote or [""]:
         ask_trust(repo, name)
         progress = run.progress()
@@ -149,11 +150,12 @@ def push(
             )
         finally:
             run.finish(progress)
-        if json:
-            render.as_json(result)
-        else:
+        results.append(result)
+        if not json:
             _show_push(run, result)
         code = code or push_code(result)
+    if json:
+        render.as_json(results[0] if len(results) == 1 else {"pushes": results})
     return code
 
 

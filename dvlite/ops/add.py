@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dvlite import config, files, git, pointer, refs, tree
-from dvlite.errors import DvliteError, UnsavedError, UsageError
+from dvlite.errors import DvliteError, FormatError, UnsavedError, UsageError
 from dvlite.index import Base
 from dvlite.oid import Oid
 from dvlite.ops.base import MAGIC, Failure, View, algorithm_of, enclosing, look, reader
@@ -50,15 +50,14 @@ class AddResult:
 
 @dataclass(slots=True)
 class _Ready:
-    """A tracked path whose data is in the batch, ready for its pointer."""
+    """A tracked path on its way: pointer and base as they will be, and what was scanned of it."""
 
     tracked: str
-    view: View
-    old: Pointer | None
-    new: Pointer
-    base: Base
-    base_trees: dict[Oid, bytes]
+    new: Pointer | None
+    base: Base | None
+    base_trees: dict[Oid, bytes] = field(default_factory=dict)
     note: str = ""
+    views: list[View] = field(default_factory=list)
 
 
 def add(
@@ -79,7 +78,7 @@ def add(
     pointers = refs.in_worktree(repo.git)
     wanted = _targets(repo, pointers, paths, result)
     in_git = git.tracked_below(repo.git, [path for path, _ in wanted]) if wanted else []
-    ready: list[_Ready] = []
+    ready: dict[str, _Ready] = {}
     progress.phase("add")
     with repo.writing("add"):
         try:
@@ -87,14 +86,14 @@ def add(
                 for path, tracked in wanted:
                     try:
                         _refuse_tracked_by_git(path, in_git)
-                        old = None if is_rehashed and path == tracked else pointers.found.get(tracked)
-                        ready.append(_prepare(repo, batch, path, tracked, old, is_forced=is_forced, progress=progress))
-                        pointers.found[tracked] = ready[-1].new
+                        before = ready.get(tracked) or _before(repo, tracked, pointers.found.get(tracked))
+                        prepare = _rehash if is_rehashed and before.new else _prepare
+                        ready[tracked] = prepare(repo, batch, path, before, is_forced, progress)
                     except DvliteError as exc:
                         result.failures.append(Failure(path, exc))
         except OSError as exc:
             raise files.explain(exc, repo.store.root, "can't store in") from exc
-        _write(repo, ready, meta or {}, result)
+        _write(repo, list(ready.values()), meta or {}, result)
     _stage(repo, result, is_staged=is_staged)
     return result
 
@@ -108,13 +107,16 @@ def _targets(repo: Repo, pointers: Pointers, paths: Sequence[str], result: AddRe
                 found[one] = _target(repo, pointers, one)
             except DvliteError as exc:
                 result.failures.append(Failure(one, exc))
-    # A part of what is added as a whole needs no scan of its own.
-    return [(path, tracked) for path, tracked in found.items() if path == tracked or tracked not in found]
+    # A part of what is added as a whole needs no scan of its own, and gets no pointer.
+    return [(path, tracked) for path, tracked in found.items() if not enclosing(found.keys() - {path}, path)]
 
 
 def _expand(repo: Repo, path: str) -> list[str]:
     if MAGIC & set(path) and not (repo.root / path).exists():
-        hits = sorted(one.relative_to(repo.root).as_posix() for one in repo.root.glob(path))
+        try:
+            hits = sorted(one.relative_to(repo.root).as_posix() for one in repo.root.glob(path))
+        except ValueError as exc:
+            raise UsageError(f"'{path}' is not a pattern: {exc}") from exc
         plain = [one for one in hits if not one.endswith(SUFFIX) and one.partition("/")[0] != ".git"]
         return plain or [path]
     return [path]
@@ -123,23 +125,14 @@ def _expand(repo: Repo, path: str) -> list[str]:
 def _target(repo: Repo, pointers: Pointers, path: str) -> str:
     if path.endswith(SUFFIX) and path.removesuffix(SUFFIX) in pointers.found:
         raise UsageError(f"'{path}' is a pointer", f"Add the data itself: 'dvlite add {path.removesuffix(SUFFIX)}'.")
-    if (
-        not path
-        or path == config.FILE
-        or path.partition("/")[0] == ".git"
-        or path.endswith(("/.gitignore", ".dvliteignore"))
-    ):
-        raise UsageError(f"'{path or '.'}' can't be tracked", "Name a folder or file with data.")
-    tree.check_name(path.rpartition("/")[2])
+    _check_trackable(repo, path)
     full = repo.root / path
     if path in pointers.broken:
         raise pointers.broken[path]
     owner = enclosing(pointers.found, path)
     if not full.is_symlink() and not full.exists():
-        raise UsageError(
-            f"'{path}' does not exist",
-            f"Its pointer stays as it is; 'dvlite checkout {path}' brings data back." if owner else "",
-        )
+        back = f"Its pointer stays as it is; 'dvlite checkout {path}' brings data back." if owner else ""
+        raise UsageError(f"'{path}' does not exist", back)
     if owner:
         return owner
     below = [tracked for tracked in [*pointers.found, *pointers.broken] if tracked.startswith(f"{path}/")]
@@ -148,14 +141,32 @@ def _target(repo: Repo, pointers: Pointers, path: str) -> str:
             f"'{path}' overlaps with '{below[0]}', which is tracked already",
             f"Add what lies beside it, or move '{below[0]}{SUFFIX}' away first.",
         )
-    above = full.parent
-    while above != repo.root:
-        if above.is_symlink():
-            raise UsageError(
-                f"'{path}' lies below the symbolic link '{above.relative_to(repo.root)}'", "Add it by its real path."
-            )
-        above = above.parent
     return path
+
+
+_OURS = (config.FILE, ".gitignore", ".gitattributes", ".dvliteignore")
+
+
+def _check_trackable(repo: Repo, path: str) -> None:
+    """Refuse what is Git's or dvlite's own, another repository's, or reached by a link."""
+    name = path.rpartition("/")[2]
+    if not path or path == config.FILE or name in _OURS:
+        hint = "Name a folder or file with data." if path else "Name the folders in it, for example 'dvlite add data/'."
+        raise UsageError(f"'{path or '.'}' can't be tracked", hint)
+    try:
+        refs.check_path(path)
+    except FormatError as exc:
+        raise UsageError(
+            f"'{path}' can't be tracked: part of it is Git's, or is to some file systems", "Name data."
+        ) from exc
+    above = (repo.root / path).parent
+    while above != repo.root:
+        inner = above.relative_to(repo.root)
+        if above.is_symlink():
+            raise UsageError(f"'{path}' lies below the symbolic link '{inner}'", "Add it by its real path.")
+        if (above / ".git").exists():
+            raise UsageError(f"'{path}' lies in another Git repository", f"Add it there: 'dvlite -C {inner} add …'.")
+        above = above.parent
 
 
 def _refuse_tracked_by_git(path: str, in_git: Iterable[str]) -> None:
@@ -167,44 +178,84 @@ def _refuse_tracked_by_git(path: str, in_git: Iterable[str]) -> None:
             )
 
 
-def _prepare(
-    repo: Repo,
-    batch: LocalBatch,
-    path: str,
-    tracked: str,
-    old: Pointer | None,
-    *,
-    is_forced: bool,
-    progress: Progress,
-) -> _Ready:
+def _before(repo: Repo, tracked: str, old: Pointer | None) -> _Ready:
+    """Return a tracked path as it stands before anything is added."""
+    return _Ready(tracked, old, repo.index.base(tracked))
+
+
+def _prepare(repo: Repo, batch: LocalBatch, path: str, before: _Ready, is_forced: bool, progress: Progress) -> _Ready:
     """Scan a path into the batch and decide what its pointer says now."""
-    algorithm = algorithm_of(repo, old)
-    view = look(repo, path, algorithm=algorithm, batch=batch, has=batch.has, progress=progress)
-    base = view.base if path == tracked else repo.index.base(tracked)
-    trees: dict[Oid, bytes] = {}
+    tracked, old = before.tracked, before.new
+    view = look(repo, path, algorithm=algorithm_of(repo, old), batch=batch, has=batch.has, progress=progress)
+    if view.data is None:
+        raise UsageError(f"'{path}' does not exist")
+    base = view.base if path == tracked and not before.views else before.base
+    trees = dict(before.base_trees)
     read = reader(repo, trees.get, batch.tree)
     parts = path[len(tracked) + 1 :].split("/") if path != tracked else []
-    if not parts and (old is None or view.data == _nameless(old.entry)):
-        root, new_base, note = view.data, view.data, ""
+    root, note = _root(path, parts, base, view, old, batch, trees, read, is_forced)
+    if parts:
+        new_base, made = tree.graft(base.entry if base else None, {tuple(parts): view.data}, read)
+        trees.update(made)
     else:
-        at_base = _inner(base.entry if base else None, parts, read)
-        at_target = _inner(old.entry if old else None, parts, read)
-        data = view.data
-        changes = list(plans.plan(at_base, data, at_target, read, is_base_known=base is not None))
-        grafts, note = _grafts(path, changes, is_forced=is_forced)
-        if not parts and len(grafts) == len(changes) and None not in grafts.values():
-            root = data
-        else:
-            below = {(*parts, *key): entry for key, entry in grafts.items()}
-            root, made = tree.graft(old.entry if old else None, below, read)
-            _take(batch, trees, made)
-        new_base = data if not parts else _part(base, parts, data, read, trees)
-    if root is None:
-        raise UsageError(f"'{path}' does not exist")
-    new = old.pointing_to(root) if old else pointer.of(root)
+        new_base = view.data
     whole = _nameless(new_base) if new_base else None
     kept = {} if whole and whole.oid == root.oid else dict(_trees_of(whole, read))
-    return _Ready(tracked, view, old, new, Base(whole), kept, note)
+    new = old.pointing_to(root) if old else pointer.of(root)
+    return _Ready(tracked, new, Base(whole), kept, note, [*before.views, view])
+
+
+def _root(
+    path: str,
+    parts: list[str],
+    base: Base | None,
+    view: View,
+    old: Pointer | None,
+    batch: LocalBatch,
+    trees: dict[Oid, bytes],
+    read: tree.Read,
+    is_forced: bool,
+) -> tuple[Entry, str]:
+    """Return the new root of the pointer: its old one with what is new in the worktree put in."""
+    data = view.data
+    assert data is not None
+    if not parts and (old is None or data == _nameless(old.entry)):
+        return data, ""
+    at_base = _inner(base.entry if base else None, parts, read)
+    at_target = _inner(old.entry if old else None, parts, read)
+    changes = list(plans.plan(at_base, data, at_target, read, is_base_known=base is not None))
+    # With force, data of another rev counts as a whole: what that rev doesn't have is not merely absent.
+    is_whole = is_forced and not parts and bool(base and base.rev)
+    grafts, note = _grafts(path, changes, is_forced=is_forced, is_whole=is_whole)
+    if not parts and len(grafts) == len(changes) and None not in grafts.values():
+        return data, note
+    below = {(*parts, *key): entry for key, entry in grafts.items()}
+    root, made = tree.graft(old.entry if old else None, below, read)
+    for oid, content in made:
+        trees[oid] = content
+        batch.take(oid, content, is_tree=True)
+    if root is None:
+        raise UsageError(f"'{path}' does not exist")
+    return root, note
+
+
+def _rehash(repo: Repo, batch: LocalBatch, path: str, before: _Ready, is_forced: bool, progress: Progress) -> _Ready:
+    """Add a whole tracked path under the repository's hash; all of it must be here, metadata stays."""
+    tracked, old = before.tracked, before.new
+    assert old is not None
+    if path != tracked:
+        raise UsageError(
+            f"'{path}' is a part of '{tracked}'", f"Convert it as a whole: 'dvlite add --rehash {tracked}'."
+        )
+    now = look(repo, tracked, algorithm=old.oid.algorithm)
+    known = now.base is not None
+    changes = list(plans.plan(now.base_entry, now.data, old.entry, now.read, is_base_known=known))
+    if not is_forced and any(change.kind not in (Kind.NEW, Kind.MODIFIED) for change in changes):
+        raise UnsavedError(f"not all of '{tracked}' is here as its pointer says", f"Run 'dvlite pull {tracked}' first.")
+    view = look(repo, tracked, algorithm=repo.config.hash, batch=batch, has=batch.has, progress=progress)
+    if view.data is None:
+        raise UsageError(f"'{path}' does not exist")
+    return _Ready(tracked, old.pointing_to(view.data), Base(view.data), {}, "", [view])
 
 
 def _nameless(entry: Entry) -> Entry:
@@ -216,35 +267,26 @@ def _inner(root: Entry | None, parts: list[str], read: tree.Read) -> Entry | Non
     return _nameless(found) if found else None
 
 
-def _take(batch: LocalBatch, trees: dict[Oid, bytes], made: Iterable[tuple[Oid, bytes]]) -> None:
-    for oid, data in made:
-        trees[oid] = data
-        batch.take(oid, data, is_tree=True)
-
-
-def _part(
-    base: Base | None, parts: list[str], data: Entry | None, read: tree.Read, trees: dict[Oid, bytes]
-) -> Entry | None:
-    """Return the base with one path in it set to what is there now."""
-    root, made = tree.graft(base.entry if base else None, {tuple(parts): data}, read)
-    trees.update(made)
-    return root
-
-
 def _trees_of(root: Entry | None, read: tree.Read) -> Iterable[tuple[Oid, bytes]]:
     if root and root.is_tree:
         for found in tree.walk([root], lambda oids: ((oid, read(oid)) for oid in oids)).trees:
             yield found, read(found)
 
 
-def _grafts(path: str, changes: list[Change], *, is_forced: bool) -> tuple[dict[tuple[str, ...], Entry | None], str]:
+def _grafts(
+    path: str, changes: list[Change], *, is_forced: bool, is_whole: bool
+) -> tuple[dict[tuple[str, ...], Entry | None], str]:
     """Return what of the worktree goes into the pointer, by path, and a note on what doesn't; refuses to guess."""
     grafts: dict[tuple[str, ...], Entry | None] = {}
     unclear, moved = [], 0
     for change in changes:
         key = tuple(change.path.split("/")) if change.path else ()
         is_deletion = change.kind is Kind.DELETED and change.base == change.target
-        if change.kind in (Kind.NEW, Kind.MODIFIED) or is_deletion or (is_forced and change.kind is not Kind.ABSENT):
+        if (
+            change.kind in (Kind.NEW, Kind.MODIFIED)
+            or is_deletion
+            or (is_forced and (is_whole or change.kind is not Kind.ABSENT))
+        ):
             grafts[key] = change.data
         elif change.kind in (Kind.CONFLICT, Kind.UNKNOWN, Kind.DELETED):
             unclear.append(change)
@@ -274,33 +316,38 @@ def _grafts(path: str, changes: list[Change], *, is_forced: bool) -> tuple[dict[
 
 def _write(repo: Repo, ready: list[_Ready], meta: dict[str, str], result: AddResult) -> None:
     is_synced = len(ready) <= _SYNCED_POINTERS
-    last = {one.tracked: one for one in ready}
-    for one in last.values():
-        new = pointer.with_meta(one.new, meta)
-        name = f"{one.tracked}{SUFFIX}"
-        path = pointer_path(repo, one.tracked)
-        data = pointer.encode(new)
-        is_changed = not path.exists() or path.read_bytes() != data
-        if is_changed:
-            files.write_atomic(path, data, folder=repo.tmp(path.parent), is_synced=is_synced)
-            result.to_stage.append(name)
-        parent, _, last_name = one.tracked.rpartition("/")
-        ignore = f"{parent}/.gitignore" if parent else ".gitignore"
-        if add_line(repo.root / ignore, ignore_line(last_name)):
-            result.to_stage.append(ignore)
-        result.added.append(
-            Added(one.tracked, str(new.oid), new.size, new.files, is_changed, one.view.scan.files_read, one.note)
-        )
     for one in ready:
-        repo.index.save(one.view.scan.rows, one.view.scan.gone)
+        assert one.new is not None and one.base is not None
+        try:
+            _write_one(repo, one.tracked, pointer.with_meta(one.new, meta), one, is_synced, result)
+        except OSError as exc:
+            result.failures.append(Failure(one.tracked, files.explain(exc, f"{one.tracked}{SUFFIX}", "can't write")))
+            continue
+        for view in one.views:
+            repo.index.save(view.scan.rows, view.scan.gone)
         repo.index.set_base(one.tracked, one.base, one.base_trees)
+
+
+def _write_one(repo: Repo, tracked: str, new: Pointer, one: _Ready, is_synced: bool, result: AddResult) -> None:
+    path = pointer_path(repo, tracked)
+    data = pointer.encode(new)
+    is_changed = not path.exists() or path.read_bytes() != data
+    if is_changed:
+        files.write_atomic(path, data, folder=repo.tmp(path.parent), is_synced=is_synced)
+        result.to_stage.append(f"{tracked}{SUFFIX}")
+    parent, _, name = tracked.rpartition("/")
+    ignore = f"{parent}/.gitignore" if parent else ".gitignore"
+    if add_line(repo.root / ignore, ignore_line(name)):
+        result.to_stage.append(ignore)
+    files_read = sum(view.scan.files_read for view in one.views)
+    result.added.append(Added(tracked, str(new.oid), new.size, new.files, is_changed, files_read, one.note))
 
 
 def ignore_line(name: str) -> str:
     """Return the `.gitignore` line for one name in the same folder, with what Git would read as a pattern escaped."""
     plain = name.rstrip(" ")
     escaped = re.sub(r"([\\*?\[\]!#])", r"\\\1", plain) + "\\ " * (len(name) - len(plain))
-    return "/" + escaped.replace("\n", "?")  # a line can't hold a newline; any one character matches it
+    return "/" + re.sub("[\n\r]", "?", escaped)  # a line can't hold these; any one character matches them
 
 
 def _stage(repo: Repo, result: AddResult, *, is_staged: bool) -> None:

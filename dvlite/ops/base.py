@@ -3,7 +3,7 @@
 import fnmatch
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from dvlite import refs, tree
@@ -138,6 +138,38 @@ def look(
     progress: Progress = SILENT,
 ) -> View:
     """Scan a tracked path. With a `batch` of the store (and its `has`) what isn't stored is; without, it is only hashed."""
+    _refuse_links(repo, tracked)
+    base = readable_base(repo, tracked)
+    if base and base.entry and base.entry.oid.algorithm != algorithm and batch is None:
+        # Compare with the base in its own algorithm first; data that is neither as it was nor as it should be is unknown.
+        before = _scan(repo, tracked, base.entry.oid.algorithm, None, has, written, progress)
+        if before.data and before.data.oid == base.entry.oid:
+            return before
+        return replace(_scan(repo, tracked, algorithm, batch, has, written, progress), base=None)
+    return _scan(repo, tracked, algorithm, batch, has, written, progress)
+
+
+def _refuse_links(repo: Repo, tracked: str) -> None:
+    """Refuse a tracked path below a symbolic link: it could lead anywhere."""
+    above = repo.root
+    for part in tracked.split("/")[:-1]:
+        above = above / part
+        if above.is_symlink():
+            inner = above.relative_to(repo.root)
+            raise UsageError(
+                f"'{tracked}' lies below the symbolic link '{inner}'", "Data is never read or written through one."
+            )
+
+
+def _scan(
+    repo: Repo,
+    tracked: str,
+    algorithm: str,
+    batch: Batch | None,
+    has: Callable[[Oid], bool] | None,
+    written: Mapping[str, Written] | None,
+    progress: Progress,
+) -> View:
     hashing = Hashing()
     memory = Memory(
         repo.index,

@@ -3,6 +3,7 @@
 What is not stored stays, and is named. Nothing here uses the network.
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +13,11 @@ from dvlite.errors import DvliteError, MissingError, UnsavedError, UsageError
 from dvlite.index import Base
 from dvlite.oid import Oid
 from dvlite.ops.base import Failure, Selection, View, look, pointers_at, reader, select, stats_of
+from dvlite.ops.links import relinks
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.refs import Pointers
-from dvlite.repo import Repo
+from dvlite.repo import Repo, pointer_path
 from dvlite.tree import Entry
 from dvlite.worktree import materialise
 from dvlite.worktree import plan as plans
@@ -39,7 +41,7 @@ class KeptPath:
 
 @dataclass(slots=True)
 class CheckoutResult:
-    """What a checkout did. Counts are of files; `missing` are paths whose objects are not here; `saved` is what `--saved` takes."""
+    """What a checkout did. Counts are of files; `missing`: paths whose objects are not here; `saved`: what `--saved` takes."""
 
     written: int = 0
     removed: int = 0
@@ -84,8 +86,10 @@ def checkout(
 
 def _add_left_behind(repo: Repo, here: Pointers, selection: Selection) -> None:
     """Add the paths that dvlite put here and whose pointers are gone: Git took them away, so the data goes too."""
+    live = [*here.found, *here.broken]
     for tracked in repo.index.bases():
-        if tracked not in here.found and tracked not in here.broken:
+        is_mixed = any(one.startswith(f"{tracked}/") or tracked.startswith(f"{one}/") for one in live)
+        if tracked not in live and not is_mixed and not os.path.lexists(pointer_path(repo, tracked)):
             selection.add(tracked, "")
 
 
@@ -105,19 +109,29 @@ def _checkout_one(
     changes = list(
         plans.plan(view.base_entry, view.data, target, view.read, is_base_known=view.base is not None, wanted=wanted)
     )
+    _check_wanted(view, target, wanted)
     if is_forced:
         result.saved = _save(repo, tracked, changes, view, algorithm) or result.saved
     doable = [change for change in changes if _is_wanted(repo, change, view, result, tracked, is_forced)]
     repo.index.save(view.scan.rows, view.scan.gone)
-    place = Place(
-        repo.root, tracked, repo.tmp((repo.root / tracked).parent), repo.link, stats_of(repo, tracked, view.scan)
-    )
+    if repo.index.note(f"link {tracked}") not in ("", repo.link) or repo.link in ("hardlink", "symlink"):
+        touched = {change.path for change in changes}
+        doable += [change for change in relinks(repo, view, repo.link, wanted) if change.path not in touched]
+    place = Place(repo.root, tracked, repo.tmp(repo.root / tracked), repo.link, stats_of(repo, tracked, view.scan))
     if doable:
         announce()
     outcome = materialise.apply(place, doable, repo.store, view.read, progress)
     repo.index.set_note(f"link {tracked}", repo.link)
     _count(outcome, changes, target, result, tracked)
     _remember(repo, view, target, wanted, changes, outcome, result.rev)
+
+
+def _check_wanted(view: View, target: Entry | None, wanted: Only) -> None:
+    """Refuse a path that neither the pointer, nor the data, nor what was put here has."""
+    for path in sorted(wanted.paths):
+        roots = (target, view.data, view.base_entry)
+        if not any(root and tree.find(root, path.split("/"), view.read) for root in roots):
+            raise UsageError(f"there is no '{_full(view.tracked, path)}'", f"See 'dvlite ls {view.tracked}'.")
 
 
 def _is_wanted(repo: Repo, change: Change, view: View, result: CheckoutResult, tracked: str, is_forced: bool) -> bool:
@@ -166,15 +180,25 @@ def _remember(
 ) -> None:
     """Set the base to what is in place now, and give the index the stats of what was written."""
     tracked = view.tracked
+    if (
+        view.base is None
+        and view.data is not None
+        and (wanted.paths or outcome.kept or len(outcome.done) < len(changes))
+    ):
+        return _rescan(repo, view, target, outcome)  # what was put here before stays unknown
     base, trees = _new_base(view, target, wanted, changes, outcome)
     if base is None and target is None:
         repo.index.drop_base(tracked)
     elif view.base is not None or base is not None:
         label = (rev if not wanted.paths else (rev or (view.base.rev if view.base else ""))) if base else ""
         repo.index.set_base(tracked, Base(base, label), trees)
+    _rescan(repo, view, target, outcome)
+
+
+def _rescan(repo: Repo, view: View, target: Entry | None, outcome: Outcome) -> None:
     if outcome.done:
         algorithm = target.oid.algorithm if target else repo.config.hash
-        again = look(repo, tracked, algorithm=algorithm, written=outcome.written)
+        again = look(repo, view.tracked, algorithm=algorithm, written=outcome.written)
         repo.index.save(again.scan.rows, again.scan.gone)
 
 
@@ -192,10 +216,12 @@ def _new_base(
 
     if not wanted.paths and not old and not failed:
         return target, {}
-    root, grafts = target, {**old, **failed}
+    root, grafts = target, {**failed, **old}
     if wanted.paths:  # only a part was asked for: the rest of the base stays
         root = view.base_entry
         grafts = {path: _inner(target, path, read) for path in wanted.paths} | grafts
+    if target and view.base_entry and target.oid.algorithm != view.base_entry.oid.algorithm:
+        return None, {}  # one tree can't name both: what was put here is not known any more
     for path in sorted(grafts, key=len):
         key = tuple(path.split("/")) if path else ()
         root, made = tree.graft(root, {key: grafts[path]}, read)
@@ -279,7 +305,7 @@ def bring_back(repo: Repo, number: int, *, progress: Progress = SILENT) -> Check
         ]
         repo.index.save(view.scan.rows, view.scan.gone)
         stats = stats_of(repo, tracked, view.scan)
-        place = Place(repo.root, tracked, repo.tmp((repo.root / tracked).parent), repo.link, stats)
+        place = Place(repo.root, tracked, repo.tmp(repo.root / tracked), repo.link, stats)
         outcome = materialise.apply(place, changes, repo.store, view.read, progress)
         _count(outcome, changes, item.entry, result, tracked)
         again = look(repo, tracked, algorithm=item.oid.algorithm, written=outcome.written)

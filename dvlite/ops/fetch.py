@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dvlite import transfer, tree
-from dvlite.errors import DvliteError, MissingError
+from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError
 from dvlite.oid import Oid
 from dvlite.ops.base import Failure, Selection, once_each, pointers_at, select
 from dvlite.ops.checkout import CheckoutResult, checkout
@@ -73,12 +73,16 @@ def _fetch(
     lacking: dict[Oid, int] = {}
     wanted_by: dict[Oid, str] = {}
     for tracked, part in selection.parts.items():
-        for entry in _roots(found[tracked].entry, part, repo.store, source, jobs):
-            reach = transfer.reach([entry], repo.store, source, jobs=jobs)
-            absent = transfer.absent(reach.blobs, repo.store)
-            lacking |= absent
-            wanted_by |= dict.fromkeys(absent, tracked)
-            result.missing |= {str(oid): tracked for oid in reach.missing}
+        try:
+            roots = _roots(found[tracked].entry, part, repo.store, source, jobs)
+            reach = transfer.reach(roots, repo.store, source, jobs=jobs)
+        except (CorruptError, FormatError, MissingError) as exc:
+            result.failures.append(Failure(tracked, exc))
+            continue
+        absent = transfer.lacking(reach.blobs, repo.store)
+        lacking |= absent
+        wanted_by |= dict.fromkeys(absent, tracked)
+        result.missing |= {str(oid): tracked for oid in reach.missing}
     progress.phase("fetch", files=len(lacking), size=sum(lacking.values()))
     report = transfer.copy(source, repo.store, lacking, jobs=jobs, progress=progress)
     result.fetched, result.size = len(report.copied), report.size
@@ -91,8 +95,11 @@ def _fetch(
 
 
 def _is_here(repo: Repo, roots: list[Entry]) -> bool:
-    reach = transfer.reach(roots, repo.store)
-    return not reach.missing and not transfer.absent(reach.blobs, repo.store)
+    try:
+        reach = transfer.reach(roots, repo.store)
+    except (CorruptError, FormatError):
+        return False
+    return not reach.missing and not transfer.lacking(reach.blobs, repo.store)
 
 
 def _roots(root: Entry, part: Only, here: Store, there: Store, jobs: int) -> list[Entry]:

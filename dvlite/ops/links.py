@@ -36,9 +36,7 @@ def unprotect(repo: Repo, paths: Sequence[str], *, progress: Progress = SILENT) 
             view = look(repo, tracked, algorithm=algorithm_of(repo, pointers.found[tracked]))
             repo.index.save(view.scan.rows, view.scan.gone)
             changes = list(relinks(repo, view, "copy", part))
-            place = Place(
-                repo.root, tracked, repo.tmp((repo.root / tracked).parent), "copy", stats_of(repo, tracked, view.scan)
-            )
+            place = Place(repo.root, tracked, repo.tmp(repo.root / tracked), "copy", stats_of(repo, tracked, view.scan))
             outcome = materialise.apply(place, changes, repo.store, view.read, progress)
             again = look(repo, tracked, algorithm=algorithm_of(repo, pointers.found[tracked]), written=outcome.written)
             repo.index.save(again.scan.rows, again.scan.gone)
@@ -72,5 +70,5 @@ def _files(entry: Entry, path: str, read: Read) -> Iterator[tuple[str, Entry]]:
 def _kind(path: Path, source: Path) -> str:
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
-        return "symlink"
+        return "symlink" if path.readlink() == source else "a link to elsewhere"
     return "hardlink" if os.path.samestat(status, source.stat()) else "copy"

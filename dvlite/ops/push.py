@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dvlite import refs, transfer, tree
-from dvlite.errors import MissingError, UsageError
+from dvlite.errors import CorruptError, FormatError, MissingError
 from dvlite.oid import Oid
 from dvlite.ops.base import Failure, once_each, select
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
-from dvlite.refs import Pointers
 from dvlite.repo import Repo
 from dvlite.stores.remote import RemoteStore
 from dvlite.tree import Entry, Reach
+from dvlite.worktree.plan import Only
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ def push(
 
     `rev`: the pointers of that commit alone; `scopes`: of all "branches", "tags", or "all" refs. In-repo paths narrow it.
     """
-    roots = _roots(repo, _pointers(repo, rev, scopes), paths)
+    roots = _roots(repo, rev, scopes, paths)
     target = repo.remote(remote)
     result = PushResult(target.remote.name, pointers=len(roots), is_dry_run=is_dry_run)
     if not roots:
@@ -60,46 +60,39 @@ def push(
     return result
 
 
-def _pointers(repo: Repo, rev: str | None, scopes: Sequence[str]) -> list[tuple[str, Pointer]]:
+def _pointers(repo: Repo, rev: str | None, scopes: Sequence[str], paths: list[str] | None) -> list[tuple[str, Pointer]]:
     if rev:
         found = refs.at(repo.git, rev)
         for error in found.broken.values():
             raise error
-        return list(found.found.items())
+        return [(path, item) for path, item in found.found.items() if paths is None or path in paths]
     revs = [f"--{scope}" for scope in scopes] or ["HEAD", "--not", "--remotes"]
-    return refs.selected(repo.git, revs, has_index=not scopes)
+    return refs.selected(repo.git, revs, has_index=not scopes, paths=paths)
 
 
-def _roots(repo: Repo, pointers: list[tuple[str, Pointer]], paths: Sequence[str]) -> dict[str, Entry]:
-    """Return the distinct roots to push, by a label: the path, with the oid where a path has several."""
-    roots: dict[str, Entry] = {}
-    seen: set[Oid] = set()
-    wanted = None
+def _roots(repo: Repo, rev: str | None, scopes: Sequence[str], paths: Sequence[str]) -> dict[str, Entry]:
+    """Return the distinct roots to push by a label: the path, with the oid where a path has several versions."""
+    parts: dict[str, Only] = {}
     if paths:
-        selection = select(Pointers(dict(pointers)), paths)
+        known = refs.at(repo.git, rev) if rev else refs.in_worktree(repo.git)
+        selection = select(known, paths)
         for failure in selection.failures:
             raise failure.error
-        wanted = selection.parts
-    for path, item in pointers:
-        if item.oid in seen or (wanted is not None and path not in wanted):
-            continue
-        seen.add(item.oid)
-        label = path if path not in roots else f"{path} ({item.oid.short})"
-        roots[label] = item.entry
-        if wanted is not None and (inner := wanted[path].paths):
-            del roots[label]
-            for one in inner:
-                entry = tree.find(item.entry, one.split("/"), repo.store.read)
-                if entry is None:
-                    raise UsageError(f"there is no '{one}' in '{path}'", f"See 'dvlite ls {path}'.")
-                roots[f"{path}/{one}"] = entry
+        parts = selection.parts
+    roots: dict[str, Entry] = {}
+    for path, item in _pointers(repo, rev, scopes, list(parts) if paths else None):
+        for inner in sorted(parts[path].paths) if path in parts and parts[path].paths else [""]:
+            entry = tree.find(item.entry, inner.split("/"), repo.store.read) if inner else item.entry
+            if entry:  # a version that doesn't have the path has nothing to push
+                label = f"{path}/{inner}" if inner else path
+                roots[label if label not in roots else f"{label} ({item.oid.short})"] = entry
     return roots
 
 
 def _push(
     repo: Repo, target: RemoteStore, roots: dict[str, Entry], jobs: int, result: PushResult, progress: Progress
 ) -> None:
-    reach = transfer.reach(roots.values(), repo.store, target, jobs=jobs)
+    reach = _reach(repo, target, roots, jobs, result)
     trees = dict.fromkeys(reach.trees.keys() - reach.missing, 0)
     absent = transfer.absent(trees | reach.blobs, target)
     result.present = len(trees) + len(reach.blobs) - len(absent)
@@ -122,7 +115,26 @@ def _push(
     result.size = report.size + more.size
     if failed:
         names = _who_wants(repo, roots, set(failed))
-        result.failures = once_each([Failure(names.get(str(oid), ""), error) for oid, error in failed.items()])
+        result.failures += once_each([Failure(names.get(str(oid), ""), error) for oid, error in failed.items()])
+
+
+def _reach(repo: Repo, target: RemoteStore, roots: dict[str, Entry], jobs: int, result: PushResult) -> Reach:
+    """Walk all roots at once; where one can't be walked, each for itself, so that it stops no other."""
+    try:
+        return transfer.reach(roots.values(), repo.store, target, jobs=jobs)
+    except (CorruptError, FormatError):
+        total = Reach({}, {}, set())
+    for label, entry in list(roots.items()):
+        try:
+            reach = transfer.reach([entry], repo.store, target, jobs=jobs)
+        except (CorruptError, FormatError) as exc:
+            result.failures.append(Failure(label, exc))
+            del roots[label]
+            continue
+        total.trees.update(reach.trees)
+        total.blobs.update(reach.blobs)
+        total.missing.update(reach.missing)
+    return total
 
 
 def _whole(repo: Repo, reach: Reach, trees: dict[Oid, int], bad: set[Oid]) -> dict[Oid, int]:

@@ -65,6 +65,8 @@ def add(
     result = RemoteResult(name)
     is_first = is_default or not remotes.default_name(repo.config, repo.settings)
     values: dict[str, str] = {"url": url, **options}
+    if not level:
+        _check_edit(repo, name, values)
     for key, value in values.items():
         _set(repo, name, key, value, level, result, url)
     if is_first:
@@ -103,18 +105,27 @@ def _set(repo: Repo, name: str, key: str, value: str, level: str, result: Remote
         git.set_setting(repo.git, f"dvlite.remote.{name}.{key.replace('_', '-')}", value, level=level)
         result.written.append(f"git config --{level}")
     else:
-        parsed: Any = value if key == "url" else config.parse_value(value)
-
-        def edit(document: Any) -> None:
-            tables = document.setdefault("remote", tomlkit.table(is_super_table=True))
-            table = tables.setdefault(name, tomlkit.table())
-            if key in config.REMOTE_KEYS:
-                table[key] = parsed
-            else:
-                table.setdefault("options", tomlkit.table())[key] = parsed
-
-        _edit(repo, edit)
+        _edit(repo, lambda document: _put(document, name, key, value))
         result.written.append(FILE)
+
+
+def _put(document: Any, name: str, key: str, value: str) -> None:
+    parsed: Any = value if key == "url" else config.parse_value(value)
+    tables = document.setdefault("remote", tomlkit.table(is_super_table=True))
+    table = tables.setdefault(name, tomlkit.table())
+    if key in config.REMOTE_KEYS:
+        table[key] = parsed
+    else:
+        table.setdefault("options", tomlkit.table())[key] = parsed
+
+
+def _check_edit(repo: Repo, name: str, values: dict[str, str]) -> None:
+    """Refuse values that may not stand in the committed file, before the first is written."""
+    document = tomlkit.parse((repo.root / FILE).read_text())
+    for key, value in values.items():
+        if not config.is_secret(key):
+            _put(document, name, key, value)
+    config.decode(tomlkit.dumps(document).encode())
 
 
 def _edit(repo: Repo, edit: Any) -> None:
@@ -145,7 +156,9 @@ def remove(repo: Repo, name: str) -> RemoteResult:
             document["dvlite"].pop("remote")
 
     _edit(repo, edit)
-    git.unset_section(repo.git, f"dvlite.remote.{name}")
+    section = f"dvlite.remote.{name}"
+    for level in {level for level, key, _ in repo.settings if key.startswith(f"{section}.")}:
+        git.unset_section(repo.git, section, level=level)
     return RemoteResult(name, [FILE])
 
 

@@ -27,10 +27,13 @@ def settings(repo: Repo, key: str = "") -> list[Setting]:
     ]
     for level, name, value in repo.settings:
         short = name.removeprefix("dvlite.")
-        shown = "(secret)" if config.is_secret(short.rpartition(".")[2]) else value
-        found.append(Setting(short, shown, f"git config --{level}"))
+        found.append(Setting(config.redact(short), _shown(short, value), f"git config --{level}"))
     wanted = _canonical(key)
     return [one for one in found if not key or one.key == wanted]
+
+
+def _shown(key: str, value: str) -> str:
+    return "(secret)" if config.is_secret(key.rpartition(".")[2]) else config.redact(value)
 
 
 def _canonical(key: str) -> str:
@@ -55,4 +58,4 @@ def set_value(repo: Repo, key: str, value: str, *, level: str = "local") -> Sett
         hint = f"Did you mean '{near[0]}'?" if near else f"Known are: {', '.join(SETTINGS)}."
         raise UsageError(f"unknown setting '{key}'", hint)
     git.set_setting(repo.git, f"dvlite.{name}", value, level=level)
-    return Setting(name, value, f"git config --{level}")
+    return Setting(config.redact(name), _shown(name, value), f"git config --{level}")

@@ -111,9 +111,12 @@ def _git_state(letters: str) -> str:
 
 def _compare(repo: Repo, view: View, item: Pointer, wanted: Only, one: PathStatus) -> None:
     target = item.entry
-    if view.base is None and view.data and view.data.oid == target.oid and view.data.mode == target.mode:
-        # Somebody put the right data here: from now on it is ours.
+    if view.data and view.data.oid == target.oid and view.data.size != target.size:
+        one.unknown = f"the pointer says {target.size} bytes, the data has {view.data.size}: run 'dvlite add --force'"
+    if view.data and view.data.oid == target.oid and view.data.mode == target.mode and view.base_entry != target:
+        # The right data is here, whoever put it here: from now on it is ours.
         repo.index.set_base(view.tracked, Base(target), {})
+        return
     known = view.base is not None
     changes = list(plans.plan(view.base_entry, view.data, target, view.read, is_base_known=known, wanted=wanted))
     if view.base and view.base.rev:
@@ -168,7 +171,7 @@ def _with_renames(found: list[tuple[FileChange, Oid]]) -> list[FileChange]:
 
 def _count_missing(repo: Repo, roots: list[Entry]) -> int:
     reach = transfer.reach(roots, repo.store)
-    return len(reach.missing) + len(transfer.absent(reach.blobs, repo.store))
+    return len(reach.missing) + len(transfer.lacking(reach.blobs, repo.store))
 
 
 def _compare_remote(repo: Repo, remote: str, items: dict[str, Pointer], result: StatusResult) -> None:

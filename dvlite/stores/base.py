@@ -5,7 +5,8 @@ of a repository, no pointers, and nothing of what a tree says.
 
 Invariants:
 - What a batch takes in, it hashes itself: an object is true to its oid, wherever it came from.
-- Nothing is visible before its batch is published; an abandoned batch leaves the store as it was.
+- Small objects are not visible before their batch is published; whole packs and large files, each complete in itself, may be.
+- An abandoned batch leaves nothing that is incomplete.
 - What is read is verified, or says that it isn't.
 """
 
@@ -59,6 +60,10 @@ class Batch(ABC):
         """Take in a whole pack file, each object verified; return what is in it. CorruptError names what is wrong."""
 
     @abstractmethod
+    def unpublished(self) -> set[Oid]:
+        """Return what was taken in and is not visible (yet): after a publish that failed, what did not arrive."""
+
+    @abstractmethod
     def publish(self) -> None:
         """Make everything visible, contents before trees."""
 
@@ -73,7 +78,7 @@ class Batch(ABC):
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            self.publish()
+            self.publish()  # one that fails abandons by itself
         else:
             self.abandon()
 

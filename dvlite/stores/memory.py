@@ -83,9 +83,14 @@ class MemoryBatch(Batch):
             self._objects[oid] = data
         return index.places
 
+    def unpublished(self) -> set[Oid]:
+        """Return what isn't handed over yet."""
+        return set(self._objects)
+
     def publish(self) -> None:
         """Hand over to the store."""
         self._store.objects.update(self._objects)
+        self._objects = {}
 
     def abandon(self) -> None:
         """Drop everything."""
@@ -115,6 +120,10 @@ class Hashing(Batch):
     def put_pack(self, path: Path, *, is_given: bool = False) -> Collection[Oid]:
         """Refuse: nothing that scans has packs."""
         raise DvliteError("a pack can't be hashed as a file")
+
+    def unpublished(self) -> set[Oid]:
+        """Return nothing: nothing is kept."""
+        return set()
 
     def publish(self) -> None:
         """Do nothing."""

@@ -75,7 +75,7 @@ class PackWriter:
         if self._fd >= 0:
             os.close(self._fd)
             self._path.unlink(missing_ok=True)
-            self._fd, self._objects = -1, []
+            self._fd, self._objects, self._parts = -1, [], []
 
 
 def read_tail(path: Path) -> bytes:

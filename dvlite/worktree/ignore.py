@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from dvlite.errors import FormatError
+
 if TYPE_CHECKING:
     from pathspec import PathSpec
 
 FILE = ".dvliteignore"
-BUILT_IN = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+BUILT_IN = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", ".dvlite-tmp"})
 
 
 class Ignore(NamedTuple):
@@ -21,8 +23,15 @@ class Ignore(NamedTuple):
         """Return the rules that hold below `folder` (in-repo), whose ignore file is at `path`."""
         from pathspec import GitIgnoreSpec  # needs 50 ms, and only where there is an ignore file
 
+        if not path.is_file():  # a FIFO, a dangling link
+            return self
         lines = path.read_text(errors="surrogateescape").splitlines()
-        return Ignore((*self.specs, (folder, GitIgnoreSpec.from_lines(lines))))
+        try:
+            return Ignore((*self.specs, (folder, GitIgnoreSpec.from_lines(lines))))
+        except ValueError as exc:
+            raise FormatError(
+                f"'{path}' has a pattern that is not valid: {exc}", "Patterns are those of gitignore."
+            ) from exc
 
     def has(self, path: str, *, is_folder: bool = False) -> bool:
         """Tell whether an in-repo path is left out; the innermost rule that speaks of it decides."""

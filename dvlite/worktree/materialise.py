@@ -31,6 +31,7 @@ from dvlite.worktree.scan import Written
 
 _CHUNK = 256
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+ASIDE = ".dvlite-tmp"  # beside the data, where that lies on another file system than the Git folder
 LINKS = ("reflink", "copy", "hardlink", "symlink")
 
 Stats = Callable[[str], StatKey | None]
@@ -77,6 +78,7 @@ def apply(
     changes = list(_secure(changes, store, read, outcome))
     if not changes:
         return outcome
+    files.sweep(place.tmp)
     stage = files.temporary(place.tmp)
     stage.mkdir()
     try:
@@ -91,6 +93,9 @@ def apply(
         raise files.explain(exc, place.tracked, "can't check out") from exc
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+        if place.tmp.name == ASIDE:
+            with contextlib.suppress(OSError):
+                place.tmp.rmdir()
     return outcome
 
 
@@ -138,6 +143,8 @@ class _Builder:
 
     def build(self, changes: Sequence[Change], read: Read) -> dict[int, Path]:
         """Write the targets of all changes below the stage; return where each lies, without those that can't be had."""
+        total = sum(change.target.files for change in changes if change.target)
+        _check_space(self._stage, total, sum(change.target.size for change in changes if change.target))
         staged: dict[int, Path] = {}
         jobs: list[_Job] = []
         links: list[_Job] = []
@@ -229,6 +236,11 @@ class _Builder:
         except CorruptError as exc:
             self._outcome.failed[job.path] = exc
             return []
+        if status.st_size != job.entry.size and not stat.S_ISLNK(status.st_mode):
+            job.target.unlink()
+            said = f"'{job.path}' has {status.st_size} bytes, not {job.entry.size} as its pointer or tree says"
+            self._outcome.failed[job.path] = FormatError(said, "Add it again in a clone that has the data.")
+            return []
         return [(job.path, Written(status.st_size, status.st_mtime_ns, status.st_ino, job.entry.oid))]
 
     def _write_loose(self, job: _Job, path: Path) -> os.stat_result:
@@ -252,6 +264,13 @@ class _Builder:
         finally:
             os.close(target)
             os.close(source)
+
+
+def _check_space(folder: Path, count: int, size: int) -> None:
+    """Refuse early what can't fit: also a tree from a stranger that unfolds to more files than there are."""
+    space = os.statvfs(folder)
+    if size > space.f_bavail * space.f_frsize or (space.f_files and count > space.f_favail):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def _write_small(job: _Job, data: bytes) -> os.stat_result:
@@ -327,8 +346,10 @@ def _settle(place: Place, walker: _Walker, change: Change, staged: Path | None, 
     except FileNotFoundError:
         return
     try:
-        if change.data and not _take_away(place, change.path, fd, name, aside):
-            outcome.kept.append(Kept(change, "changed a moment ago, or has ignored files in it"))
+        if change.data and change.data.is_tree and not change.data.files and not change.target:
+            _remove_if_empty(name, fd)  # the files of such a folder are dealt with one by one
+        elif change.data and not _take_away(place, change.path, fd, name, aside):
+            outcome.kept.append(Kept(change, "changed a moment ago"))
             return
         if staged:
             _put(staged, name, fd, is_folder=bool(change.target and change.target.is_tree))
@@ -361,7 +382,10 @@ def _put(staged: Path, name: str, fd: int, *, is_folder: bool) -> None:
 
 
 def _take_away(place: Place, path: str, fd: int, name: str, aside: Path) -> bool:
-    """Move a file or folder out of the way and delete it, if it still is what was scanned; else leave it in place."""
+    """Move a file or folder out of the way and delete it, if it still is what was scanned; else leave it in place.
+
+    A folder goes file by file; one in which something else is left (ignored, or new) stays with that.
+    """
     status = os.stat(name, dir_fd=fd, follow_symlinks=False)
     if stat.S_ISDIR(status.st_mode):
         return _clear_folder(place, path, fd, name, aside)
@@ -386,19 +410,26 @@ def _is_as_scanned(key: StatKey | None, path: Path) -> bool:
 
 
 def _clear_folder(place: Place, path: str, parent: int, name: str, aside: Path) -> bool:
-    """Delete what was scanned in a folder, then the folder, if nothing else is in it."""
+    """Delete what was scanned in a folder, then the folder if it is empty; tell whether all that was scanned is gone."""
     fd = os.open(name, _FOLDER, dir_fd=parent)
     try:
-        is_empty = True
+        is_done = True
         for child in os.listdir(fd):
             below = f"{path}/{child}" if path else child
             status = os.stat(child, dir_fd=fd, follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
-                is_empty &= _clear_folder(place, below, fd, child, aside)
-            else:
-                is_empty &= place.stats(below) is not None and _take_away(place, below, fd, child, aside)
+                is_done &= _clear_folder(place, below, fd, child, aside)
+            elif place.stats(below) is not None:
+                is_done &= _take_away(place, below, fd, child, aside)
     finally:
         os.close(fd)
-    if is_empty:
+    _remove_if_empty(name, parent)
+    return is_done
+
+
+def _remove_if_empty(name: str, parent: int) -> None:
+    try:
         os.rmdir(name, dir_fd=parent)
-    return is_empty
+    except OSError as exc:
+        if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise

@@ -96,7 +96,10 @@ def _plan(
         if data and data.is_tree and target is None and wanted.has(path) and base:
             # What is left of a folder that the target doesn't have: an empty one goes too.
             yield Change(path, Kind.DROPPED, base, data._replace(files=0, size=0), None)
-    elif wanted.has(path):
+    elif not wanted.has(path):
+        if data and target and target.is_tree:  # a file lies where the folder of what is wanted should be
+            yield Change(path, Kind.CONFLICT, base, data, target)
+    else:
         if kind := _judge(base, data, target, is_known):
             yield Change(path, kind, base, data, target)
 
@@ -109,7 +112,7 @@ def _must_descend(
         return True
     if trees[1] and target is None:
         return base is not None and not _same(base, data) if is_whole else True
-    if data is None and trees[2]:
+    if data is None and trees[2] and trees[2].files:
         return base is not None and not _same(base, target) if is_whole else True
     return False
 

@@ -4,7 +4,9 @@ Each file is read once; what is hashed is what the batch takes in. Small files a
 the system calls), larger ones in two threads beside it. Order is that of names, so that equal folders make equal packs.
 """
 
+import functools
 import os
+import re
 import stat
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -94,6 +96,8 @@ def scan(
         return _Scanner(root, batch, memory, algorithm, pack_below, progress, pool).run(tracked)
 
 
+# A link into a store's folder of large objects.
+_STORED = re.compile(r"/objects/(sha256|blake3)/([0-9a-f]{2})/([0-9a-f]{62})$")
 _UNREAD = Entry("", Oid("", b""), 0, 0, "")
 
 
@@ -116,7 +120,6 @@ class _Scanner:
         self._progress = progress
         self._pool = pool
         self._rows: dict[str, Row] = {}
-        self._links = f"{memory.objects}/" if memory.objects else "\0"
         self._stamp: int | None = None
         self._result = Scan()
 
@@ -138,9 +141,9 @@ class _Scanner:
 
     def _file(self, path: Path, tracked: str, status: os.stat_result) -> Entry:
         _refuse_special(status.st_mode, tracked)
-        if stat.S_ISLNK(status.st_mode) and not os.readlink(path).startswith(self._links):
+        if stat.S_ISLNK(status.st_mode) and not _STORED.search(os.readlink(path)):
             raise UsageError(f"'{tracked}' is a symbolic link", "Add the file or folder that it leads to.")
-        listed = [_Found("", _key_of(status))]
+        listed = [_Found("", self._key_of(status))]
         row = self._rows.get(tracked)
         self._result.gone.discard(tracked)
         entries, new = self._resolve(str(path.parent), tracked, [listed[0]], row, name=path.name)
@@ -173,7 +176,9 @@ class _Scanner:
             self._batch.take(oid, data, is_tree=True)
         if new.state and not self._memory.is_storing and not all(self._memory.has(oid) for oid, _ in folder.objects):
             new = new._replace(state="")
-        self._result.rows[tracked] = new._replace(subs=sub_sum, oid=folder.oid, size=folder.size, files=folder.files)
+        new = new._replace(subs=sub_sum, oid=folder.oid, size=folder.size, files=folder.files)
+        if not row or not new.fingerprint or row[:6] != new[:6]:
+            self._result.rows[tracked] = new
         return Entry(TREE, folder.oid, folder.size, folder.files, "")
 
     def _is_current(self, row: Row) -> bool:
@@ -191,7 +196,7 @@ class _Scanner:
                     if stat.S_ISDIR(status.st_mode):
                         subs.append(item.name)
                     else:
-                        listed.append(_Found(item.name, _key_of(status)))
+                        listed.append(_Found(item.name, self._key_of(status)))
         except OSError as exc:
             raise files.explain(exc, exc.filename or tracked, "can't read") from exc
         if any(found.name == ignores.FILE for found in listed):
@@ -231,7 +236,7 @@ class _Scanner:
             if data is not None:
                 self._batch.take(entry.oid, data)
             is_old = max(key.mtime_ns, key.ctime_ns) < (self._stamp or 0)
-            keys[position] = key if is_old else key._replace(mtime_ns=-1)
+            keys[position] = key if is_old else key._replace(ctime_ns=-1)
             entries[position] = entry._replace(name=listed[position].name)
 
         for position, found in enumerate(listed):
@@ -319,26 +324,33 @@ class _Scanner:
         else:
             data, status = files.read_small(path)
             oid = hashing.oid_of(self._algorithm, data)
-        key = _key_of(status)
+        key = self._key_of(status)
         return _Read(_entry("", key, oid), data, key)
 
     def _read_link(self, path: str) -> _Read:
         target = os.readlink(path)
-        key = _key_of(os.lstat(path))
-        if target.startswith(self._links):  # a file whose content lies in the store
-            algorithm, head, rest = target[len(self._links) :].split("/")
-            oid = Oid(algorithm, bytes.fromhex(head + rest))
-            return _Read(_entry("", _key_of(os.stat(path)), oid), None, key)
+        key = self._key_of(os.lstat(path))
+        found = _STORED.search(target)
+        if found and self._memory.objects:  # a file whose content lies in the store, perhaps where that was before
+            try:
+                status = os.stat(self._memory.objects / found[1] / found[2] / found[3])
+                oid = Oid(found[1], bytes.fromhex(found[2] + found[3]))
+                return _Read(_entry("", self._key_of(status), oid), None, key)
+            except FileNotFoundError:
+                pass
         data = tree.raw(target)
         return _Read(_entry("", key, hashing.oid_of(self._algorithm, data)), data, key)
 
+    def _key_of(self, status: os.stat_result) -> StatKey:
+        """Return a stat's key; without ctime for the store's own objects, which changes when they are linked elsewhere."""
+        mode = status.st_mode
+        is_ours = status.st_nlink > 1 and not mode & 0o222 and status.st_ino in self._object_inodes
+        return StatKey(mode, status.st_size, status.st_mtime_ns, 0 if is_ours else status.st_ctime_ns, status.st_ino)
 
-def _key_of(status: os.stat_result) -> StatKey:
-    # The store changes the ctime of its own read-only objects when it links them elsewhere.
-    is_link = status.st_nlink > 1 and not status.st_mode & 0o222
-    return StatKey(
-        status.st_mode, status.st_size, status.st_mtime_ns, 0 if is_link else status.st_ctime_ns, status.st_ino
-    )
+    @functools.cached_property
+    def _object_inodes(self) -> set[int]:
+        folder = self._memory.objects
+        return {path.stat().st_ino for path in folder.glob("*/??/*")} if folder else set()
 
 
 def _entry(name: str, key: StatKey, oid: Oid) -> Entry:

@@ -333,3 +333,113 @@ def test_after_the_store_lost_something_add_stores_it_anew(project):
     shutil.rmtree(project.root / "data")
     project.dv("checkout")
     assert len(project.read("data")) == 20
+
+
+# ---- what testers found ----
+
+
+def test_rehash_keeps_metadata_and_refuses_what_is_not_all_here(project):
+    project.write({"data/a": "1", "data/b": "2"})
+    project.dv("add", "data", "--desc", "hello")
+    path = project.root / "data.dvlite"
+    path.write_bytes(path.read_bytes() + b"# mine\n[theirs]\nx = 1\n")
+    toml = project.root / "dvlite.toml"
+    toml.write_text(toml.read_text().replace("sha256", "blake3"))
+    (project.root / "data/b").unlink()
+    (project.root / ".git/dvlite/index.db").unlink()
+    assert "dvlite pull" in project.dv("add", "--rehash", "data", code=14)
+    project.dv("checkout")
+    project.dv("add", "--rehash", "data")
+    text = path.read_text()
+    assert (
+        "blake3:" in text
+        and 'description = "hello"' in text
+        and "# mine\n[theirs]\nx = 1" in text
+        and "files = 2" in text
+    )
+
+
+@pytest.mark.parametrize("order", [("data", "data/sub"), ("data/sub", "data")])
+def test_a_folder_and_a_part_of_it_make_one_pointer(project, order):
+    project.write({"data/sub/a": "1"})
+    project.dv("add", *order)
+    assert (project.root / "data.dvlite").exists() and not (project.root / "data/sub.dvlite").exists()
+    assert "clean" in project.dv("status")
+
+
+@pytest.mark.parametrize("path", ["data/.git/x", "n/.git/config", ".gitignore", "sub/.gitignore", ".gitattributes"])
+def test_what_is_gits_can_not_be_added(project, path):
+    project.write({"data/a": "1"})
+    project.dv("add", "data")
+    project.write({path: "z"})
+    project.dv("add", path, code=project.run("add", path).returncode)
+    assert project.run("add", path).returncode != 0
+    project.dv("ls", "data")
+
+
+def test_two_parts_at_once_are_both_remembered(project):
+    project.write({"data/a": "1", "data/b": "2"})
+    project.dv("add", "data")
+    project.write({"data/a": "11", "data/b": "22"})
+    project.dv("add", "data/a", "data/b")
+    assert "clean" in project.dv("status")
+    project.write({"data/a": "111"})
+    project.dv("add", "data/a")
+    project.write({"data/b": "222"})
+    project.dv("add", "data")
+    assert "clean" in project.dv("status")
+
+
+def test_one_path_that_cannot_be_written_stops_no_other(project):
+    project.write({"y" * 250: "1", "good": "2"})
+    said = project.dv("add", "y" * 250, "good", code=1)
+    assert (project.root / "good.dvlite").exists() and "name too long" in said
+
+
+def test_thousands_of_paths_at_once(project):
+    names = [f"some/rather/long/folder/name/file-{number:05}.bin" for number in range(1500)]
+    project.write(dict.fromkeys(names, "x"))
+    project.dv("add", *names, "-q")
+    assert project.git("ls-files").count(".dvlite") == 1500
+
+
+def test_another_repository_inside_is_refused(project):
+    subprocess.run(["git", "init", "-q", project.root / "sub"], check=True)
+    project.write({"sub/d": "1"})
+    assert "another Git repository" in project.dv("add", "sub/d", code=2)
+    assert not (project.root / "sub/.gitignore").exists()
+
+
+def test_a_busy_index_is_not_thrown_away(project):
+    import sqlite3
+
+    from dvlite.errors import LockedError
+    from dvlite.index import Index
+
+    project.write({"data/a": "1"})
+    project.dv("add", "data")
+    path = project.root / ".git/dvlite/index.db"
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    index = Index(path)
+    index.timeout_s = 0.1
+    with pytest.raises(LockedError):
+        index.base("data")
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert index.base("data") is not None
+
+
+def test_what_a_killed_add_left_is_swept(project):
+    project.write({"data/a": "1"})
+    project.dv("add", "data")
+    store = project.repo.store
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    from dvlite import files
+
+    left = store.tmp / f"{files._host_mark()}-{dead.pid:x}-0123"
+    left.write_bytes(b"half a pack")
+    project.write({"data/b": "2"})
+    project.dv("add", "data")
+    assert not left.exists()

@@ -125,20 +125,53 @@ def test_each_index_is_downloaded_once(remote, monkeypatch):
     assert [call[0] for call in counting.calls] == ["list"]
 
 
-def test_a_damaged_index_does_not_count(remote, place):
+def test_an_index_that_is_cut_short_does_not_count_even_for_who_knows_it(remote, place):
+    found = put(remote, b"one")
+    path = next(place.glob("packs/*.idx"))
+    path.write_bytes(path.read_bytes()[:-1])
+    assert remote.find(found) == {}
+    assert anew(remote).find(found) == {}
+    assert put(remote, b"one") == found
+    assert anew(remote).find(found) == {found[0]: 3}
+
+
+def test_a_damaged_index_is_read_from_its_pack(remote, place):
     found = put(remote, b"one")
     path = next(place.glob("packs/*.idx"))
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    assert anew(remote).find(found) == {}
+    assert anew(remote).find(found) == {found[0]: 3}
 
 
-def test_another_packs_index_does_not_count(remote, place):
+@pytest.mark.parametrize("data", [b"", b"cut", None])
+def test_a_damaged_copy_of_an_index_is_got_again(remote, data):
+    found = put(remote, b"one")
+    remote.find(found)
+    for path in remote.folder.glob("packs/*.idx"):
+        path.write_bytes(path.read_bytes()[:-1] + b"x" if data is None else data)
+    (remote.folder / "table").unlink(missing_ok=True)
+    assert RemoteStore(remote.remote, remote.folder).find(found) == {found[0]: 3}
+
+
+def test_names_in_a_listing_never_become_paths_here(remote, place, tmp_path):
+    for number in range(6):
+        put(remote, str(number).encode())
+    victim = tmp_path / "VICTIM"
+    victim.write_text("mine")
+    for name in ("indexes/../../VICTIM.idx", "packs/../../VICTIM.idx", "packs/../../VICTIM.pack"):
+        fresh = anew(remote)
+        real = fresh.bucket.list
+        fresh.bucket.list = lambda real=real, name=name: {**real(), name: 100}  # what a hostile server answers
+        fresh.look()
+    assert victim.read_text() == "mine"
+
+
+def test_another_packs_index_is_not_believed(remote, place):
     found = put(remote, b"one" * 50)
     first = next(place.glob("packs/*.idx"))
     other = put(remote, b"two" * 50)
     second = next(path for path in place.glob("packs/*.idx") if path != first)
     first.write_bytes(second.read_bytes())
-    assert anew(remote).find([*found, *other]).keys() == set(other)
+    assert anew(remote).find([*found, *other]).keys() == {*found, *other}
 
 
 def test_one_object_of_a_large_pack_is_a_range(remote, monkeypatch, tmp_path):

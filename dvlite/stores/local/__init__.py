@@ -255,13 +255,14 @@ class LocalStore(Store):
         for oid in absent:
             report.fail([oid], MissingError(f"object {oid.short} is not in the local store"))
         with ThreadPoolExecutor(jobs) as pool:
-            for path, places in by_pack.items():
-                if self._is_worth_whole(path, places):
-                    pool.submit(self._send_pack, path, places, target, report, progress)
-                else:
-                    self._send_places(path, places, target, report, progress)
-            for oid, path in loose.items():
-                pool.submit(self._send_file, oid, path, target, report, progress)
+            waiting = [
+                pool.submit(self._send_pack, path, places, target, report, progress) for path, places in by_pack.items()
+            ]
+            waiting += [
+                pool.submit(self._send_file, oid, path, target, report, progress) for oid, path in loose.items()
+            ]
+        for one in waiting:
+            one.result()
 
     def _is_worth_whole(self, path: Path, places: Mapping[Oid, Place]) -> bool:
         # Small packs are put together into large ones on the way, so that many adds don't become many uploads.
@@ -271,13 +272,21 @@ class LocalStore(Store):
         self, path: Path, places: Mapping[Oid, Place], target: Batch, report: Report, progress: Progress
     ) -> None:
         try:
-            target.put_pack(path)
-            report.add({oid: place.size for oid, place in places.items()}, progress)
+            if self._is_worth_whole(path, places):
+                target.put_pack(path)
+                report.add({oid: place.size for oid, place in places.items()}, progress)
+                return
         except CorruptError:
             self._verify_file(path.relative_to(self.root).as_posix())
-            self._send_places(path, places, target, report, progress)
+        except FileNotFoundError:  # folded into another pack meanwhile
+            self.refresh()
         except DvliteError as exc:
             report.fail(places.keys(), exc)
+            return
+        try:
+            self._send_places(path, places, target, report, progress)
+        except OSError as exc:
+            report.fail(places.keys() - report.copied.keys(), files.explain(exc, path, "can't read"))
 
     def _send_places(
         self, path: Path, places: Mapping[Oid, Place], target: Batch, report: Report, progress: Progress
@@ -328,6 +337,7 @@ class LocalStore(Store):
         """Open a batch. Not synced: for bytes that still lie in the worktree; `settle` syncs them later."""
         self._make_ready()
         self.create()
+        files.sweep(self.tmp)
         return LocalBatch(self, is_synced=is_synced or self.is_synced)
 
     def settle(self) -> None:

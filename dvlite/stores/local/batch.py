@@ -32,6 +32,7 @@ class LocalBatch(Batch):
         self._blobs = packs.PackWriter(store.tmp, store.pack_size)
         self._trees = packs.PackWriter(store.tmp, store.pack_size)
         self._taken: set[Oid] = set()
+        self._published: set[Oid] = set()
         self._trusted: set[str] = set()
         self._is_fresh = store.is_empty()
         self._tree_data: dict[Oid, bytes] = {}
@@ -84,16 +85,31 @@ class LocalBatch(Batch):
         if is_given:
             os.rename(path, unfinished)
             taken = Taken(hashing.oid_of_file(algorithm, unfinished), unfinished.stat())
+            unfinished.chmod(0o444)
         else:
             taken = self._copy(path, unfinished, algorithm)
         with self._lock:
-            if taken.oid in self._taken or self._is_known(taken.oid):
-                unfinished.unlink()
-            else:
-                final = self._store.loose_path(taken.oid)
-                self._contents[unfinished] = final.relative_to(self._store.root).as_posix()
+            is_new = taken.oid not in self._taken and not self._is_known(taken.oid)
             self._taken.add(taken.oid)
+        if is_new:
+            final = self._store.loose_path(taken.oid).relative_to(self._store.root).as_posix()
+            self._settle_file(unfinished, final, {taken.oid})
+        else:
+            unfinished.unlink()
         return taken
+
+    def _settle_file(self, unfinished: Path, final: str, oids: Collection[Oid]) -> None:
+        """Publish a whole file at once where it is synced anyway, so that an interrupted transfer keeps it; else later."""
+        if self._is_synced:
+            files.sync(unfinished)
+            path = self._move(unfinished, final)
+            files.sync(path.parent)
+            with self._lock:
+                self._store.seen.note(final, path)
+                self._published.update(oids)
+        else:
+            with self._lock:
+                self._contents[unfinished] = final
 
     def _copy(self, path: Path, unfinished: Path, algorithm: str) -> Taken:
         source = files.open_regular(path)
@@ -130,33 +146,37 @@ class LocalBatch(Batch):
             raise
         unfinished.chmod(0o444)
         with self._lock:
-            self._contents[unfinished] = f"packs/{index.id}.pack"
             self._taken.update(index.places)
+        self._settle_file(unfinished, f"packs/{index.id}.pack", index.places)
         return index.places
+
+    def unpublished(self) -> set[Oid]:
+        """Return what is not visible yet."""
+        return self._taken - self._published
 
     def publish(self) -> None:
         """Rename everything into place; what the worktree doesn't hold any more is on disk first."""
-        for writer, is_tree in ((self._blobs, False), (self._trees, True)):
-            if written := writer.finish():
-                self._note(written, is_tree=is_tree)
-        pending = self._contents | self._tree_packs
-        if not pending:
-            return
         try:
+            for writer, is_tree in ((self._blobs, False), (self._trees, True)):
+                if written := writer.finish():
+                    self._note(written, is_tree=is_tree)
+            pending = self._contents | self._tree_packs
             if self._is_synced:
                 for path in pending:
                     files.sync(path)
-            else:
+            elif pending:
                 self._store.journal.write(pending.values())
             finals = {name: self._move(path, name) for path, name in pending.items()}
         except BaseException:
             self.abandon()
             raise
-        if self._is_synced:
+        if self._is_synced and finals:
             files.sync_folders({final.parent for final in finals.values()})
             self._store.seen.note_many(finals)
-        self._store.refresh()
-        self._fold()
+        self._published = set(self._taken)
+        if finals or self._is_synced:
+            self._store.refresh()
+            self._fold()
 
     def _move(self, path: Path, name: str) -> Path:
         final = self._store.root / name

@@ -7,6 +7,7 @@ is downloaded once. What is remembered in `folder` is only ever a copy of immuta
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +27,15 @@ _RANGE_GAP = 1 << 18  # a gap this small is cheaper read over than asked around
 _RANGE_STEP = 1 << 24
 _WHOLE_FRACTION = 2  # a pack is taken whole when at least 1/2 of it is wanted
 _MANY_INDEXES = 4  # so many are got one by one; more, by merged indexes where there are any
+
+
+_ID = re.compile(r"[0-9a-f]{64}")
+
+
+def _ids(listing: Iterable[str], folder: str, suffix: str) -> set[str]:
+    """Return the ids of the files `<folder><id><suffix>`; a listing comes from strangers, and ids become file names here."""
+    inner = (name[len(folder) : -len(suffix)] for name in listing if name.startswith(folder) and name.endswith(suffix))
+    return {id_ for id_ in inner if _ID.fullmatch(id_)}
 
 
 def loose_name(oid: Oid) -> str:
@@ -59,13 +69,19 @@ class RemoteStore(Store):
                 f"'{self.bucket.url}' has data, but no '{config.MARKER}'",
                 "Check the url: this may be another tool's folder.",
             )
-        indexed = {name[6:-4] for name in listing if name.startswith("packs/") and name.endswith(".idx")}
-        packed = {name[6:-5] for name in listing if name.startswith("packs/") and name.endswith(".pack")}
+        indexed = _ids(listing, "packs/", ".idx")
+        packed = _ids(listing, "packs/", ".pack")
         self._get_indexes(indexed & packed)
-        live = [id_ for id_ in indexed & packed if self._implied_size(id_) == listing[f"packs/{id_}.pack"]]
+        live = [id_ for id_ in indexed & packed if self._is_whole(id_)]
         self.folder.mkdir(parents=True, exist_ok=True)
         self._table.refresh(live)
         return listing
+
+    def _is_whole(self, id_: str) -> bool:
+        """Tell whether a listed pack and its listed index have the sizes that the index here implies."""
+        listing = self.listing or {}
+        tail_size, pack_size = self._sizes(id_)
+        return listing[f"packs/{id_}.idx"] == tail_size and listing[f"packs/{id_}.pack"] == pack_size
 
     def _check_marker(self, listing: Mapping[str, int]) -> None:
         copy = self.folder / "marker"
@@ -74,24 +90,34 @@ class RemoteStore(Store):
                 config.decode_marker(copy.read_bytes())
                 return
         data = self.bucket.get(config.MARKER)
-        config.decode_marker(data)
+        try:
+            config.decode_marker(data)
+        except FormatError as exc:
+            raise FormatError(
+                f"{self.name}: {exc.message}", exc.hint or "Check the url with 'dvlite remote list'."
+            ) from exc
         files.write_atomic(copy, data, folder=self.tmp, is_synced=False)
 
     def _index_path(self, id_: str) -> Path:
         return self.folder / "packs" / f"{id_}.idx"
 
     def _load_index(self, id_: str) -> pack.PackIndex:
-        return pack.decode_index(self._index_path(id_).read_bytes())
-
-    def _implied_size(self, id_: str) -> int:
-        path = self._index_path(id_)
         try:
-            with path.open("rb") as file:
+            return pack.decode_index(self._index_path(id_).read_bytes())
+        except (CorruptError, FormatError):  # the copy here is damaged: get another
+            self._index_path(id_).unlink()
+            self._get_index(id_)
+            return pack.decode_index(self._index_path(id_).read_bytes())
+
+    def _sizes(self, id_: str) -> tuple[int, int]:
+        """Return the size of an index that is here, and of the pack that it implies."""
+        try:
+            with self._index_path(id_).open("rb") as file:
                 tail_size = file.seek(0, 2)
                 file.seek(-pack.FOOTER_SIZE, 2)
-                return int.from_bytes(file.read(8)) + tail_size
+                return tail_size, int.from_bytes(file.read(8)) + tail_size
         except OSError:
-            return -1
+            return -1, -1
 
     def keep_index(self, id_: str, tail: bytes) -> None:
         """Remember a pack's index, if it is what its id says."""
@@ -100,20 +126,29 @@ class RemoteStore(Store):
         files.write_atomic(self._index_path(id_), tail, folder=self.tmp, is_synced=False)
 
     def _get_indexes(self, ids: Collection[str]) -> None:
-        lacking = set(ids) - set(list_ids(self.folder / "packs", ".idx"))
+        listing = self.listing or {}
+        here = set(list_ids(self.folder / "packs", ".idx"))
+        lacking = {id_ for id_ in ids if id_ not in here or self._sizes(id_)[0] != listing[f"packs/{id_}.idx"]}
         if len(lacking) > _MANY_INDEXES:
             lacking -= self._get_merged(lacking)
         with ThreadPoolExecutor(self.bucket.jobs) as pool:
             list(pool.map(self._get_index, lacking))
 
     def _get_index(self, id_: str) -> None:
-        with contextlib.suppress(CorruptError, FormatError):  # then the pack doesn't count, and is sent anew
+        try:
             self.keep_index(id_, self.bucket.get(f"packs/{id_}.idx"))
+        except (CorruptError, FormatError):
+            # The pack has it too. One that is cut short does not count all the same, and is sent anew.
+            with contextlib.suppress(CorruptError, FormatError):
+                size = (self.listing or {})[f"packs/{id_}.pack"]
+                start = max(0, size - pack.FOOTER_SIZE)
+                at, end = pack.tail_range(self.bucket.get(f"packs/{id_}.pack", start, size), size)
+                self.keep_index(id_, self.bucket.get(f"packs/{id_}.pack", at, end))
 
     def merged_ids(self) -> list[str]:
         """Return the listed merged indexes, largest first."""
-        found = [name for name in self.listing or {} if name.startswith("indexes/") and name.endswith(".idx")]
-        return [name[8:-4] for name in sorted(found, key=lambda name: -(self.listing or {})[name])]
+        listing = self.listing or {}
+        return sorted(_ids(listing, "indexes/", ".idx"), key=lambda id_: -listing[f"indexes/{id_}.idx"])
 
     def _covered_path(self, id_: str) -> Path:
         return self.folder / "indexes" / id_
@@ -136,7 +171,7 @@ class RemoteStore(Store):
             if lacking <= got or self._covered_path(id_).exists():
                 continue
             with contextlib.suppress(CorruptError, FormatError):
-                tails = pack.decode_merged(self.bucket.get(f"indexes/{id_}.idx"))
+                tails = pack.decode_merged(self.bucket.get(f"indexes/{id_}.idx"), id_)
                 for one in (lacking - got) & tails.keys():
                     self.keep_index(one, tails[one])
                     got.add(one)
@@ -193,7 +228,7 @@ class RemoteStore(Store):
     def _corrupt(self, oid: Oid) -> CorruptError:
         return CorruptError(
             f"object {oid.short} is corrupt on {self.name}",
-            "Nothing of it was kept. Where a clone still has it, move the bad file on the remote away and run 'dvlite push' there.",
+            "Nothing of it was kept. Where a clone still has it, delete the bad file on the remote and run 'dvlite push' there.",
         )
 
     def oids(self) -> Iterator[Oid]:
@@ -231,18 +266,22 @@ class RemoteStore(Store):
         for oid in absent:
             report.fail([oid], MissingError(f"object {oid.short} is not on {self.name}"))
         self.tmp.mkdir(parents=True, exist_ok=True)
+        files.sweep(self.tmp)
+        waiting = []
         with ThreadPoolExecutor(jobs) as pool:
             for id_, places in by_pack.items():
                 if (
                     sum(place.size for place in places.values()) * _WHOLE_FRACTION
                     >= (self.listing or {})[f"packs/{id_}.pack"]
                 ):
-                    pool.submit(self._send_pack, id_, places, target, report, progress)
+                    waiting.append(pool.submit(self._send_pack, id_, places, target, report, progress))
                 else:
                     for group in packs.coalesce(places, gap=_RANGE_GAP, step=_RANGE_STEP):
-                        pool.submit(self._send_group, id_, group, target, report, progress)
+                        waiting.append(pool.submit(self._send_group, id_, group, target, report, progress))
             for oid in loose:
-                pool.submit(self._send_file, oid, target, report, progress)
+                waiting.append(pool.submit(self._send_file, oid, target, report, progress))
+        for one in waiting:
+            one.result()
 
     def _send_pack(
         self, id_: str, places: Mapping[Oid, Place], target: Batch, report: Report, progress: Progress
@@ -251,8 +290,9 @@ class RemoteStore(Store):
         try:
             name = f"packs/{id_}.pack"
             self.bucket.get_file(name, path, (self.listing or {})[name])
-            target.put_pack(path, is_given=True)
-            report.add({oid: place.size for oid, place in places.items()}, progress)
+            came = set(target.put_pack(path, is_given=True))
+            report.add({oid: place.size for oid, place in places.items() if oid in came}, progress)
+            report.fail(places.keys() - came, CorruptError(f"pack {id_[:12]} on {self.name} is another pack"))
         except (CorruptError, FormatError):  # take what is good in it
             for group in packs.coalesce(places, gap=-1, step=0):
                 self._send_group(id_, group, target, report, progress)
@@ -318,7 +358,9 @@ class RemoteStore(Store):
         self._is_fresh = claim in listing
         if self._is_fresh:
             return False
-        if config.MARKER not in listing:
+        if config.MARKER in listing:
+            config.decode_marker(self.bucket.get(config.MARKER))  # whoever writes looks again
+        else:
             self.bucket.put(config.MARKER, config.encode_marker())
         if f"repos/{repository}.json" not in listing:
             self.bucket.put(f"repos/{repository}.json", json.dumps({"id": repository}).encode() + b"\n")

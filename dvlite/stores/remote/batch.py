@@ -30,6 +30,7 @@ class RemoteBatch(Batch):
         self._lock = threading.Lock()
         self._writer = packs.PackWriter(store.tmp, store.pack_size)
         self._taken: set[Oid] = set()
+        self._arrived: set[Oid] = set()
         self._pool = ThreadPoolExecutor(store.bucket.jobs)
         self._uploads: list[Future[None]] = []
 
@@ -45,7 +46,13 @@ class RemoteBatch(Batch):
         """Hash a file, then upload it under its oid."""
         oid = hashing.oid_of_file(algorithm, path)
         self._store.bucket.put_file(f"objects/{oid.algorithm}/{oid.hex[:2]}/{oid.hex[2:]}", path)
+        self._note({oid})
         return Taken(oid, path.stat())
+
+    def _note(self, oids: Collection[Oid]) -> None:
+        with self._lock:
+            self._taken.update(oids)
+            self._arrived.update(oids)
 
     def put_pack(self, path: Path, *, is_given: bool = False) -> Collection[Oid]:
         """Verify a pack, then upload it as it is."""
@@ -53,11 +60,17 @@ class RemoteBatch(Batch):
         if bad := packs.bad_objects(path, index):
             raise CorruptError(f"pack {index.id[:12]} has {len(bad)} corrupt objects")
         self._upload(path, index.id, packs.read_tail(path))
+        self._note(index.places)
         return index.places
+
+    def unpublished(self) -> set[Oid]:
+        """Return what did not arrive (yet)."""
+        return self._taken - self._arrived
 
     def _upload_written(self, written: packs.Written) -> None:
         try:
             self._upload(written.path, written.id, written.tail)
+            self._note([oid for oid, _ in written.objects])
         finally:
             os.unlink(written.path)
 
@@ -72,8 +85,9 @@ class RemoteBatch(Batch):
         if written := self._writer.finish():
             self._uploads.append(self._pool.submit(self._upload_written, written))
         self._pool.shutdown(wait=True)
-        for upload in self._uploads:
-            upload.result()
+        errors = [error for upload in self._uploads if (error := upload.exception())]
+        if errors:
+            raise errors[0]
         self._merge_indexes()
 
     def _merge_indexes(self) -> None:

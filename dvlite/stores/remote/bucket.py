@@ -4,8 +4,10 @@ Knows no oids and no packs. A put is atomic here: where the protocol's own isn't
 """
 
 import contextlib
+import errno
 import importlib
 import os
+import re
 import secrets
 from collections.abc import Callable
 from functools import cached_property
@@ -46,16 +48,11 @@ _FINAL_NAMES = (
     "AuthenticationException",
     "ClientAuthenticationError",
 )
-_REFUSED = (
-    "403",
-    "401",
-    "forbidden",
-    "access denied",
-    "accessdenied",
-    "invalidaccesskeyid",
-    "signature",
-    "credentials",
-    "unauthorized",
+# What drivers say when a login is refused; never a number that could be a part of an oid.
+_REFUSED = re.compile(
+    r"forbidden|access ?denied|invalidaccesskeyid|access key id you provided|request signature|credentials|unauthorized"
+    r"|(?<![0-9a-f])40[13](?![0-9a-f])",
+    re.IGNORECASE,
 )
 
 
@@ -144,17 +141,15 @@ class Bucket:
 
     def _explain(self, doing: str, exc: Exception) -> RemoteError:
         text = (str(exc) or type(exc).__name__).strip().split("\n")[0][:300]
-        hint = "Check the network and the url with 'dvlite remote list', then run the same command again: it goes on where it stopped."
-        if isinstance(exc, FileNotFoundError):
+        hint = "Check the network and the url with 'dvlite remote list', then run the command again: it goes on where it stopped."
+        if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            text, hint = "no space left on it", "Free some space there, then run the same command again."
+        elif isinstance(exc, FileNotFoundError):
             text, hint = (
                 f"not found ({text})",
                 "Check the bucket or folder in the url with 'dvlite remote list'.",
             )
-        elif (
-            isinstance(exc, PermissionError)
-            or type(exc).__name__ in _FINAL_NAMES
-            or any(word in text.lower() for word in _REFUSED)
-        ):
+        elif isinstance(exc, PermissionError) or type(exc).__name__ in _FINAL_NAMES or _is_refused(exc, text):
             text, hint = f"access refused ({text})", "Check the credentials that this machine uses for it."
         return RemoteError(f"{doing} '{self.url}': {text}", hint)
 
@@ -264,5 +259,9 @@ def _raise(exc: OSError) -> None:
 def _may_pass(exc: BaseException) -> bool:
     if isinstance(exc, (DvliteError, *_FINAL)) or not isinstance(exc, Exception):
         return False
-    text = str(exc).lower()
-    return type(exc).__name__ not in _FINAL_NAMES and not any(word in text for word in _REFUSED)
+    return type(exc).__name__ not in _FINAL_NAMES and not _is_refused(exc, str(exc))
+
+
+def _is_refused(exc: Exception, text: str) -> bool:
+    is_local = isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ECONNREFUSED)
+    return not is_local and bool(_REFUSED.search(text))

@@ -1,0 +1,122 @@
+import os
+import shutil
+
+from dvlite.stores.local import LocalStore
+
+
+def changes(project):
+    return {one["path"]: one["kind"] for one in project.json("status")["paths"][0]["changes"]}
+
+
+def test_clean_is_one_line_and_exit_0(pushed):
+    assert pushed.dv("status") == "clean: 2 tracked paths up to date\n"
+    pushed.dv("status", "--exit-code")
+
+
+def test_modified_new_deleted_and_renamed_are_told_apart_per_file(pushed):
+    pushed.write({"d0/f0.txt": "modified", "d1/new.txt": "new", "fresh/x": "1"}, "data")
+    (pushed.root / "data/d2/f2.txt").unlink()
+    os.rename(pushed.root / "data/d0/f3.txt", pushed.root / "data/d1/moved.txt")
+    assert changes(pushed) == {
+        "d0/f0.txt": "modified", "d1/new.txt": "new", "fresh/x": "new", "d2/f2.txt": "deleted", "d1/moved.txt": "renamed",
+    }  # fmt: skip
+    said = pushed.dv("status", "--exit-code", code=1)
+    assert "renamed: d0/f3.txt -> d1/moved.txt" in said and "dvlite add data" in said
+
+
+def test_a_renamed_folder_is_renames(pushed):
+    os.rename(pushed.root / "data/d0", pushed.root / "data/other")
+    assert set(changes(pushed).values()) == {"renamed"}
+
+
+def test_the_pointers_own_state_in_git(pushed):
+    pushed.write({"d0/f0.txt": "modified"}, "data")
+    pushed.dv("add", "data")
+    assert pushed.json("status")["paths"][0]["git"] == "modified, staged"
+    pushed.commit()
+    assert pushed.json("status")["paths"][0]["git"] == ""
+
+
+def test_a_moved_pointer_is_told_from_changed_data(pushed):
+    pushed.write({"d0/f0.txt": "two"}, "data")
+    pushed.dv("add", "data")
+    pushed.commit()
+    pushed.git("checkout", "-q", "HEAD~1")
+    assert changes(pushed) == {"d0/f0.txt": "outdated"}
+    pushed.write({"d0/f0.txt": "three"}, "data")
+    assert changes(pushed) == {"d0/f0.txt": "conflict"}
+
+
+def test_missing_in_the_store_and_not_here(pushed):
+    clone = pushed.clone()
+    item = next(one for one in clone.json("status")["paths"] if one["path"] == "data")
+    assert item["absent_files"] == 30 and item["missing_here"] > 0
+    assert "dvlite pull data" in clone.dv("status")
+    clone.dv("fetch")
+    item = next(one for one in clone.json("status")["paths"] if one["path"] == "data")
+    assert item["absent_files"] == 30 and item["missing_here"] == 0
+
+
+def test_not_on_the_remote(pushed):
+    assert "remote 'origin'" in pushed.dv("status", "--remote")
+    pushed.write({"d0/f0.txt": "unpushed"}, "data")
+    pushed.dv("add", "data")
+    pushed.commit()
+    item = pushed.json("status", "--remote")["paths"][0]
+    assert item["missing_there"] == 3  # a file and the trees above it
+
+
+def test_it_works_without_remote_and_without_commits(project):
+    project.write({"data/a": "1"})
+    project.dv("add", "data")
+    assert "pointer: added, staged" in project.dv("status")
+    assert "no remote" in project.dv("status", "--remote", code=2)
+
+
+def test_a_tree_that_is_not_here_is_unknown_not_a_traceback(pushed):
+    clone = pushed.clone()
+    clone.write({"data/d0/f0.txt": "by hand"})
+    said = clone.dv("status")
+    assert "unknown:" in said and "fetch" in said and "Traceback" not in said
+
+
+def test_a_malformed_pointer_does_not_hide_the_others(pushed):
+    (pushed.root / "model.bin.dvlite").write_text("<<<<<<< HEAD\n")
+    done = pushed.run("status")
+    assert done.returncode == 1 and "conflict markers" in done.stderr
+
+
+def test_data_put_there_by_hand_is_taken_for_ours(pushed):
+    clone = pushed.clone()
+    shutil.copytree(pushed.root / "data", clone.root / "data")
+    clone.dv("fetch", "data")
+    clone.dv("status")
+    (clone.root / "data/d0/f0.txt").unlink()
+    assert changes(clone)["d0/f0.txt"] == "deleted"
+
+
+def test_json_has_the_documented_schema(pushed):
+    found = pushed.json("status")
+    assert set(found) == {"version", "paths", "failures", "remote", "lost_index", "is_clean"}
+    assert set(found["paths"][0]) == {
+        "path", "oid", "size", "files", "git", "changes", "absent_files", "missing_here", "missing_there", "at", "unknown",
+    }  # fmt: skip
+
+
+def test_a_lost_index_is_rebuilt_and_said(pushed):
+    (pushed.root / ".git/dvlite/index.db").write_bytes(b"garbage" * 1000)
+    assert "begun anew" in pushed.dv("status")
+    assert "clean" in pushed.dv("status")
+
+
+def test_racy_edits_are_seen(project):
+    """An edit right after add, of the same size, in the same tick of the file system's clock."""
+    for number in range(30):
+        project.write({"data/a": f"{number:03}"})
+        project.dv("add", "data") if number == 0 else None
+        store = LocalStore(project.repo.store.root)
+        assert store.state()
+        if number:
+            assert changes(project) == {"a": "modified"}
+            if number > 3:
+                break

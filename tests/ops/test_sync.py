@@ -1,0 +1,418 @@
+"""push, fetch and pull, against a folder and a real S3 server."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import Project
+
+
+@pytest.fixture(params=["folder", "s3"])
+def shared(request, project, tmp_path):
+    """A pushed project on each kind of remote; `place` is the folder behind it."""
+    project.write({f"d{n % 3}/f{n}.txt": f"content {n}\n" * 50 for n in range(30)}, "data")
+    project.write({"model.bin": os.urandom(1 << 20) + b"tail"})
+    if request.param == "s3":
+        endpoint, name, folder = request.getfixturevalue("bucket")
+        project.dv("remote", "add", "origin", f"s3://{name}/some/prefix", "-o", f"endpoint_url={endpoint}")
+        project.place = folder / "some/prefix"
+    else:
+        project.dv("remote", "add", "origin", "../remote")
+        project.place = tmp_path / "remote"
+    project.dv("add", "data", "model.bin")
+    project.commit("first")
+    project.dv("push")
+    return project
+
+
+def clone_of(project, name="clone"):
+    clone = project.clone(name)
+    clone.dv("remote", "trust", "origin")
+    return clone
+
+
+def test_clone_and_pull_bring_everything_byte_for_byte(shared):
+    clone = clone_of(shared)
+    clone.dv("pull")
+    assert clone.read("data") == shared.read("data")
+    assert (clone.root / "model.bin").read_bytes() == (shared.root / "model.bin").read_bytes()
+    assert "clean" in clone.dv("status")
+
+
+def test_a_second_push_has_nothing_to_do_and_says_so(shared):
+    before = {path: path.stat().st_mtime_ns for path in shared.place.rglob("*")}
+    assert "everything is on 'origin'" in shared.dv("push")
+    assert {path: path.stat().st_mtime_ns for path in shared.place.rglob("*")} == before
+
+
+def test_a_push_after_a_small_change_sends_little(shared):
+    shared.write({"data/d0/f0.txt": "changed"})
+    shared.dv("add", "data")
+    shared.commit("second")
+    result = shared.json("push")
+    assert result["pushed"] == 3 and result["size"] < 5000  # a file and the two trees above it
+
+
+def test_an_old_commit_comes_back_in_another_clone(shared):
+    first = shared.read("data")
+    shared.write({"data/d0/f0.txt": "changed", "data/new": "n"})
+    shared.dv("add", "data")
+    shared.commit("second")
+    shared.dv("push")
+    clone = clone_of(shared)
+    clone.dv("pull")
+    assert clone.read("data") == shared.read("data")
+    clone.git("checkout", "-q", "HEAD~1")
+    clone.dv("pull")
+    assert clone.read("data") == first
+    clone.git("checkout", "-q", "main")
+    clone.dv("checkout")  # both are here now
+    assert clone.read("data") == shared.read("data")
+
+
+def test_pull_of_a_path_moves_only_its_objects(shared):
+    clone = clone_of(shared)
+    result = clone.json("pull", "data/d1/f1.txt")
+    assert result["fetch"]["fetched"] == 1 and clone.read("data") == {"d1/f1.txt": b"content 1\n" * 50}
+    assert not (clone.root / "model.bin").exists()
+    assert clone.json("pull", "data/d1")["fetch"]["fetched"] == 9
+    assert len(clone.read("data")) == 10
+
+
+def test_fetch_leaves_the_worktree_alone(shared):
+    clone = clone_of(shared)
+    clone.dv("fetch")
+    assert not (clone.root / "data").exists()
+    shutil.rmtree(shared.place)
+    clone.dv("checkout")
+    assert clone.read("data") == shared.read("data")
+
+
+def test_fetch_of_another_rev(shared):
+    shared.write({"data/d0/f0.txt": "changed"})
+    shared.dv("add", "data")
+    shared.commit("second")
+    shared.dv("push")
+    clone = clone_of(shared)
+    clone.dv("fetch", "--rev", "HEAD~1", "data/d0/f0.txt")
+    assert clone.dv("cat", "data/d0/f0.txt", "--rev", "HEAD~1") == "content 0\n" * 50
+    assert "dvlite fetch" in clone.dv("cat", "data/d1/f1.txt", code=10)
+
+
+def test_what_is_gone_from_the_remote_is_sent_again(shared):
+    for path in shared.place.glob("packs/*"):
+        path.unlink()
+    result = shared.json("push")
+    assert result["pushed"] > 30
+    shutil.rmtree(shared.place / "objects")
+    assert shared.json("push")["pushed"] == 1
+    clone = clone_of(shared)
+    clone.dv("pull")
+    assert clone.read("data") == shared.read("data")
+
+
+@pytest.mark.parametrize("damage", ["idx emptied", "idx cut", "pack cut", "object cut"])
+def test_what_is_damaged_on_the_remote_is_noticed_and_sent_again(shared, damage):
+    kind, how = damage.split()
+    pattern = {"idx": "packs/*.idx", "pack": "packs/*.pack", "object": "objects/*/*/*"}[kind]
+    for path in shared.place.glob(pattern):
+        os.truncate(path, 0 if how == "emptied" else path.stat().st_size - 1)
+    assert shared.json("push")["pushed"] > 0
+    clone = clone_of(shared)
+    clone.dv("pull")
+    assert clone.read("data") == shared.read("data")
+
+
+def test_a_flipped_bit_on_the_remote_is_named_and_nothing_of_it_is_kept(shared):
+    (path,) = shared.place.glob("objects/*/*/*")
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[7] ^= 1
+    path.write_bytes(data)
+    clone = clone_of(shared)
+    said = clone.dv("pull", code=11)
+    assert "model.bin" in said and "corrupt" in said
+    assert not (clone.root / "model.bin").exists() and clone.read("data") == shared.read("data")
+
+
+def test_objects_that_are_nowhere_are_named_with_who_wants_them(shared):
+    shutil.rmtree(shared.place / "objects")
+    clone = clone_of(shared)
+    said = clone.dv("pull", code=10)
+    assert "wanted by: model.bin" in said
+    assert clone.read("data") == shared.read("data")
+    shutil.rmtree(shared.repo.store.root / "objects")
+    assert "wanted by: model.bin" in shared.dv("push", code=10)
+
+
+def test_a_failed_object_does_not_stop_the_others(shared):
+    if os.geteuid() == 0 and "s3" in str(shared.place):
+        pytest.skip("the folder behind the server is not the client's")
+    shared.write({"new.bin": os.urandom(1 << 20), "small/x": "y"})
+    shared.dv("add", "new.bin", "small")
+    shared.commit("more")
+    oid = shared.json("ls", "new.bin")["entries"][0]["oid"].partition(":")[2]
+    (shared.place / "objects/sha256" / oid[:2]).mkdir(parents=True, exist_ok=True)
+    (shared.place / "objects/sha256" / oid[:2] / oid[2:]).mkdir()  # something is in the way
+    done = shared.run("push", timeout=100)
+    assert done.returncode == 13 and "new.bin" in done.stderr
+    (shared.place / "objects/sha256" / oid[:2] / oid[2:]).rmdir()
+    result = shared.json("push")
+    assert result["pushed"] == 1  # the rest had arrived
+
+
+@pytest.mark.parametrize("delay", [0.3, 0.6, 0.9])
+def test_a_killed_push_is_finished_by_the_next(project, bucket, delay):
+    endpoint, name, _ = bucket
+    project.write({f"big{n}": os.urandom(3 << 20) for n in range(8)} | {f"small/{n}": str(n) for n in range(500)})
+    project.dv("remote", "add", "origin", f"s3://{name}/p", "-o", f"endpoint_url={endpoint}")
+    project.dv("add", "big*", "small")
+    project.commit()
+    work = subprocess.Popen([sys.executable, "-m", "dvlite", "push"], cwd=project.root, stdout=subprocess.DEVNULL)
+    time.sleep(delay)
+    work.send_signal(signal.SIGKILL)
+    work.wait()
+    project.dv("push")
+    clone = clone_of(project)
+    clone.dv("pull")
+    assert clone.read("small") == project.read("small")
+    assert all((clone.root / f"big{n}").read_bytes() == (project.root / f"big{n}").read_bytes() for n in range(8))
+
+
+def test_a_killed_pull_keeps_what_had_arrived(project, bucket):
+    endpoint, name, _ = bucket
+    project.write({f"big{n}": os.urandom(8 << 20) for n in range(12)})
+    project.dv("remote", "add", "origin", f"s3://{name}/p", "-o", f"endpoint_url={endpoint}")
+    project.dv("add", "big*")
+    project.commit()
+    project.dv("push")
+    clone = clone_of(project)
+    work = subprocess.Popen(
+        [sys.executable, "-m", "dvlite", "pull", "-j", "1"], cwd=clone.root, stdout=subprocess.DEVNULL
+    )
+    folder = clone.root / ".git/dvlite/objects"
+    while len(list(folder.glob("*/*/*"))) < 3 and work.poll() is None:
+        time.sleep(0.01)
+    work.send_signal(signal.SIGKILL)
+    work.wait()
+    kept = len(list(folder.glob("*/*/*")))
+    assert kept >= 3
+    assert clone.json("pull")["fetch"]["fetched"] == 12 - kept
+    assert (clone.root / "big7").read_bytes() == (project.root / "big7").read_bytes()
+    assert list((clone.root / ".git/dvlite/tmp").iterdir()) == []
+
+
+# ---- which commits ----
+
+
+def versions_on(project, remote_folder):
+    """Return the oids of pointers whose content is all on the remote."""
+    clone = Project(project.root)
+    return clone.json("push", "--all", "--dry-run")["pushed"]
+
+
+@pytest.fixture
+def branches(project):
+    """Commits on two branches and a tag, nothing pushed; main has two versions of one file."""
+    project.dv("remote", "add", "origin", "../remote")
+    for branch, content in (("main", "one"), ("main", "two"), ("other", "three"), ("other", "four")):
+        if branch == "other" and content == "three":
+            project.git("checkout", "-q", "-b", "other")
+        project.write({"f": content})
+        project.dv("add", "f")
+        project.commit(content)
+    project.git("tag", "v3", "HEAD~1")
+    project.git("checkout", "-q", "main")
+    return project
+
+
+def test_push_sends_all_that_git_has_not_pushed_yet(branches):
+    assert branches.json("push")["pushed"] == 2  # both versions on main
+    branches.git("init", "-q", "--bare", "../bare")
+    branches.git("remote", "add", "origin", "../bare")
+    branches.git("push", "-q", "origin", "main")
+    branches.dv("checkout")
+    branches.write({"f": "five"})
+    branches.dv("add", "f")
+    branches.commit("five")
+    assert branches.json("push")["pointers"] == 1  # what Git has on its remote isn't looked at again
+
+
+def test_branches_tags_and_all_widen_and_rev_narrows(branches):
+    assert branches.json("push", "--rev", "HEAD~1")["pushed"] == 1
+    assert branches.json("push", "--tags")["pointers"] == 3  # v3 and what lies before it
+    assert branches.json("push", "--branches")["pointers"] == 4
+    assert branches.json("push", "--all")["pushed"] == 0
+
+
+def test_a_pointer_in_the_index_is_pushed(branches):
+    branches.write({"g": "staged"})
+    branches.dv("add", "g")
+    assert branches.json("push", "g")["pushed"] == 1
+
+
+def test_push_of_a_path_sends_all_its_versions(branches):
+    branches.write({"d/a": "1", "d/b": "1"})
+    branches.dv("add", "d")
+    branches.commit()
+    branches.write({"d/b": "2"})
+    branches.dv("add", "d")
+    branches.commit()
+    assert branches.json("push", "d/b")["pushed"] == 2
+    assert branches.json("push", "f")["pointers"] == 2
+
+
+def test_equal_content_under_two_names_is_found_under_both(project):
+    project.dv("remote", "add", "origin", "../remote")
+    project.write({"x": "same", "y": "same"})
+    project.dv("add", "x", "y")
+    project.commit()
+    assert project.json("push", "x")["pushed"] == 1
+    assert project.json("push", "y")["pushed"] == 0
+
+
+def test_a_dry_run_sends_nothing(branches):
+    assert branches.json("push", "--dry-run")["pushed"] == 2
+    assert not (branches.root.parent / "remote").exists()
+
+
+def test_nothing_to_push_before_the_first_commit(project):
+    project.dv("remote", "add", "origin", "../remote")
+    assert "nothing to push" in project.dv("push")
+
+
+def test_without_a_remote_the_line_that_adds_one(project):
+    project.write({"a": "1"})
+    project.dv("add", "a")
+    for command in ("push", "pull", "fetch"):
+        done = project.run(command)
+        if command == "push":
+            assert done.returncode == 2 and "dvlite remote add origin URL" in done.stderr
+
+
+# ---- remotes ----
+
+
+def test_a_read_only_remote_can_be_pulled_from(shared):
+    clone = clone_of(shared)
+    clone.dv("remote", "set", "origin", "read_only", "true")
+    clone.dv("pull")
+    clone.write({"data/d0/f0.txt": "new"})
+    clone.dv("add", "data")
+    clone.commit()
+    assert "read-only" in clone.dv("push", code=13)
+
+
+def test_several_remotes_and_the_order_of_choice(shared, tmp_path):
+    shared.dv("remote", "add", "backup", str(tmp_path / "backup"))
+    found = shared.json("remote", "list")["remotes"]
+    assert [one["name"] for one in found] == ["origin", "backup"] and found[0]["is_default"]
+    results = shared.json("push", "--remote", "backup", "--remote", "origin")["pushes"]
+    assert [(one["remote"], one["pushed"] > 0) for one in results] == [("backup", True), ("origin", False)]
+    shutil.rmtree(shared.place)
+    shared.commit()
+    clone = clone_of(shared)
+    clone.dv("pull", "--remote", "backup")
+    assert clone.read("data") == shared.read("data")
+    assert "there is no remote 'nope'" in clone.dv("push", "-r", "nope", code=2)
+
+
+def test_jobs_per_remote_and_per_call(shared):
+    shared.dv("remote", "set", "origin", "jobs", "2")
+    shared.dv("push", "-j", "3")
+    assert shared.json("remote", "list")["remotes"][0]["jobs"] == 2
+    assert "jobs" in shared.dv("remote", "set", "origin", "jobs", "0", code=1)
+    assert shared.json("remote", "list")["remotes"][0]["jobs"] == 2
+
+
+def test_an_endpoint_that_a_clone_brought_gets_no_credentials(project, bucket):
+    endpoint, name, _ = bucket
+    project.write({"a": "1"})
+    project.dv("remote", "add", "origin", f"s3://{name}/p", "-o", f"endpoint_url={endpoint}")
+    project.dv("add", "a")
+    project.commit()
+    project.dv("push")  # whoever adds it trusts it
+    clone = project.clone()
+    assert "dvlite remote trust origin" in clone.dv("pull", code=13)
+    clone.dv("remote", "trust", "origin")
+    clone.dv("pull")
+    toml = clone.root / "dvlite.toml"
+    toml.write_text(toml.read_text().replace(endpoint, f"{endpoint}0"))  # a longer name is another server
+    assert "remote trust" in clone.dv("push", code=13)
+
+
+def test_secrets_stay_out_of_the_committed_file_and_of_what_is_printed(project):
+    project.dv("remote", "add", "origin", "s3://bucket/p", "-o", "secret=hunter2")
+    project.dv("remote", "set", "origin", "key", "hunter3")
+    assert "hunter" not in (project.root / "dvlite.toml").read_text()
+    assert project.git("config", "dvlite.s3://bucket/p.secret").strip() == "hunter2"
+    for command in (["remote", "list"], ["remote", "list", "--json"], ["config"], ["config", "--json"], ["doctor"]):
+        assert "hunter" not in project.dv(*command)
+    from dvlite import remotes
+
+    repo = project.repo
+    assert remotes.resolve("origin", repo.config, repo.settings).options == {"secret": "hunter2", "key": "hunter3"}
+
+
+def test_a_bad_option_leaves_no_half_remote(project):
+    before = (project.root / "dvlite.toml").read_bytes()
+    project.dv("remote", "add", "origin", "s3://b/p", "-o", "client_kwargs=x", code=1)
+    assert (project.root / "dvlite.toml").read_bytes() == before
+    for url in ("ftp://x", "a::b", "sftp://me:pw@h/x"):
+        assert "pw@" not in project.dv("remote", "add", "origin", url, code=1)
+
+
+def test_comments_in_the_config_survive(project):
+    path = project.root / "dvlite.toml"
+    path.write_text(path.read_text() + "# mine\n")
+    project.dv("remote", "add", "origin", "../remote")
+    project.dv("remote", "set", "origin", "jobs", "4")
+    assert "# mine" in path.read_text()
+    project.dv("remote", "remove", "origin")
+    assert project.json("remote", "list")["remotes"] == []
+
+
+def test_unreachable_wrong_and_missing_are_told_apart(shared, bucket, tmp_path):
+    endpoint, name, _ = bucket
+    shared.dv("remote", "add", "away", f"s3://{name}/p", "-o", "endpoint_url=http://127.0.0.1:9")
+    said = shared.dv("push", "-r", "away", code=13)
+    assert "127.0.0.1:9" in said and "network" in said
+    shared.dv("remote", "add", "nobucket", "s3://not-there-at-all/p", "-o", f"endpoint_url={endpoint}")
+    assert "not found" in shared.dv("push", "-r", "nobucket", code=13)
+    shared.dv("remote", "add", "s", f"s3://{name}/p", "-o", f"endpoint_url={endpoint}")
+    said = shared.dv("push", "-r", "s", code=13, env={"AWS_SECRET_ACCESS_KEY": "wrong-secret"})
+    assert "refused" in said and "credentials" in said and "wrong-secret" not in said
+    shared.dv("remote", "add", "unmounted", str(tmp_path / "no/such/mount"))
+    assert "not found" in shared.dv("push", "-r", "unmounted", code=13)
+
+
+def test_local_changes_survive_a_pull(shared):
+    clone = clone_of(shared)
+    clone.dv("pull")
+    shared.write({"data/d0/f0.txt": "theirs"})
+    shared.dv("add", "data")
+    shared.commit("theirs")
+    shared.dv("push")
+    clone.write({"data/d0/f0.txt": "mine", "data/d1/f1.txt": "mine too"})
+    clone.git("pull", "-q")
+    said = clone.dv("pull", code=14)
+    assert "kept data/d0/f0.txt" in said
+    assert clone.read("data")["d0/f0.txt"] == b"mine" and clone.read("data")["d1/f1.txt"] == b"mine too"
+
+
+def test_two_clones_push_at_the_same_time(shared):
+    clones = [clone_of(shared, f"clone{n}") for n in range(2)]
+    for number, clone in enumerate(clones):
+        clone.dv("pull")
+        clone.write({f"own{number}/{n}": f"{number} {n}" for n in range(200)})
+        clone.dv("add", f"own{number}")
+        clone.commit()
+    work = [subprocess.Popen([sys.executable, "-m", "dvlite", "push", "-q"], cwd=clone.root) for clone in clones]
+    assert [one.wait(60) for one in work] == [0, 0]
+    for clone in clones:
+        assert clone.json("push")["pushed"] == 0
