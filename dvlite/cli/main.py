@@ -117,7 +117,8 @@ def run(arguments: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     try:
-        return int(app(arguments, standalone_mode=False, prog_name="dvlite") or 0)
+        code = int(app(arguments, standalone_mode=False, prog_name="dvlite") or 0)
+        return _interrupted() if code == 130 else code  # the parser's own way to end on Ctrl-C
     except DvliteError as exc:
         if "--json" in arguments:
             render.as_json({"error": exc})

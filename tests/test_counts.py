@@ -1,0 +1,106 @@
+"""Scaling, proved by counting: files opened and created, fsyncs, requests. No clocks."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from dvlite.ops.push import push
+
+OPENED = """
+import json, sys
+opened = []
+sys.addaudithook(lambda event, values: opened.append(str(values[0])) if event == "open" else None)
+from dvlite.cli.main import run
+code = run(sys.argv[1:])
+print(json.dumps([code, [name for name in opened if "/data/" in name]]))
+"""
+
+
+def test_a_no_op_status_opens_no_data_file(project):
+    project.write({f"d{n % 5}/f{n}": str(n) for n in range(200)}, "data")
+    project.settle()
+    project.dv("add", "data")
+    project.dv("status")
+    done = subprocess.run([sys.executable, "-c", OPENED, "status"], cwd=project.root, capture_output=True, text=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == [0, []]
+
+
+def test_a_fresh_checkout_needs_no_reading_again(pushed):
+    clone = pushed.clone()
+    clone.dv("pull")
+    done = subprocess.run([sys.executable, "-c", OPENED, "status"], cwd=clone.root, capture_output=True, text=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == [0, []]
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """100,000 small files in 100 folders."""
+    root = tmp_path_factory.mktemp("many") / "data"
+    for folder in range(100):
+        os.makedirs(root / f"d{folder:02}")
+        for number in range(1000):
+            with open(root / f"d{folder:02}/f{number}", "w") as file:
+                file.write(f"{folder} {number}")
+    yield root
+    shutil.rmtree(root)
+
+
+MEASURE = """
+import os, resource, sys
+count = 0
+real = os.fsync
+def counted(fd):
+    global count
+    count += 1
+    real(fd)
+os.fsync = counted
+from dvlite.cli.main import run
+code = run(["add", "-q", "data"])
+print(code, count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_a_hundred_thousand_small_files(project, many, monkeypatch):
+    many.rename(project.root / "data")
+    try:
+        done = subprocess.run([sys.executable, "-c", MEASURE], cwd=project.root, capture_output=True, text=True)
+        code, fsyncs, megabytes = map(int, done.stdout.split())
+        assert code == 0 and fsyncs < 20 and megabytes <= 200
+        store = project.root / ".git/dvlite"
+        assert sum(path.is_file() for path in store.rglob("*")) < 20
+        if shutil.which("strace"):  # SQLite's own fsyncs too
+            shutil.rmtree(store)
+            trace = project.root.parent / "trace"
+            command = ["strace", "-f", "-c", "-e", "trace=fsync,fdatasync", "-o", trace, sys.executable, "-m", "dvlite", "add", "-q",
+                       "data"]  # fmt: skip
+            if subprocess.run(command, cwd=project.root).returncode == 0:
+                calls = [line.split() for line in trace.read_text().splitlines() if line.strip().endswith("sync")]
+                assert sum(int(line[3]) for line in calls) < 20
+        _push_counts(project, monkeypatch)
+    finally:
+        (project.root / "data").rename(many)
+
+
+def _push_counts(project, monkeypatch):
+    from dvlite.stores.remote.bucket import Bucket
+
+    calls = []
+    for verb in ("list", "get", "get_file", "put", "put_file"):
+        real = getattr(Bucket, verb)
+
+        def counted(self, *arguments, _real=real, _verb=verb, **options):
+            calls.append(_verb)
+            return _real(self, *arguments, **options)
+
+        monkeypatch.setattr(Bucket, verb, counted)
+    project.dv("remote", "add", "origin", "../remote")
+    project.commit()
+    assert push(project.repo).pushed > 100_000
+    assert sum(call.startswith("put") for call in calls) < 40
+    calls.clear()
+    assert push(project.repo).pushed == 0
+    assert calls == ["list"]

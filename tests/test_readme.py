@@ -1,0 +1,64 @@
+"""Every command of the README's tour is run, and its output is what the README says."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def tour():
+    """Return the tour's commands with the output that follows each."""
+    block = re.search(r"<!-- tour:.*?-->\n```console\n(.*?)```", README.read_text(), re.DOTALL)[1]
+    steps = []
+    for line in block.splitlines():
+        if line.startswith("$ "):
+            steps.append((line[2:], []))
+        else:
+            steps[-1][1].append(line)
+    return steps
+
+
+def test_the_tour_is_true(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    (bin_folder / "dvlite").write_text(f'#!/bin/sh\nexec {sys.executable} -m dvlite "$@"\n')
+    (bin_folder / "dvlite").chmod(0o755)
+    project = tmp_path / "project"
+    project.mkdir()
+    steps = tour()
+    script = "set -e\n" + "".join(f"echo '@@{n}'\n{command}\n" for n, (command, _) in enumerate(steps))
+    env = {**os.environ, "HOME": str(home), "PATH": f"{bin_folder}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", script], cwd=project, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    outputs = re.split(r"@@\d+\n", done.stdout)[1:]
+    for (command, expected), output in zip(steps, outputs, strict=True):
+        assert output.splitlines() == expected, command
+
+
+def test_the_commands_it_names_exist():
+    from dvlite.cli.main import COMMANDS
+
+    for name in re.findall(r"`dvlite ([a-z]+)", README.read_text()):
+        assert name in COMMANDS, name
+    for name in re.findall(r"scripts/(\w+)", README.read_text()):
+        assert (README.parent / "scripts" / name).exists(), name
+
+
+def test_the_topics_it_names_exist():
+    docs = README.parent / "dvlite/docs"
+    for topic in re.findall(r"dvlite help (\w+)`", README.read_text()):
+        assert (docs / f"{topic}.md").exists(), topic
+
+
+def test_the_demo_is_valid_and_names_no_command_that_does_not_exist():
+    from dvlite.cli.main import COMMANDS
+
+    text = (README.parent / "scripts/demo").read_text()
+    assert subprocess.run(["bash", "-n", str(README.parent / "scripts/demo")]).returncode == 0
+    for name in re.findall(r"dvlite ([a-z]+)", text):
+        assert name in COMMANDS, name
