@@ -165,7 +165,7 @@ class LocalBatch(Batch):
                 for path in pending:
                     files.sync(path)
             elif pending:
-                self._store.journal.write(pending.values())
+                self._store.journal.write(pending)
             finals = {name: self._move(path, name) for path, name in pending.items()}
         except BaseException:
             self.abandon()

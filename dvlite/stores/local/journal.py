@@ -7,10 +7,17 @@ about to destroy that copy settles the journal first. After a power cut the file
 import contextlib
 import json
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dvlite import files
+
+Mark = tuple[int, ...]
+
+
+def _mark(status: os.stat_result) -> Mark:
+    """Return what tells that a file of the store is as it was."""
+    return (status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 class Seen:
@@ -21,9 +28,9 @@ class Seen:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._noted: dict[str, tuple[int, int, int]] | None = None
+        self._noted: dict[str, Mark] | None = None
 
-    def _load(self) -> dict[str, tuple[int, int, int]]:
+    def _load(self) -> dict[str, Mark]:
         if self._noted is None:
             self._noted = {}
             lines = []
@@ -47,7 +54,7 @@ class Seen:
         for name, path in paths.items():
             with contextlib.suppress(FileNotFoundError):
                 status = path.stat()
-                noted[name] = (status.st_size, status.st_mtime_ns, status.st_ino)
+                noted[name] = _mark(status)
                 lines.append("{} {} {} {} .\n".format(name, *noted[name]))
         fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         try:
@@ -61,7 +68,7 @@ class Seen:
             status = path.stat()
         except OSError:
             return False
-        return self._load().get(name) == (status.st_size, status.st_mtime_ns, status.st_ino)
+        return self._load().get(name) == _mark(status)
 
 
 class Journal:
@@ -72,22 +79,28 @@ class Journal:
         self._folder = root / "journal"
         self._seen = seen
 
-    def write(self, names: Collection[str]) -> None:
-        """Note names before they are published, and wait until the note is on disk."""
-        entry = {"host": files.host_id(), "boot": files.boot_id(), "names": sorted(names)}
+    def write(self, pending: Mapping[Path, str]) -> None:
+        """Note files (unfinished path to final name) before they are published, and wait until the note is on disk."""
+        names = {name: _mark(path.stat()) for path, name in pending.items()}
+        entry = {"host": files.host_id(), "boot": files.boot_id(), "names": names}
         self._folder.mkdir(exist_ok=True)
         path = files.temporary(self._folder)
         files.write_atomic(path, json.dumps(entry).encode(), folder=self._root / "tmp")
 
-    def _entries(self) -> Iterator[tuple[Path, str, str, list[str]]]:
+    def _entries(self) -> Iterator[tuple[Path, str, str, dict[str, Mark]]]:
         try:
             paths = sorted(self._folder.iterdir())
         except FileNotFoundError:
             return
         for path in paths:
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
                 values = json.loads(path.read_bytes())
-                yield path, values["host"], values["boot"], [str(name) for name in values["names"]]
+                yield (
+                    path,
+                    values["host"],
+                    values["boot"],
+                    {name: tuple(mark) for name, mark in values["names"].items()},
+                )
 
     def torn_names(self) -> list[str]:
         """Return the files that a reboot of this machine may have torn."""
@@ -119,6 +132,7 @@ class Journal:
                     return [name]
             here = {name: self._root / name for name in names if (self._root / name).exists()}
             files.sync_folders({file.parent for file in here.values()})
-            self._seen.note_many(here)
+            # One that was touched since it was hashed is not noted, so that it is hashed again before it is trusted.
+            self._seen.note_many({name: file for name, file in here.items() if _mark(file.stat()) == names[name]})
             path.unlink(missing_ok=True)
         return []
