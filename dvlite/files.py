@@ -24,6 +24,7 @@ from typing import NamedTuple, Protocol
 from dvlite.errors import DvliteError, LockedError
 
 BLOCK = 1 << 20
+ASIDE = ".aside"  # the end of a name under which a user's file waits to be deleted or put back
 _COPY_STEP = 1 << 26
 _FICLONE = 0x40049409
 # A stat is trusted when it is older than a stamp by this; file systems with whole seconds need two of them.
@@ -90,13 +91,20 @@ def temporary(folder: Path) -> Path:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes of this host left in a folder of temporaries when they were killed."""
+    """Remove what processes of this host left in a folder of temporaries when they were killed.
+
+    A folder with something in it that was moved aside stays: that may be the only copy of a user's last edit.
+    """
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
             mark, _, rest = path.name.partition("-")
             process = rest.partition("-")[0]
-            if mark == _host_mark() and process and not _is_alive(int(process, 16)):
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            if mark != _host_mark() or not process or _is_alive(int(process, 16)):
+                continue
+            if not path.is_dir():
+                path.unlink(missing_ok=True)
+            elif not any(name.endswith(ASIDE) for name in os.listdir(path)):
+                shutil.rmtree(path)
 
 
 def _host_mark() -> str:

@@ -14,7 +14,7 @@ from dvlite.index import Index
 from dvlite.pointer import SUFFIX
 from dvlite.stores.local import PACK_BELOW, PACK_SIZE, LocalStore
 from dvlite.stores.remote import RemoteStore
-from dvlite.worktree.materialise import ASIDE, LINKS
+from dvlite.worktree.materialise import LINKS, NEAR
 
 # Settings per machine, in Git's config below `dvlite.`; Git spells keys in lower case.
 SETTINGS = {
@@ -80,7 +80,7 @@ class Repo:
         folder = self.git.folder / "dvlite" / "tmp"
         folder.mkdir(parents=True, exist_ok=True)
         near = next(one for one in (path, *path.parents) if one.is_dir() and not one.is_symlink())
-        return folder if folder.stat().st_dev == near.stat().st_dev else near / ASIDE
+        return folder if folder.stat().st_dev == near.stat().st_dev else near / NEAR
 
     @cached_property
     def clone_id(self) -> str:

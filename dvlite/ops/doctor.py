@@ -37,6 +37,11 @@ def doctor(start: Path) -> list[Check]:
     except DvliteError as exc:
         return [*checks, Check("repository", exc.message, False, exc.hint)]
     checks += [Check("repository", str(repo.root)), _store_check(repo), _link_check(repo)]
+    left = sorted((repo.git.folder / "dvlite/tmp").glob(f"*/*{files.ASIDE}"))
+    checks += [
+        Check("moved aside", str(path), False, "A killed checkout left it: look at it, then delete it.")
+        for path in left
+    ]
     pointers = refs.in_worktree(repo.git)
     checks.append(Check("tracked paths", str(len(pointers.found))))
     checks += [Check(f"pointer {path}", exc.message, False, exc.hint) for path, exc in pointers.broken.items()]

@@ -31,7 +31,7 @@ from dvlite.worktree.scan import Written
 
 _CHUNK = 256
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-ASIDE = ".dvlite-tmp"  # beside the data, where that lies on another file system than the Git folder
+NEAR = ".dvlite-tmp"  # beside the data, where that lies on another file system than the Git folder
 LINKS = ("reflink", "copy", "hardlink", "symlink")
 
 Stats = Callable[[str], StatKey | None]
@@ -88,12 +88,12 @@ def apply(
             files.stamp_after(stage, builder.newest_ns)
         with _Walker(place.root) as walker:
             for position, change in enumerate(changes):
-                _settle(place, walker, change, staged.get(position), stage / f"{position}-", outcome)
+                _settle(place, walker, change, staged.get(position), stage / f"{position}{files.ASIDE}", outcome)
     except OSError as exc:
         raise files.explain(exc, place.tracked, "can't check out") from exc
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-        if place.tmp.name == ASIDE:
+        if place.tmp.name == NEAR:
             with contextlib.suppress(OSError):
                 place.tmp.rmdir()
     return outcome
