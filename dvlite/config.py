@@ -10,7 +10,6 @@ import re
 import tomllib
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from dvlite import oid
 from dvlite.errors import FormatError, UsageError
@@ -45,6 +44,8 @@ _SECRET = re.compile(
     r"|^(access_?)?key(_id)?$|account_key|^sas|_sas$|pkey|^sig",
     re.IGNORECASE,
 )
+# A colon before an at sign: a password may have slashes in it.
+_PASSWORD = re.compile(r"://[^@]*:[^@]*@")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ID = re.compile(r"[0-9a-f]{32}")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?")
@@ -102,7 +103,7 @@ def decode(data: bytes, name: str = FILE) -> Config:
     """Read `dvlite.toml`; unknown keys, credentials and unsafe URLs are refused, each by name."""
     try:
         values = tomllib.loads(data.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as exc:
+    except (ValueError, RecursionError) as exc:
         raise FormatError(f"malformed '{name}': {exc}", f"Restore it with 'git checkout -- {name}'.") from exc
     for key, table in values.items():
         _check_key(key, tuple(_TOP), f"'{name}'")
@@ -162,12 +163,16 @@ def _check_remote(remote: str, table: Any, name: str) -> None:
         _check_key(key, REMOTE_KEYS, f"'{name}' [remote.{remote}]")
     _check_types(remote, table)
     protocol = check_url(table["url"]) if "url" in table else ""
-    for key in table.get("options", {}):
+    for key, value in table.get("options", {}).items():
         command = f"'dvlite remote set --local {remote} {key} VALUE'"
         if is_secret(key):
             raise FormatError(
                 f"'{name}': remote '{remote}' has a credential in it ('{key}')",
                 f"Remove it there, change it if it was ever committed, and set it with {command}.",
+            )
+        if isinstance(value, str) and _PASSWORD.search(value):
+            raise FormatError(
+                f"'{name}': option '{key}' of remote '{remote}' has a password in it", f"Set it with {command}."
             )
         if key not in OPTIONS.get(protocol, ()):
             raise FormatError(
@@ -219,21 +224,19 @@ def check_url(url: str) -> str:
             f"'{redact(url)}' is not a URL that dvlite accepts",
             f"Use a folder, or one of: {', '.join(f'{one}://' for one in PROTOCOLS[:-1])}.",
         )
-    if protocol != "file" and ("?" in url or "#" in url) and protocol != "s3":
+    if protocol != "file" and ("?" in url or "#" in url):
         raise FormatError(
             f"'{redact(url)}' has a query in it", "Leave it out, and set secrets with 'dvlite remote set --local'."
         )
-    if protocol != "file" and urlsplit(url).password:
-        raise FormatError(
-            f"'{redact(url)}' has a password in it",
-            "Leave it out, and set it with 'dvlite remote set --local NAME password VALUE'.",
-        )
+    if protocol != "file" and _PASSWORD.search(url):
+        hint = "Leave it out, and set it with 'dvlite remote set --local NAME password VALUE'."
+        raise FormatError(f"'{redact(url)}' has a password in it", hint)
     return protocol
 
 
 def redact(url: str) -> str:
     """Return a URL without password and query, for messages."""
-    return re.sub(r"://([^/@:]*):[^/@]*@", r"://\1:***@", re.sub(r"(://[^?]*)\?.*", r"\1?***", url))
+    return _PASSWORD.sub("://***@", re.sub(r"(://[^?]*)\?.*", r"\1?***", url))
 
 
 def is_below(url: str, prefix: str) -> bool:
@@ -256,7 +259,7 @@ def parse_value(text: str) -> Any:
     """Read a value from Git config: TOML where it parses, else the string itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"] if "\n" not in text else text
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -40,7 +40,9 @@ def discover(start: Path) -> Git:
 
 def run(git: Git, *arguments: str, stdin: bytes | None = None, is_checked: bool = True) -> bytes:
     """Run a Git command at the root and return what it prints; DvliteError with Git's own words where it fails."""
-    command = ["git", "-c", "core.quotePath=false", *arguments]
+    # Named, because the environment of a hook names another repository's.
+    place = [f"--git-dir={git.folder}", f"--work-tree={git.root}"]
+    command = ["git", *place, "-c", "core.quotePath=false", *arguments]
     try:
         done = subprocess.run(command, cwd=git.root, input=stdin, capture_output=True, check=False)
     except FileNotFoundError as exc:

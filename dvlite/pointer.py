@@ -105,7 +105,7 @@ def _parse(data: bytes, name: str) -> dict[str, Any]:
         return tomllib.loads(data.decode())
     except UnicodeDecodeError as exc:
         raise _malformed(name, f"byte {exc.start}: not UTF-8") from exc
-    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+    except (ValueError, RecursionError) as exc:
         raise _malformed(name, str(exc)[:200]) from exc
 
 
@@ -126,7 +126,7 @@ def _check_head(values: dict[str, Any], name: str) -> None:
         raise _malformed(name, '\'type\' must be "tree" or "blob"')
     if type(values.get("size")) is not int or not 0 <= values["size"] < 1 << 63:
         raise _malformed(name, "'size' must be a number of bytes")
-    if kind == "tree" and (type(values.get("files")) is not int or values["files"] < 0):
+    if kind == "tree" and (type(values.get("files")) is not int or not 0 <= values["files"] < 1 << 63):
         raise _malformed(name, "'files' must be a number")
     if values.get("executable", True) is not True:
         raise _malformed(name, "'executable' must be true or left out")

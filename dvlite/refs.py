@@ -62,11 +62,10 @@ def _read(repository: Git, blobs: dict[str, str]) -> Pointers:
 
 def selected(
     repository: Git, revs: Iterable[str], *, has_index: bool = True, paths: Iterable[str] | None = None
-) -> list[tuple[str, Pointer]]:
+) -> tuple[list[tuple[str, Pointer]], list[tuple[str, FormatError]]]:
     """Return every version of every pointer in the commits that `revs` select (in Git's words), in HEAD and Git's index.
 
-    `paths`: only of these tracked paths. Raises FormatError for a pointer that can't be read: what it names would be left
-    out in silence.
+    `paths`: only of these tracked paths. Those that can't be read come second, with the reason: not left out in silence.
     """
     names = None if paths is None else [f"{path}{SUFFIX}" for path in paths]
     blobs: set[tuple[str, str]] = set()
@@ -81,8 +80,12 @@ def selected(
         blobs |= {(blob, name) for name, blob in git.index_blobs(repository, SUFFIX).items()}
     wanted = sorted((name, blob) for blob, name in blobs if names is None or name in names)
     contents = dict(git.read_blobs(repository, (blob for _, blob in wanted)))
-    found = []
+    found, broken = [], []
     for name, blob in wanted:
-        check_path(name.removesuffix(SUFFIX))
-        found.append((name.removesuffix(SUFFIX), pointer.decode(contents[blob], name)))
-    return found
+        tracked = name.removesuffix(SUFFIX)
+        try:
+            check_path(tracked)
+            found.append((tracked, pointer.decode(contents[blob], name)))
+        except FormatError as exc:
+            broken.append((tracked, exc))
+    return found, broken

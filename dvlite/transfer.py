@@ -30,7 +30,7 @@ def copy(source: Store, target: Store, wanted: Mapping[Oid, int], *, jobs: int, 
     except DvliteError as exc:
         for oid in batch.unpublished() & report.copied.keys():
             del report.copied[oid]
-            report.fail([oid], exc)
+        report.fail(wanted.keys() - report.copied.keys() - report.failed.keys(), exc)
     lost = wanted.keys() - report.copied.keys() - report.failed.keys()
     report.fail(lost, MissingError(f"{len(lost)} objects did not arrive", "Run the same command again."))
     for oid, size in wanted.items():

@@ -68,7 +68,7 @@ def _show_fetch(run: Session, repo: Repo, result: FetchResult) -> int:
             f"{render.count(len(result.missing), 'object')} neither here nor on '{result.remote}',"
             f" wanted by: {', '.join(map(render.name, names))}"
         )
-        render.note("hint: Run 'dvlite push' in the clone that added them.")
+        render.note("hint: Run 'dvlite push --branches' in the clone that added them.")
     render.failures(result.failures, lambda path: run.here(repo, path), is_alone=True)
     return fetch_code(result)
 

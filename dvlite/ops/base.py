@@ -86,8 +86,8 @@ def _select_one(pointers: Pointers, path: str, selection: Selection) -> bool:
 
 
 def enclosing(tracked: Iterable[str], path: str) -> str:
-    """Return the tracked path that `path` lies in, or is; empty where there is none."""
-    return next((one for one in tracked if _is_at_or_below(path, one)), "")
+    """Return the innermost tracked path that `path` lies in, or is; empty where there is none."""
+    return max((one for one in tracked if _is_at_or_below(path, one)), key=len, default="")
 
 
 # ---- a look at one tracked path -------------------------------------------------------------------------------------

@@ -118,6 +118,8 @@ def _checkout_one(
         touched = {change.path for change in changes}
         doable += [change for change in relinks(repo, view, repo.link, wanted) if change.path not in touched]
     place = Place(repo.root, tracked, repo.tmp(repo.root / tracked), repo.link, stats_of(repo, tracked, view.scan))
+    if item is None and doable and view.base_entry and not _is_committed(repo, view.base_entry):
+        result.saved = _write_saved(repo, tracked, view.base_entry)  # nothing else would name it any more
     if doable:
         announce()
     outcome = materialise.apply(place, doable, repo.store, view.read, progress)
@@ -264,6 +266,12 @@ def _save(repo: Repo, tracked: str, changes: list[Change], view: View, algorithm
             batch.take(oid, data_, is_tree=True)
     assert root is not None
     return _write_saved(repo, tracked, root)
+
+
+def _is_committed(repo: Repo, root: Entry) -> bool:
+    """Tell whether a pointer in any commit or in Git's index names a root."""
+    found, _ = refs.selected(repo.git, ["--all"])
+    return any(item.oid == root.oid for _, item in found)
 
 
 def _write_saved(repo: Repo, tracked: str, root: Entry) -> int:

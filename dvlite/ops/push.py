@@ -44,9 +44,10 @@ def push(
 
     `rev`: the pointers of that commit alone; `scopes`: of all "branches", "tags", or "all" refs. In-repo paths narrow it.
     """
-    roots = _roots(repo, rev, scopes, paths)
     target = repo.remote(remote)
-    result = PushResult(target.remote.name, pointers=len(roots), is_dry_run=is_dry_run)
+    result = PushResult(target.remote.name, is_dry_run=is_dry_run)
+    roots = _roots(repo, rev, scopes, paths, result)
+    result.pointers = len(roots)
     if not roots:
         return result
     if not is_dry_run:
@@ -60,17 +61,22 @@ def push(
     return result
 
 
-def _pointers(repo: Repo, rev: str | None, scopes: Sequence[str], paths: list[str] | None) -> list[tuple[str, Pointer]]:
+def _pointers(
+    repo: Repo, rev: str | None, scopes: Sequence[str], paths: list[str] | None, result: PushResult
+) -> list[tuple[str, Pointer]]:
     if rev:
-        found = refs.at(repo.git, rev)
-        for error in found.broken.values():
-            raise error
-        return [(path, item) for path, item in found.found.items() if paths is None or path in paths]
+        at = refs.at(repo.git, rev)
+        result.failures += [Failure(path, error) for path, error in at.broken.items()]
+        return [(path, item) for path, item in at.found.items() if paths is None or path in paths]
     revs = [f"--{scope}" for scope in scopes] or ["HEAD", "--not", "--remotes"]
-    return refs.selected(repo.git, revs, has_index=not scopes, paths=paths)
+    found, broken = refs.selected(repo.git, revs, has_index=not scopes, paths=paths)
+    result.failures += [Failure(path, error) for path, error in broken]
+    return found
 
 
-def _roots(repo: Repo, rev: str | None, scopes: Sequence[str], paths: Sequence[str]) -> dict[str, Entry]:
+def _roots(
+    repo: Repo, rev: str | None, scopes: Sequence[str], paths: Sequence[str], result: PushResult
+) -> dict[str, Entry]:
     """Return the distinct roots to push by a label: the path, with the oid where a path has several versions."""
     parts: dict[str, Only] = {}
     if paths:
@@ -80,7 +86,7 @@ def _roots(repo: Repo, rev: str | None, scopes: Sequence[str], paths: Sequence[s
             raise failure.error
         parts = selection.parts
     roots: dict[str, Entry] = {}
-    for path, item in _pointers(repo, rev, scopes, list(parts) if paths else None):
+    for path, item in _pointers(repo, rev, scopes, list(parts) if paths else None, result):
         for inner in sorted(parts[path].paths) if path in parts and parts[path].paths else [""]:
             entry = tree.find(item.entry, inner.split("/"), repo.store.read) if inner else item.entry
             if entry:  # a version that doesn't have the path has nothing to push

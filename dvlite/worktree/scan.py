@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dvlite import files, hashing, index, pointer, tree
-from dvlite.errors import DvliteError, UsageError
+from dvlite.errors import DvliteError, MissingError, UsageError
 from dvlite.files import StatKey
 from dvlite.index import Index, Row
 from dvlite.oid import Oid
@@ -336,8 +336,10 @@ class _Scanner:
                 status = os.stat(self._memory.objects / found[1] / found[2] / found[3])
                 oid = Oid(found[1], bytes.fromhex(found[2] + found[3]))
                 return _Read(_entry("", self._key_of(status), oid), None, key)
-            except FileNotFoundError:
-                pass
+            except FileNotFoundError as exc:
+                raise MissingError(
+                    f"'{path}' links to an object that is not in the store", "Run 'dvlite pull' to get it."
+                ) from exc
         data = tree.raw(target)
         return _Read(_entry("", key, hashing.oid_of(self._algorithm, data)), data, key)
 

@@ -416,3 +416,94 @@ def test_two_clones_push_at_the_same_time(shared):
     assert [one.wait(60) for one in work] == [0, 0]
     for clone in clones:
         assert clone.json("push")["pushed"] == 0
+
+
+# ---- what testers found ----
+
+
+@pytest.mark.parametrize("command", ["pull", "fetch"])
+def test_a_remote_that_fails_is_not_called_missing_data(pushed, bucket, command):
+    endpoint, name, _ = bucket
+    clone = pushed.clone()
+    clone.dv("remote", "set", "origin", "url", "/nonexist/sub/remote")
+    assert "not found" in clone.dv(command, code=13)
+    clone.dv("remote", "set", "origin", "url", f"s3://{name}/p")
+    clone.dv("remote", "set", "--local", "origin", "endpoint_url", "http://127.0.0.1:9")
+    assert "connect" in clone.dv(command, code=13)
+    clone.dv("remote", "set", "--local", "origin", "endpoint_url", endpoint)
+    assert "refused" in clone.dv(command, code=13, env={"AWS_SECRET_ACCESS_KEY": "wrong"})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["s", "s3://AKIA:abc/defSECRET@bucket/x"],
+        ["s", "webdav://u:a/SECRET@h/x"],
+        ["s", "s3://b/x?access_key=SECRET"],
+        ["s", "s3://b/x", "-o", "endpoint_url=https://u:SECRET@h:9/"],
+    ],
+)
+def test_no_url_brings_a_secret_into_the_committed_file(project, arguments):
+    assert "SECRET" not in project.dv("remote", "add", *arguments, code=1).replace("'--local", "")
+    assert "SECRET" not in (project.root / "dvlite.toml").read_text()
+
+
+def test_a_bad_pointer_in_history_is_named_and_stops_no_other(project):
+    project.dv("remote", "add", "origin", "../remote")
+    project.write({"a": "1", "b": "2"})
+    project.dv("add", "a", "b")
+    project.commit()
+    path = project.root / "a.dvlite"
+    good = path.read_bytes()
+    path.write_bytes(b"<<<<<<< HEAD\n" + good)
+    project.commit()
+    path.write_bytes(good)
+    project.commit()
+    assert "conflict markers" in project.dv("push", code=1)
+    assert project.json("push", "--rev", "HEAD")["pushed"] == 0  # all of it had arrived
+
+
+def test_another_repositorys_environment_is_not_obeyed(project, tmp_path):
+    from tests.conftest import make_project
+
+    other = make_project(tmp_path / "other")
+    project.write({"q": "1"})
+    project.dv("add", "q", env={"GIT_DIR": str(other.root / ".git")})
+    assert "q.dvlite" in project.git("ls-files") and "q.dvlite" not in other.git("ls-files")
+
+
+def test_what_was_added_and_never_committed_is_kept_by_a_number(project):
+    project.commit()
+    project.write({"d/x": "precious"})
+    project.dv("add", "d")
+    project.git("reset", "-q", "--hard")
+    assert "--saved 1" in project.dv("checkout")
+    project.dv("checkout", "--saved", "1")
+    assert project.read("d") == {"x": b"precious"}
+
+
+@pytest.mark.parametrize("change", [(b"files = 1", b"files = " + b"9" * 26), (b"size = 1", b"size = " + b"1" * 5000)])
+def test_numbers_beyond_reason_are_malformed(project, change):
+    project.write({"d/x": "1"})
+    project.dv("add", "d")
+    path = project.root / "d.dvlite"
+    path.write_bytes(path.read_bytes().replace(*change))
+    for command in ("status", "checkout"):
+        assert "malformed pointer" in project.dv(command, code=1)
+
+
+def test_a_link_to_an_object_that_is_gone_is_never_added_as_a_link(pushed):
+    pushed.dv("config", "link", "symlink")
+    pushed.dv("checkout")
+    before = (pushed.root / "model.bin.dvlite").read_bytes()
+    shutil.rmtree(pushed.repo.store.root / "objects")
+    assert "dvlite pull" in pushed.dv("add", "model.bin", code=10)
+    assert (pushed.root / "model.bin.dvlite").read_bytes() == before
+    pushed.dv("pull")
+    assert "clean" in pushed.dv("status")
+
+
+def test_the_innermost_of_two_pointers_owns_a_path():
+    from dvlite.ops.base import enclosing
+
+    assert enclosing(["d", "d/e"], "d/e/x") == "d/e" and enclosing(["d/e", "d"], "d/f") == "d"
