@@ -90,8 +90,9 @@ def test_sizes_are_read(text, size):
 
 
 def test_passwords_are_not_shown():
-    assert config.redact("sftp://me:secret@host/x") == "sftp://me:***@host/x"
-    assert config.redact("s3://bucket/x:y@z") == "s3://bucket/x:y@z"
+    assert config.redact("sftp://me:secret@host/x") == "sftp://***@host/x"
+    assert config.redact("s3://KEY:se/cret@bucket/x") == "s3://***@bucket/x"
+    assert config.redact("s3://bucket/x:y") == "s3://bucket/x:y"
 
 
 @pytest.mark.parametrize(
