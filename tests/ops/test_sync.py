@@ -9,8 +9,6 @@ import time
 
 import pytest
 
-from tests.conftest import Project
-
 
 @pytest.fixture(params=["folder", "s3"])
 def shared(request, project, tmp_path):
@@ -208,12 +206,6 @@ def test_a_killed_pull_keeps_what_had_arrived(project, bucket):
 
 
 # ---- which commits ----
-
-
-def versions_on(project, remote_folder):
-    """Return the oids of pointers whose content is all on the remote."""
-    clone = Project(project.root)
-    return clone.json("push", "--all", "--dry-run")["pushed"]
 
 
 @pytest.fixture
