@@ -166,10 +166,10 @@ def sync_folders(folders: Iterable[Path]) -> None:
         sync(folder)
 
 
-def start_writeback(fd: int) -> None:
-    """Ask the kernel to begin writing a file to disk, without waiting; a hint only."""
+def start_writeback(fd: int, start: int = 0, size: int = 0) -> None:
+    """Ask the kernel to begin writing `size` bytes of a file (0: all) to disk, without waiting; a hint only."""
     if sys.platform == "linux" and (call := _sync_file_range()):
-        call(fd, 0, 0, 2)
+        call(fd, start, size, 2)
 
 
 @functools.cache
@@ -248,10 +248,11 @@ def _hash_to(fd: int, work: Digester) -> bytes:
     return work.digest()
 
 
-def copy_hashed(source: int, target: int, work: Digester) -> bytes:
+def copy_hashed(source: int, target: int, work: Digester, *, is_for_good: bool = False) -> bytes:
     """Copy one descriptor's whole content to another, and return the digest of the copy.
 
     The hash reads the copy, block by block behind the copying, so it is true whatever happens to the source.
+    `is_for_good`: the disk begins to write at once, so that a sync has little left to wait for.
     """
     if clone(source, target):
         return _hash_to(target, work)
@@ -280,6 +281,8 @@ def copy_hashed(source: int, target: int, work: Digester) -> bytes:
         for count in _copy_steps(source, target):
             copied[0] += count
             ready.release()
+            if is_for_good:
+                start_writeback(target, copied[0] - count, count)
     finally:
         copied[1] = True
         ready.release()
@@ -326,6 +329,19 @@ def copy_file(source: Path, target: Path, mode: int) -> os.stat_result:
                 for _ in _copy_steps(origin, fd):
                     pass
             return os.fstat(fd)
+        finally:
+            os.close(fd)
+    finally:
+        os.close(origin)
+
+
+def copy_file_hashed(source: Path, target: Path, work: Digester) -> bytes:
+    """Copy a file to a new name, where it will be synced, and return the digest of the copy."""
+    origin = open_regular(source)
+    try:
+        fd = create(target)
+        try:
+            return copy_hashed(origin, fd, work, is_for_good=True)
         finally:
             os.close(fd)
     finally:

@@ -38,9 +38,9 @@ def oid_of_file(algorithm: str, path: Path) -> Oid:
     return Oid(algorithm, files.hash_file(path, hasher(algorithm)))
 
 
-def oid_of_copy(algorithm: str, source: int, target: int) -> Oid:
-    """Copy one descriptor's content to another and return the oid of the copy."""
-    return Oid(algorithm, files.copy_hashed(source, target, hasher(algorithm)))
+def oid_of_copy(algorithm: str, source: int, target: int, *, is_for_good: bool = False) -> Oid:
+    """Copy one descriptor's content to another and return the oid of the copy; `is_for_good`: it will be synced soon."""
+    return Oid(algorithm, files.copy_hashed(source, target, hasher(algorithm), is_for_good=is_for_good))
 
 
 def checksum(data: bytes | memoryview) -> bytes:

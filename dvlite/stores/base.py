@@ -25,6 +25,12 @@ from dvlite.oid import Oid
 from dvlite.progress import SILENT, Progress
 
 
+def loose_name(oid: Oid) -> str:
+    """Return the name, below a store's root, of an object that has a file of its own."""
+    digits = oid.digest.hex()
+    return f"objects/{oid.algorithm}/{digits[:2]}/{digits[2:]}"
+
+
 class Taken(NamedTuple):
     """A file that a batch took in: its oid, and its stat after it was read."""
 

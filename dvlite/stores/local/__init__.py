@@ -18,7 +18,7 @@ from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
 from dvlite.pack import Place
 from dvlite.progress import SILENT, Progress
 from dvlite.stores import packs
-from dvlite.stores.base import Batch, Report, Store
+from dvlite.stores.base import Batch, Report, Store, loose_name
 from dvlite.stores.local.batch import LocalBatch
 from dvlite.stores.local.journal import Journal, Seen
 from dvlite.stores.table import Table, list_ids
@@ -59,12 +59,7 @@ class LocalStore(Store):
 
     def loose_path(self, oid: Oid) -> Path:
         """Return where an object lies when it has a file of its own."""
-        return self.root / self._loose_name(oid)
-
-    @staticmethod
-    def _loose_name(oid: Oid) -> str:
-        digits = oid.digest.hex()
-        return f"objects/{oid.algorithm}/{digits[:2]}/{digits[2:]}"
+        return self.root / loose_name(oid)
 
     def state(self) -> str:
         """Return the store's id and generation as one text; empty where there is no store yet.
@@ -139,7 +134,7 @@ class LocalStore(Store):
         """Return the file (relative to the store) that has an object, and its place in it (None: the whole file)."""
         if found := self._table.find(oid):
             return f"packs/{found.pack}.pack", found.place
-        name = self._loose_name(oid)
+        name = loose_name(oid)
         return (name, None) if os.path.isfile(f"{self._prefix}{name}") else None
 
     def path_of(self, oid: Oid) -> Path | None:
@@ -174,7 +169,7 @@ class LocalStore(Store):
         if folders is not None and (oid.algorithm, f"{oid.digest[0]:02x}") not in folders:
             return None
         try:
-            return os.stat(f"{self._prefix}{self._loose_name(oid)}").st_size
+            return os.stat(f"{self._prefix}{loose_name(oid)}").st_size
         except OSError:
             return None
 

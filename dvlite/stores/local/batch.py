@@ -116,12 +116,11 @@ class LocalBatch(Batch):
         target = files.create(unfinished)
         try:
             before = os.fstat(source)
-            oid = hashing.oid_of_copy(algorithm, source, target)
+            oid = hashing.oid_of_copy(algorithm, source, target, is_for_good=True)
             after = os.fstat(source)
             if files.stat_key(before) != files.stat_key(after) or os.fstat(target).st_size != after.st_size:
                 raise files.Moved
             os.fchmod(target, 0o444)
-            files.start_writeback(target)
             return Taken(oid, after)
         except BaseException:
             unfinished.unlink()

@@ -18,7 +18,7 @@ from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
 from dvlite.pack import Place
 from dvlite.progress import SILENT, Progress
 from dvlite.stores import packs
-from dvlite.stores.base import Batch, Report, Store
+from dvlite.stores.base import Batch, Report, Store, loose_name
 from dvlite.stores.remote.batch import RemoteBatch
 from dvlite.stores.remote.bucket import Bucket
 from dvlite.stores.table import Table, list_ids
@@ -36,11 +36,6 @@ def _ids(listing: Iterable[str], folder: str, suffix: str) -> set[str]:
     """Return the ids of the files `<folder><id><suffix>`; a listing comes from strangers, and ids become file names here."""
     inner = (name[len(folder) : -len(suffix)] for name in listing if name.startswith(folder) and name.endswith(suffix))
     return {id_ for id_ in inner if _ID.fullmatch(id_)}
-
-
-def loose_name(oid: Oid) -> str:
-    """Return the name of a large object below a remote's root."""
-    return f"objects/{oid.algorithm}/{oid.hex[:2]}/{oid.hex[2:]}"
 
 
 class RemoteStore(Store):

@@ -13,7 +13,7 @@ from dvlite import hashing, pack
 from dvlite.errors import CorruptError
 from dvlite.oid import Oid
 from dvlite.stores import packs
-from dvlite.stores.base import Batch, Taken
+from dvlite.stores.base import Batch, Taken, loose_name
 from dvlite.stores.table import list_ids
 
 if TYPE_CHECKING:
@@ -43,9 +43,11 @@ class RemoteBatch(Batch):
                     self._uploads.append(self._pool.submit(self._upload_written, full))
 
     def put_file(self, path: Path, algorithm: str, *, is_given: bool = False) -> Taken:
-        """Hash a file, then upload it under its oid."""
-        oid = hashing.oid_of_file(algorithm, path)
-        self._store.bucket.put_file(f"objects/{oid.algorithm}/{oid.hex[:2]}/{oid.hex[2:]}", path)
+        """Upload a file under its oid, which is that of what arrived or is found before."""
+        digest = self._store.bucket.put_hashed(
+            path, lambda: hashing.hasher(algorithm), lambda digest: loose_name(Oid(algorithm, digest))
+        )
+        oid = Oid(algorithm, digest)
         self._note({oid})
         return Taken(oid, path.stat())
 

@@ -9,13 +9,14 @@ import importlib
 import os
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from dvlite import config, files
 from dvlite.errors import DvliteError, RemoteError
+from dvlite.files import Digester
 
 T = TypeVar("T")
 
@@ -222,34 +223,57 @@ class Bucket:
         """Upload a local file in one step."""
         self._put(name, path.stat().st_size, lambda key: self._fs.put_file(str(path), key))
 
+    def put_hashed(self, path: Path, work: Callable[[], Digester], name_of: Callable[[bytes], str]) -> bytes:
+        """Upload a local file under the name that its digest asks for; return the digest.
+
+        A folder is written to while the copy is hashed, and names it then; elsewhere the name is needed first.
+        """
+        if self.protocol == "file":
+            return self._do("can't write to", lambda: self._put_copy(path, work(), name_of))
+        digest = files.hash_file(path, work())
+        self.put_file(name_of(digest), path)
+        return digest
+
     def _put(self, name: str, size: int, send: Callable[[str], object]) -> None:
         def call() -> None:
             key = self._key(name)
             if self.protocol in _ATOMIC:
                 send(key)
             else:
-                self._put_by_rename(key, send)
+                with self._unfinished() as unfinished:
+                    send(unfinished)
+                    self._finish(unfinished, key)
             if (arrived := int(self._fs.info(key)["size"])) != size:
                 raise OSError(f"{name}: {arrived} bytes arrived, not {size}")
 
         self._do("can't write to", call)
 
-    def _put_by_rename(self, key: str, send: Callable[[str], object]) -> None:
+    def _put_copy(self, path: Path, work: Digester, name_of: Callable[[bytes], str]) -> bytes:
+        with self._unfinished() as unfinished:
+            digest = files.copy_file_hashed(path, Path(unfinished), work)
+            self._finish(unfinished, self._key(name_of(digest)))
+        return digest
+
+    @contextlib.contextmanager
+    def _unfinished(self) -> Iterator[str]:
+        """Yield a key in `tmp/`; what is left there is removed."""
         unfinished = self._key(f"tmp/{secrets.token_hex(12)}")
         self._fs.makedirs(str(PurePosixPath(unfinished).parent), exist_ok=True)
-        self._fs.makedirs(str(PurePosixPath(key).parent), exist_ok=True)
         try:
-            send(unfinished)
-            if self.protocol == "file":
-                files.sync(Path(unfinished))
-                Path(unfinished).rename(key)
-                files.sync(Path(key).parent)
-            else:
-                self._fs.mv(unfinished, key)
+            yield unfinished
         except BaseException:
             with contextlib.suppress(Exception):
                 self._fs.rm_file(unfinished)
             raise
+
+    def _finish(self, unfinished: str, key: str) -> None:
+        self._fs.makedirs(str(PurePosixPath(key).parent), exist_ok=True)
+        if self.protocol == "file":
+            files.sync(Path(unfinished))
+            Path(unfinished).rename(key)
+            files.sync(Path(key).parent)
+        else:
+            self._fs.mv(unfinished, key)
 
 
 def _raise(exc: OSError) -> None:
