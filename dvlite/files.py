@@ -174,9 +174,9 @@ def start_writeback(fd: int, start: int = 0, size: int = 0) -> None:
 
 @functools.cache
 def _sync_file_range():  # type: ignore[no-untyped-def]
-    import ctypes
+    with contextlib.suppress(ImportError, OSError, AttributeError):
+        import ctypes
 
-    with contextlib.suppress(OSError, AttributeError):
         call = ctypes.CDLL(None).sync_file_range
         call.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
         return call

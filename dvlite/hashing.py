@@ -6,6 +6,7 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import blake3
 import xxhash
@@ -38,9 +39,45 @@ def oid_of_file(algorithm: str, path: Path) -> Oid:
     return Oid(algorithm, files.hash_file(path, hasher(algorithm)))
 
 
-def oid_of_copy(algorithm: str, source: int, target: int, *, is_for_good: bool = False) -> Oid:
-    """Copy one descriptor's content to another and return the oid of the copy; `is_for_good`: it will be synced soon."""
-    return Oid(algorithm, files.copy_hashed(source, target, hasher(algorithm), is_for_good=is_for_good))
+class Content(NamedTuple):
+    """What a file holds: its oid, and the quick checksum by which rot is found later without hashing it again."""
+
+    oid: Oid
+    checksum: bytes
+
+
+class _Both:
+    """The two in one pass."""
+
+    def __init__(self, algorithm: str) -> None:
+        self._hash = hasher(algorithm)
+        self.checksum = xxhash.xxh3_128()
+
+    def update(self, data: memoryview) -> None:
+        self._hash.update(data)
+        self.checksum.update(data)
+
+    def digest(self) -> bytes:
+        return self._hash.digest()
+
+
+def content_of_file(algorithm: str, path: Path) -> Content:
+    """Return what a regular file holds; OSError where it can't be read."""
+    work = _Both(algorithm)
+    return Content(Oid(algorithm, files.hash_file(path, work)), work.checksum.digest())
+
+
+def content_of_copy(algorithm: str, source: int, target: int, *, is_for_good: bool = False) -> Content:
+    """Copy one descriptor's content to another and return what the copy holds; `is_for_good`: it will be synced soon."""
+    work = _Both(algorithm)
+    return Content(
+        Oid(algorithm, files.copy_hashed(source, target, work, is_for_good=is_for_good)), work.checksum.digest()
+    )
+
+
+def checksum_of_copy(source: int, target: int) -> bytes:
+    """Copy one descriptor's content to another and return the checksum of the copy."""
+    return files.copy_hashed(source, target, xxhash.xxh3_128())
 
 
 def checksum(data: bytes | memoryview) -> bytes:

@@ -1,6 +1,7 @@
 """Bad input and bad days: each with a clear error that names the path, and nothing lost."""
 
 import contextlib
+import hashlib
 import os
 import shutil
 import subprocess
@@ -8,8 +9,9 @@ import threading
 import time
 
 import pytest
+import xxhash
 
-from dvlite import pointer, tree
+from dvlite import pointer, refs, tree
 from dvlite.tree import FILE, TREE, Entry
 from tests.conftest import make_project
 
@@ -227,6 +229,29 @@ def test_a_truncated_pack_in_the_store_loses_nothing_that_a_remote_has(pushed):
     assert list((pushed.root / ".git/dvlite/quarantine").iterdir())
 
 
+def test_a_bit_that_rotted_without_a_trace_in_the_stat_is_never_checked_out(pushed):
+    """The file is as it was noted when it was hashed; only the quick checksum tells."""
+    store = pushed.repo.store
+    path = store.path_of(refs.in_worktree(pushed.repo.git).found["model.bin"].oid)
+    before = path.stat()
+    assert store.checksum_of(path) == xxhash.xxh3_128_digest(path.read_bytes())
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.seek(1000)
+        byte = file.read(1)[0]
+        file.seek(1000)
+        file.write(bytes([byte ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    (pushed.root / "model.bin").unlink()
+    assert "corrupt" in pushed.dv("checkout", code=11)
+    assert not (pushed.root / "model.bin").exists()
+    pushed.dv("pull")
+    assert (
+        hashlib.sha256((pushed.root / "model.bin").read_bytes()).hexdigest()
+        in (pushed.root / "model.bin.dvlite").read_text()
+    )
+
+
 def test_a_flipped_bit_in_the_store_is_never_checked_out(pushed):
     before = pushed.read("data")
     (path, *_) = sorted(pushed.packs(), key=lambda one: -one.stat().st_size)
@@ -256,5 +281,6 @@ def test_unsaved_data_survives_a_bad_store(pushed):
             path.write_bytes(data)
             time.sleep(0.01)
     pushed.git("checkout", "-q", "HEAD~1")
-    pushed.dv("checkout", code=pushed.run("checkout").returncode)
+    said = pushed.dv("checkout", code=14)
+    assert "data/d0/f0.txt" in said and "is not stored" in said
     assert pushed.read("data")["d0/f0.txt"] == b"two"

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from dvlite import hashing
-from dvlite.errors import DvliteError, MissingError
+from dvlite.errors import CorruptError, DvliteError, MissingError
 from dvlite.oid import Oid
 from dvlite.progress import SILENT, Progress
 
@@ -36,6 +36,12 @@ class Taken(NamedTuple):
 
     oid: Oid
     status: stat_result
+
+
+def refuse_other(found: Oid, wanted: Oid | None) -> None:
+    """Raise CorruptError where content isn't what it must be."""
+    if wanted and found != wanted:
+        raise CorruptError(f"object {wanted.short} is corrupt")
 
 
 class Batch(ABC):
@@ -55,10 +61,10 @@ class Batch(ABC):
         """Take in bytes that the caller has just hashed to this oid itself (in another thread, or as a tree)."""
 
     @abstractmethod
-    def put_file(self, path: Path, algorithm: str, *, is_given: bool = False) -> Taken:
-        """Take in a file's content, of any size. `is_given`: the batch may keep the file itself.
+    def put_file(self, path: Path, algorithm: str, *, oid: Oid | None = None, is_given: bool = False) -> Taken:
+        """Take in a file's content, of any size. `oid`: what it must be; `is_given`: the batch may keep the file itself.
 
-        Raises files.Moved when the file changed while it was read.
+        Raises files.Moved when the file changed while it was read, CorruptError when it isn't what it must be.
         """
 
     @abstractmethod

@@ -8,7 +8,7 @@ from dvlite.errors import CorruptError, DvliteError, MissingError
 from dvlite.oid import Oid
 from dvlite.progress import SILENT, Progress
 from dvlite.stores import packs
-from dvlite.stores.base import Batch, Report, Store, Taken
+from dvlite.stores.base import Batch, Report, Store, Taken, refuse_other
 
 
 class MemoryStore(Store):
@@ -69,9 +69,10 @@ class MemoryBatch(Batch):
         """Keep the bytes."""
         self._objects[oid] = data
 
-    def put_file(self, path: Path, algorithm: str, *, is_given: bool = False) -> Taken:
+    def put_file(self, path: Path, algorithm: str, *, oid: Oid | None = None, is_given: bool = False) -> Taken:
         """Read the file whole."""
         data, status = files.read_small(str(path))
+        refuse_other(hashing.oid_of(algorithm, data), oid)
         return Taken(self.put(data, algorithm), status)
 
     def put_pack(self, path: Path, *, is_given: bool = False) -> Collection[Oid]:
@@ -108,14 +109,15 @@ class Hashing(Batch):
         if is_tree:
             self.trees[oid] = data
 
-    def put_file(self, path: Path, algorithm: str, *, is_given: bool = False) -> Taken:
+    def put_file(self, path: Path, algorithm: str, *, oid: Oid | None = None, is_given: bool = False) -> Taken:
         """Hash the file where it is."""
         before = path.lstat()
-        oid = hashing.oid_of_file(algorithm, path)
+        found = hashing.oid_of_file(algorithm, path)
         after = path.lstat()
         if files.stat_key(before) != files.stat_key(after):
             raise files.Moved
-        return Taken(oid, after)
+        refuse_other(found, oid)
+        return Taken(found, after)
 
     def put_pack(self, path: Path, *, is_given: bool = False) -> Collection[Oid]:
         """Refuse: nothing that scans has packs."""

@@ -91,6 +91,14 @@ class StoreConformance:
             taken = batch.put_file(path, "sha256", is_given=True)
         assert self.reopen(store).find([taken.oid]) == {taken.oid: 1_500_000}
 
+    def test_a_file_that_is_not_what_it_must_be_is_refused_and_leaves_nothing(self, store, tmp_path):
+        path = tmp_path / "large"
+        for is_given in (False, True):
+            path.write_bytes(b"other" * 300_000)
+            with store.batch() as batch, pytest.raises(CorruptError):
+                batch.put_file(path, "sha256", oid=oid(b"wanted"), is_given=is_given)
+        assert list(self.reopen(store).oids()) == []
+
     def make_pack(self, folder, datas):
         writer = packs.PackWriter(folder, 1 << 30)
         for data in datas:

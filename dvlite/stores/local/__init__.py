@@ -311,10 +311,10 @@ class LocalStore(Store):
 
     def _send_file(self, oid: Oid, path: Path, target: Batch, report: Report, progress: Progress) -> None:
         try:
-            taken = target.put_file(path, oid.algorithm)
-            if taken.oid != oid:
-                raise self.corrupt(oid, path)
+            taken = target.put_file(path, oid.algorithm, oid=oid)
             report.add({oid: taken.status.st_size}, progress)
+        except CorruptError:
+            report.fail([oid], self.corrupt(oid, path))
         except files.Moved:
             report.fail([oid], DvliteError(f"object {oid.short} changed in the local store while it was read"))
         except DvliteError as exc:
@@ -366,20 +366,27 @@ class LocalStore(Store):
         name = path.relative_to(self.root).as_posix()
         return self.seen.is_as_noted(name, path) or self._verify_file(name)
 
+    def checksum_of(self, path: Path) -> bytes:
+        """Return the checksum that a large object's file had when it was hashed; empty where that isn't known."""
+        return self.seen.checksum(path.relative_to(self.root).as_posix(), path)
+
     def _verify_file(self, name: str) -> bool:
         path = self.root / name
         bad: set[Oid] | None = None
+        checksum = b""
         with contextlib.suppress(CorruptError, FormatError, OSError):
             if name.startswith("packs/"):
                 bad = packs.bad_objects(path, packs.read_index(path))
             else:
                 _, algorithm, head, rest = name.split("/")
                 oid = Oid(algorithm, bytes.fromhex(head + rest))
-                bad = set() if hashing.oid_of_file(algorithm, path) == oid else {oid}
+                content = hashing.content_of_file(algorithm, path)
+                checksum = content.checksum
+                bad = set() if content.oid == oid else {oid}
         if bad is not None and not bad:
             with contextlib.suppress(OSError):
                 files.sync(path)
-                self.seen.note(name, path)
+                self.seen.note(name, path, checksum)
             return True
         if path.exists():
             if bad and name.startswith("packs/"):

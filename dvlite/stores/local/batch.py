@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from dvlite import files, hashing
 from dvlite.errors import CorruptError
+from dvlite.hashing import Content
 from dvlite.oid import Oid
 from dvlite.stores import packs
-from dvlite.stores.base import Batch, Taken
+from dvlite.stores.base import Batch, Taken, loose_name, refuse_other
+from dvlite.stores.local.journal import mark
 from dvlite.stores.table import list_ids
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class LocalBatch(Batch):
         self._trusted: set[str] = set()
         self._is_fresh = store.is_empty()
         self._tree_data: dict[Oid, bytes] = {}
+        self._checksums: dict[str, bytes] = {}
         # Unfinished file -> final name, contents and trees apart.
         self._contents: dict[Path, str] = {}
         self._tree_packs: dict[Path, str] = {}
@@ -79,20 +82,27 @@ class LocalBatch(Batch):
         """Return a tree that this batch took in, before it is published."""
         return self._tree_data.get(oid)
 
-    def put_file(self, path: Path, algorithm: str, *, is_given: bool = False) -> Taken:
+    def put_file(self, path: Path, algorithm: str, *, oid: Oid | None = None, is_given: bool = False) -> Taken:
         """Copy into a file of its own, hashing the copy; or take the file itself."""
         unfinished = files.temporary(self._store.tmp)
-        if is_given:
-            os.rename(path, unfinished)
-            taken = Taken(hashing.oid_of_file(algorithm, unfinished), unfinished.stat())
-            unfinished.chmod(0o444)
-        else:
-            taken = self._copy(path, unfinished, algorithm)
+        try:
+            if is_given:
+                os.rename(path, unfinished)
+                unfinished.chmod(0o444)
+                content, status = hashing.content_of_file(algorithm, unfinished), unfinished.stat()
+            else:
+                content, status = self._copy(path, unfinished, algorithm)
+            refuse_other(content.oid, oid)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+        taken = Taken(content.oid, status)
         with self._lock:
             is_new = taken.oid not in self._taken and not self._is_known(taken.oid)
             self._taken.add(taken.oid)
         if is_new:
-            final = self._store.loose_path(taken.oid).relative_to(self._store.root).as_posix()
+            final = loose_name(taken.oid)
+            self._checksums[final] = content.checksum
             self._settle_file(unfinished, final, {taken.oid})
         else:
             unfinished.unlink()
@@ -105,26 +115,23 @@ class LocalBatch(Batch):
             path = self._move(unfinished, final)
             files.sync(path.parent)
             with self._lock:
-                self._store.seen.note(final, path)
+                self._store.seen.note(final, path, self._checksums.get(final, b""))
                 self._published.update(oids)
         else:
             with self._lock:
                 self._contents[unfinished] = final
 
-    def _copy(self, path: Path, unfinished: Path, algorithm: str) -> Taken:
+    def _copy(self, path: Path, unfinished: Path, algorithm: str) -> tuple[Content, os.stat_result]:
         source = files.open_regular(path)
         target = files.create(unfinished)
         try:
             before = os.fstat(source)
-            oid = hashing.oid_of_copy(algorithm, source, target, is_for_good=True)
+            content = hashing.content_of_copy(algorithm, source, target, is_for_good=True)
             after = os.fstat(source)
             if files.stat_key(before) != files.stat_key(after) or os.fstat(target).st_size != after.st_size:
                 raise files.Moved
             os.fchmod(target, 0o444)
-            return Taken(oid, after)
-        except BaseException:
-            unfinished.unlink()
-            raise
+            return content, after
         finally:
             os.close(target)
             os.close(source)
@@ -164,14 +171,14 @@ class LocalBatch(Batch):
                 for path in pending:
                     files.sync(path)
             elif pending:
-                self._store.journal.write(pending)
+                self._store.journal.write(pending, self._checksums)
             finals = {name: self._move(path, name) for path, name in pending.items()}
         except BaseException:
             self.abandon()
             raise
         if self._is_synced and finals:
             files.sync_folders({final.parent for final in finals.values()})
-            self._store.seen.note_many(finals)
+            self._store.seen.note_many({name: mark(final.stat()) for name, final in finals.items()})
         self._published = set(self._taken)
         if finals or self._is_synced:
             self._store.refresh()

@@ -9,19 +9,31 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from dvlite import files
 
-Mark = tuple[int, ...]
+
+class Mark(NamedTuple):
+    """What tells that a file of the store is as it was; the checksum (hex, "-" for a pack) takes a reading."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+    checksum: str = "-"
+
+    def is_of(self, status: os.stat_result) -> bool:
+        """Tell whether a file still has the size, time and inode."""
+        return self[:3] == (status.st_size, status.st_mtime_ns, status.st_ino)
 
 
-def _mark(status: os.stat_result) -> Mark:
-    """Return what tells that a file of the store is as it was."""
-    return (status.st_size, status.st_mtime_ns, status.st_ino)
+def mark(status: os.stat_result, checksum: bytes = b"") -> Mark:
+    """Return what a file is recognised by."""
+    return Mark(status.st_size, status.st_mtime_ns, status.st_ino, checksum.hex() or "-")
 
 
 class Seen:
-    """Files of the store with size, mtime and inode at the time when they were hashed and synced: one line each.
+    """Files of the store with size, mtime, inode and checksum at the time when they were hashed and synced: one line each.
 
     Deletable: what isn't noted is hashed again.
     """
@@ -38,24 +50,20 @@ class Seen:
                 lines = self._path.read_text().split("\n")
             for line in lines:
                 with contextlib.suppress(ValueError):  # a torn line
-                    name, size, mtime, inode, end = line.split(" ")
+                    name, size, mtime, inode, checksum, end = line.split(" ")
                     if end == ".":
-                        self._noted[name] = (int(size), int(mtime), int(inode))
+                        self._noted[name] = Mark(int(size), int(mtime), int(inode), checksum)
         return self._noted
 
-    def note(self, name: str, path: Path) -> None:
+    def note(self, name: str, path: Path, checksum: bytes = b"") -> None:
         """Note a file as it is now."""
-        self.note_many({name: path})
+        with contextlib.suppress(FileNotFoundError):
+            self.note_many({name: mark(path.stat(), checksum)})
 
-    def note_many(self, paths: dict[str, Path]) -> None:
-        """Note files as they are now."""
-        noted = self._load()
-        lines = []
-        for name, path in paths.items():
-            with contextlib.suppress(FileNotFoundError):
-                status = path.stat()
-                noted[name] = _mark(status)
-                lines.append("{} {} {} {} .\n".format(name, *noted[name]))
+    def note_many(self, marks: Mapping[str, Mark]) -> None:
+        """Note files that are as their marks say."""
+        self._load().update(marks)
+        lines = ["{} {} {} {} {} .\n".format(name, *mark) for name, mark in marks.items()]
         fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         try:
             files.write_all(fd, "".join(lines).encode())
@@ -64,11 +72,19 @@ class Seen:
 
     def is_as_noted(self, name: str, path: Path) -> bool:
         """Tell whether a file is as it was when it was noted."""
+        return self._as_noted(name, path) is not None
+
+    def _as_noted(self, name: str, path: Path) -> Mark | None:
+        noted = self._load().get(name)
         try:
-            status = path.stat()
+            return noted if noted and noted.is_of(path.stat()) else None
         except OSError:
-            return False
-        return self._load().get(name) == _mark(status)
+            return None
+
+    def checksum(self, name: str, path: Path) -> bytes:
+        """Return the checksum of a file that is as it was when it was noted; empty where it isn't, or none was noted."""
+        noted = self._as_noted(name, path)
+        return bytes.fromhex(noted.checksum) if noted and noted.checksum != "-" else b""
 
 
 class Journal:
@@ -79,9 +95,9 @@ class Journal:
         self._folder = root / "journal"
         self._seen = seen
 
-    def write(self, pending: Mapping[Path, str]) -> None:
+    def write(self, pending: Mapping[Path, str], checksums: Mapping[str, bytes]) -> None:
         """Note files (unfinished path to final name) before they are published, and wait until the note is on disk."""
-        names = {name: _mark(path.stat()) for path, name in pending.items()}
+        names = {name: mark(path.stat(), checksums.get(name, b"")) for path, name in pending.items()}
         entry = {"host": files.host_id(), "boot": files.boot_id(), "names": names}
         self._folder.mkdir(exist_ok=True)
         path = files.temporary(self._folder)
@@ -99,7 +115,7 @@ class Journal:
                     path,
                     values["host"],
                     values["boot"],
-                    {name: tuple(mark) for name, mark in values["names"].items()},
+                    {name: Mark(*mark) for name, mark in values["names"].items()},
                 )
 
     def torn_names(self) -> list[str]:
@@ -133,6 +149,6 @@ class Journal:
             here = {name: self._root / name for name in names if (self._root / name).exists()}
             files.sync_folders({file.parent for file in here.values()})
             # One that was touched since it was hashed is not noted, so that it is hashed again before it is trusted.
-            self._seen.note_many({name: file for name, file in here.items() if _mark(file.stat()) == names[name]})
+            self._seen.note_many({name: names[name] for name, file in here.items() if names[name].is_of(file.stat())})
             path.unlink(missing_ok=True)
         return []

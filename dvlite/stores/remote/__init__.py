@@ -319,11 +319,10 @@ class RemoteStore(Store):
         try:
             name = loose_name(oid)
             self.bucket.get_file(name, path, (self.listing or {})[name])
-            if hashing.oid_of_file(oid.algorithm, path) != oid:
-                raise self._corrupt(oid)
-            size = path.stat().st_size
-            target.put_file(path, oid.algorithm, is_given=True)
-            report.add({oid: size}, progress)
+            taken = target.put_file(path, oid.algorithm, oid=oid, is_given=True)
+            report.add({oid: taken.status.st_size}, progress)
+        except CorruptError:
+            report.fail([oid], self._corrupt(oid))
         except (DvliteError, OSError) as exc:
             report.fail([oid], _as_error(exc, path))
         finally:

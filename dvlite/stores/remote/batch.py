@@ -13,7 +13,7 @@ from dvlite import hashing, pack
 from dvlite.errors import CorruptError
 from dvlite.oid import Oid
 from dvlite.stores import packs
-from dvlite.stores.base import Batch, Taken, loose_name
+from dvlite.stores.base import Batch, Taken, loose_name, refuse_other
 from dvlite.stores.table import list_ids
 
 if TYPE_CHECKING:
@@ -42,14 +42,16 @@ class RemoteBatch(Batch):
                 if full := self._writer.add(oid, data):
                     self._uploads.append(self._pool.submit(self._upload_written, full))
 
-    def put_file(self, path: Path, algorithm: str, *, is_given: bool = False) -> Taken:
-        """Upload a file under its oid, which is that of what arrived or is found before."""
-        digest = self._store.bucket.put_hashed(
-            path, lambda: hashing.hasher(algorithm), lambda digest: loose_name(Oid(algorithm, digest))
-        )
-        oid = Oid(algorithm, digest)
-        self._note({oid})
-        return Taken(oid, path.stat())
+    def put_file(self, path: Path, algorithm: str, *, oid: Oid | None = None, is_given: bool = False) -> Taken:
+        """Upload a file under its oid."""
+
+        def name_of(digest: bytes) -> str:
+            refuse_other(Oid(algorithm, digest), oid)
+            return loose_name(Oid(algorithm, digest))
+
+        found = Oid(algorithm, self._store.bucket.put_hashed(path, lambda: hashing.hasher(algorithm), name_of))
+        self._note({found})
+        return Taken(found, path.stat())
 
     def _note(self, oids: Collection[Oid]) -> None:
         with self._lock:
