@@ -308,6 +308,16 @@ def _copy_steps(source: int, target: int) -> Iterator[int]:
         yield len(data)
 
 
+def drop_cache(path: Path) -> None:
+    """Tell the kernel that a file's bytes need not stay in memory: it is about to be replaced; a hint only."""
+    with contextlib.suppress(OSError, AttributeError):
+        fd = open_regular(path)
+        try:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(fd)
+
+
 def clone(source: int, target: int) -> bool:
     """Make `target` share `source`'s blocks (a reflink); False where the file system can't."""
     if sys.platform != "linux":

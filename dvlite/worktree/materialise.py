@@ -30,6 +30,7 @@ from dvlite.worktree.plan import Change
 from dvlite.worktree.scan import Written
 
 _CHUNK = 256
+_LARGE = 1 << 26
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NEAR = ".dvlite-tmp"  # beside the data, where that lies on another file system than the Git folder
 LINKS = ("reflink", "copy", "hardlink", "symlink")
@@ -144,6 +145,7 @@ class _Builder:
     def build(self, changes: Sequence[Change], read: Read) -> dict[int, Path]:
         """Write the targets of all changes below the stage; return where each lies, without those that can't be had."""
         total = sum(change.target.files for change in changes if change.target)
+        self._make_room(changes)
         _check_space(self._stage, total, sum(change.target.size for change in changes if change.target))
         staged: dict[int, Path] = {}
         jobs: list[_Job] = []
@@ -161,6 +163,12 @@ class _Builder:
             if not os.path.lexists(path):
                 del staged[position]
         return staged
+
+    def _make_room(self, changes: Sequence[Change]) -> None:
+        """Let the new bytes of a large file have the memory of the old ones, which lie in the store too."""
+        for change in changes:
+            if change.data and change.target and not change.data.is_tree and change.data.size >= _LARGE:
+                files.drop_cache(self._place.root / self._full(change.path))
 
     def _full(self, path: str) -> str:
         return f"{self._place.tracked}/{path}" if path else self._place.tracked
