@@ -136,7 +136,7 @@ def _check_head(head: dict[str, Any], name: str) -> None:
     version = head.get("format")
     if isinstance(version, int) and version > FORMAT:
         raise FormatError(f"'{name}' has format {version}: written by a newer dvlite", "Update dvlite.")
-    if version != FORMAT or not isinstance(head.get("id"), str) or not _ID.fullmatch(head["id"]):
+    if version != FORMAT or version is True or not isinstance(head.get("id"), str) or not _ID.fullmatch(head["id"]):
         raise FormatError(
             f"'{name}' lacks 'format' or 'id' in [dvlite]",
             "Run 'dvlite init' in a new repository, or restore the file with Git.",
@@ -247,7 +247,7 @@ def is_below(url: str, prefix: str) -> bool:
 
 def parse_size(value: object) -> int:
     """Return bytes of `100 MB`, `1.5GiB` or a number."""
-    if isinstance(value, int) and value >= 0:
+    if type(value) is int and value >= 0:
         return value
     found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     if not found:

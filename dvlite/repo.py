@@ -6,27 +6,51 @@ import secrets
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from dvlite import config, files, git, remotes
 from dvlite.config import Config
-from dvlite.errors import UsageError
+from dvlite.errors import FormatError, UsageError
 from dvlite.index import Index
 from dvlite.pointer import SUFFIX
 from dvlite.stores.local import PACK_BELOW, PACK_SIZE, LocalStore
 from dvlite.stores.remote import RemoteStore
 from dvlite.worktree.materialise import LINKS, NEAR
 
-# Settings per machine, in Git's config below `dvlite.`; Git spells keys in lower case.
+_FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+class Setting(NamedTuple):
+    """A setting of a machine, in Git's config below `dvlite.`: what it says, and which values it may have."""
+
+    meaning: str
+    kind: str | tuple[str, ...] = "text"  # or "size", "flag", or the values themselves
+
+
+# Git spells keys in lower case.
 SETTINGS = {
-    "packbelow": "objects of this size and more get a file of their own (1 MiB)",
-    "packsize": "a pack is full at this size (64 MiB)",
-    "link": "how large files get into the worktree: reflink, copy, hardlink, symlink (reflink)",
-    "store": "folder of the local store, when it is shared",
-    "sync": "'always' makes add wait for the disk",
-    "autostage": "'false' makes add, mv and rm leave staging to you",
-    "remote": "the default remote, on this machine",
-    "trust": "prefixes of endpoint URLs that may get credentials",
+    "packbelow": Setting("objects of this size and more get a file of their own (1 MiB)", "size"),
+    "packsize": Setting("a pack is full at this size (64 MiB)", "size"),
+    "link": Setting("how large files get into the worktree (reflink)", LINKS),
+    "store": Setting("folder of the local store, when it is shared"),
+    "sync": Setting("'always' makes add wait for the disk", ("always", "later")),
+    "autostage": Setting("'false' makes add, mv and rm leave staging to you", "flag"),
+    "remote": Setting("the default remote, on this machine"),
+    "trust": Setting("prefixes of endpoint URLs that may get credentials"),
 }
+
+
+def check_setting(name: str, value: str) -> None:
+    """Refuse a value that a setting can't have."""
+    kind = SETTINGS[name].kind if name in SETTINGS else "text"
+    if kind == "size":
+        config.parse_size(value)
+    allowed = tuple(_FLAGS) if kind == "flag" else kind
+    if isinstance(allowed, tuple) and value.lower() not in allowed:
+        raise UsageError(
+            f"'{value}' is not a value of the setting '{name}'",
+            f"Set it to one of {', '.join(allowed)}: git config dvlite.{name} {allowed[0]}",
+        )
 
 
 class Repo:
@@ -52,9 +76,22 @@ class Repo:
         return git.settings(self.git)
 
     def setting(self, name: str, default: str = "") -> str:
-        """Return one setting of this machine."""
+        """Return one setting of this machine; an error where it can't have that value."""
         found = [value for _, key, value in self.settings if key == f"dvlite.{name}"]
-        return found[-1] if found else default
+        if found and found[-1]:
+            try:
+                check_setting(name, found[-1])
+            except FormatError as exc:
+                raise FormatError(
+                    f"the setting '{name}': {exc.message}", f"{exc.hint} 'git config dvlite.{name} …'"
+                ) from exc
+            return found[-1]
+        return default
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """Return a setting that is true or false."""
+        value = self.setting(name)
+        return _FLAGS[value.lower()] if value else default
 
     @cached_property
     def store(self) -> LocalStore:
@@ -62,18 +99,15 @@ class Repo:
         place = self.setting("store")
         return LocalStore(
             self.root / Path(place).expanduser() if place else self.git.common / "dvlite",
-            pack_below=config.parse_size(self.setting("packbelow", str(PACK_BELOW)) or PACK_BELOW),
-            pack_size=config.parse_size(self.setting("packsize", str(PACK_SIZE)) or PACK_SIZE),
+            pack_below=config.parse_size(self.setting("packbelow", str(PACK_BELOW))),
+            pack_size=config.parse_size(self.setting("packsize", str(PACK_SIZE))),
             is_synced=self.setting("sync") == "always",
         )
 
     @property
     def link(self) -> str:
         """How large files get into the worktree."""
-        link = self.setting("link", "reflink")
-        if link not in LINKS:
-            raise UsageError(f"'{link}' is not a kind of link", f"Set dvlite.link to one of: {', '.join(LINKS)}.")
-        return link
+        return self.setting("link", "reflink").lower()
 
     def tmp(self, path: Path) -> Path:
         """Return a folder for unfinished files, on the same file system as `path`."""

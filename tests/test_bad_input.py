@@ -13,7 +13,7 @@ import xxhash
 
 from dvlite import pointer, refs, tree
 from dvlite.tree import FILE, TREE, Entry
-from tests.conftest import make_project
+from tests.conftest import Project, make_project
 
 is_root = os.geteuid() == 0
 
@@ -29,6 +29,53 @@ def small_disk(folder, megabytes):
         yield folder
     finally:
         subprocess.run(["umount", "-l", folder], check=True)
+
+
+@contextlib.contextmanager
+def folding_disk(folder):
+    """A real file system on which upper and lower case are one."""
+    if not shutil.which("lowntfs-3g"):
+        pytest.skip("no lowntfs-3g here")
+    folder.mkdir()
+    image = folder.with_suffix(".img")
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    subprocess.run(["mkntfs", "-q", "-F", image], check=True, capture_output=True)
+    if subprocess.run(["lowntfs-3g", "-o", "ignore_case", image, folder], capture_output=True).returncode:
+        pytest.skip("no right to mount here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, {"k": "k", "readme": "1", "README": "2"}),  # a fresh folder
+        ({"k": "k"}, {"k": "k", "readme": "1", "README": "2"}),  # two new ones
+        ({"k": "k", "readme": "1"}, {"k": "two", "readme": "1", "README": "2"}),  # a new one and one that stays
+        ({"k": "k", "sub/x": "1"}, {"k": "k", "sub/x": "1", "SUB/y": "2"}),  # folders
+    ],
+)
+def test_names_that_meet_on_a_file_system_are_an_error_before_anything_is_written(project, tmp_path, before, after):
+    project.dv("remote", "add", "origin", tmp_path / "remote")
+    commits = []
+    for version in (before, after):
+        shutil.rmtree(project.root / "data", ignore_errors=True)
+        project.write(version, "data")
+        if version:
+            project.dv("add", "data")
+        commits.append(project.commit())
+        project.dv("push")
+    with folding_disk(tmp_path / "disk") as disk:
+        subprocess.run(["git", "clone", "-q", project.root, disk / "clone"], check=True)
+        clone = Project(disk / "clone")
+        clone.git("checkout", "-q", commits[0])
+        clone.dv("pull") if before else None
+        clone.git("checkout", "-q", commits[1])
+        assert "meets another name on this file system" in clone.dv("pull", code=1)
+        assert clone.read("data") == {name: data.encode() for name, data in before.items()}
 
 
 @pytest.mark.skipif(not is_root, reason="mounts a file system")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dvlite.cli import render
-from dvlite.cli.session import Json, session
+from dvlite.cli.session import Json, Quiet, session
 from dvlite.errors import UsageError
 from dvlite.ops import remote as ops
 
@@ -47,6 +47,7 @@ def add(
     force: Annotated[bool, typer.Option("--force", help="Replace a remote of that name.")] = False,
     local: Local = False,
     global_: Global = False,
+    quiet: Quiet = False,
 ) -> int:
     """Add a remote; the first one is the default.
 
@@ -54,14 +55,19 @@ def add(
 
     Exit codes: 0 done, 1 not a url, 2 usage.
     """
-    repo = session(ctx).open()
+    run = session(ctx, quiet=quiet)
+    repo = run.open()
     options = {}
     for text in option or ():
         key, separator, value = text.partition("=")
         if not separator:
             raise UsageError(f"'{text}' is not KEY=VALUE")
         options[key.replace("-", "_")] = value
-    _show(ops.add(repo, name, url, options=options, is_default=default, level=_level(local, global_), is_forced=force))
+    result = ops.add(
+        repo, name, url, options=options, is_default=default, level=_level(local, global_), is_forced=force
+    )
+    if not run.is_quiet:
+        _show(result)
     return 0
 
 
@@ -84,6 +90,8 @@ def list_(ctx: typer.Context, json: Json = False) -> int:
     render.table(rows)
     if not rows:
         render.note("no remotes: 'dvlite remote add origin URL' adds one")
+    elif not any(one.is_default for one in found):
+        render.note("none of them is the default: 'dvlite config remote NAME' names one")
     return 0
 
 

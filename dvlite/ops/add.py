@@ -352,6 +352,6 @@ def ignore_line(name: str) -> str:
 
 def _stage(repo: Repo, result: AddResult, *, is_staged: bool) -> None:
     result.to_stage = list(dict.fromkeys(result.to_stage))
-    if result.to_stage and is_staged and repo.setting("autostage", "true") != "false":
+    if result.to_stage and is_staged and repo.flag("autostage", default=True):
         git.stage(repo.git, result.to_stage)
         result.staged, result.to_stage = result.to_stage, []

@@ -2,7 +2,8 @@
 
 import fnmatch
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -48,14 +49,17 @@ class Selection:
             self.parts[tracked] = plans.only([*before.paths, inner])
 
 
-def select(pointers: Pointers, paths: Sequence[str]) -> Selection:
-    """Find what in-repo paths mean: tracked paths, pointers, folders above or paths inside them, globs. None: everything."""
+def select(pointers: Pointers, paths: Sequence[str], read: Read) -> Selection:
+    """Find what in-repo paths mean: tracked paths, pointers, folders above or paths inside them, globs. None: everything.
+
+    `read` reads the trees that a glob reaches into. As in Git, its `*` matches a slash too.
+    """
     selection = Selection()
     for tracked, malformed in pointers.broken.items():
         if not paths or any(_is_at_or_below(tracked, _plain(path)) for path in paths):
             selection.failures.append(Failure(tracked, malformed))
     for path in paths or [""]:
-        if not _select_one(pointers, _plain(path), selection):
+        if not _select_one(pointers, _plain(path), selection, read):
             error = UsageError(
                 f"'{path}' is not tracked by dvlite", f"Add it with 'dvlite add {path}', or see 'dvlite ls'."
             )
@@ -71,7 +75,7 @@ def _is_at_or_below(path: str, folder: str) -> bool:
     return not folder or path == folder or path.startswith(f"{folder}/")
 
 
-def _select_one(pointers: Pointers, path: str, selection: Selection) -> bool:
+def _select_one(pointers: Pointers, path: str, selection: Selection, read: Read) -> bool:
     below = [tracked for tracked in pointers.found if _is_at_or_below(tracked, path)]
     if not below and MAGIC & set(path):
         below = [tracked for tracked in pointers.found if fnmatch.fnmatchcase(tracked, path)]
@@ -79,10 +83,37 @@ def _select_one(pointers: Pointers, path: str, selection: Selection) -> bool:
         selection.add(tracked, "")
     if below or not path:
         return True
+    hits = list(_matches(pointers, path, read)) if MAGIC & set(path) else []
+    for tracked, inner in hits:
+        selection.add(tracked, inner)
+    if hits:
+        return True
     if owner := enclosing(pointers.found, path):
         selection.add(owner, path[len(owner) + 1 :])
         return True
     return path in pointers.broken
+
+
+def _matches(pointers: Pointers, pattern: str, read: Read) -> Iterator[tuple[str, str]]:
+    """Yield the files inside tracked folders that a glob matches: tracked path, and path inside it."""
+    parts = pattern.split("/")
+    fixed = re.split(r"[*?[]", pattern)[0]
+    matches = re.compile(fnmatch.translate(pattern)).match
+
+    def walk(tracked: str, inner: str, folder: Entry) -> Iterator[tuple[str, str]]:
+        for entry in tree.entries(folder, read):
+            path = f"{inner}/{entry.name}" if inner else entry.name
+            full = f"{tracked}/{path}"
+            if entry.is_tree:
+                if f"{full}/".startswith(fixed) or fixed.startswith(f"{full}/"):
+                    yield from walk(tracked, path, entry)
+            elif matches(full):
+                yield tracked, path
+
+    for tracked, item in pointers.found.items():
+        heads = ("/".join(parts[:count]) for count in range(1, len(parts)))
+        if item.entry.is_tree and any(tracked == head or fnmatch.fnmatchcase(tracked, head) for head in heads):
+            yield from walk(tracked, "", item.entry)
 
 
 def enclosing(tracked: Iterable[str], path: str) -> str:

@@ -68,7 +68,7 @@ def checkout(
     """
     here = refs.in_worktree(repo.git)
     pointers = pointers_at(repo, rev)
-    selection = select(pointers, paths)
+    selection = select(pointers, paths, repo.store.read)
     if not paths and rev is None:
         _add_left_behind(repo, here, selection)
     result = CheckoutResult(failures=selection.failures, rev=rev or "")

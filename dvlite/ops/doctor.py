@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dvlite import __version__, config, files, refs, remotes
 from dvlite.errors import DvliteError
-from dvlite.repo import Repo, open_repo
+from dvlite.repo import SETTINGS, Repo, open_repo
 
 _DRIVERS = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "sftp": "paramiko", "webdav": "webdav4", "https": "aiohttp"}
 _EXTRAS = {"gs": "gcs", "az": "azure", "sftp": "sftp", "webdav": "webdav"}
@@ -36,7 +36,10 @@ def doctor(start: Path) -> list[Check]:
         repo = open_repo(start)
     except DvliteError as exc:
         return [*checks, Check("repository", exc.message, False, exc.hint)]
-    checks += [Check("repository", str(repo.root)), _store_check(repo), _link_check(repo)]
+    checks.append(Check("repository", str(repo.root)))
+    if wrong := _wrong_settings(repo):
+        return checks + wrong
+    checks += [_store_check(repo), _link_check(repo)]
     left = sorted((repo.git.folder / "dvlite/tmp").glob(f"*/*{files.ASIDE}"))
     checks += [
         Check("moved aside", str(path), False, "A killed checkout left it: look at it, then delete it.")
@@ -46,6 +49,20 @@ def doctor(start: Path) -> list[Check]:
     checks.append(Check("tracked paths", str(len(pointers.found))))
     checks += [Check(f"pointer {path}", exc.message, False, exc.hint) for path, exc in pointers.broken.items()]
     return checks + [_remote_check(repo, name) for name in remotes.names(repo.config, repo.settings)]
+
+
+def _wrong_settings(repo: Repo) -> list[Check]:
+    wrong = []
+    for name in SETTINGS:
+        try:
+            repo.setting(name)
+        except DvliteError as exc:
+            wrong.append(Check(f"setting {name}", exc.message, False, exc.hint))
+    default = remotes.default_name(repo.config, repo.settings)
+    if default and default not in remotes.names(repo.config, repo.settings):
+        hint = "Name another: 'dvlite config remote NAME', or 'remote' in dvlite.toml."
+        wrong.append(Check("default remote", f"there is no remote '{default}'", False, hint))
+    return wrong
 
 
 def _git_check() -> Check:

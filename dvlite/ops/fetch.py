@@ -1,6 +1,7 @@
 """Get objects from a remote into the local store: trees first, level by level, then the contents that are lacking."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from dvlite import transfer, tree
@@ -11,8 +12,8 @@ from dvlite.ops.checkout import CheckoutResult, checkout
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.repo import Repo
-from dvlite.stores.base import Store
-from dvlite.tree import Entry
+from dvlite.stores.remote import RemoteStore
+from dvlite.tree import Entry, Read
 from dvlite.worktree.plan import Only
 
 
@@ -46,35 +47,32 @@ def fetch(
 ) -> FetchResult:
     """Fetch what the pointers of the worktree (or of `rev`) name and the local store lacks; in-repo paths narrow it."""
     pointers = pointers_at(repo, rev)
-    selection = select(pointers, paths)
-    result = FetchResult(failures=selection.failures)
-    if not selection.parts:
-        return result
     with repo.writing("fetch"):
-        _fetch(repo, pointers.found, selection, remote, jobs, result, progress)
+        selection = select(pointers, paths, _reader(repo, lambda: repo.remote(remote)))
+        result = FetchResult(failures=selection.failures)
+        entries = [pointers.found[one].entry for one in selection.parts]
+        if entries and (remote or not _is_here(repo, entries)):
+            source = repo.remote(remote)
+            _fetch(repo, source, pointers.found, selection, jobs or source.remote.jobs, result, progress)
     return result
 
 
 def _fetch(
     repo: Repo,
+    source: RemoteStore,
     found: dict[str, Pointer],
     selection: Selection,
-    remote: str,
-    jobs: int | None,
+    jobs: int,
     result: FetchResult,
     progress: Progress,
 ) -> None:
-    if not remote and _is_here(repo, [found[one].entry for one in selection.parts]):
-        return
-    source = repo.remote(remote)
-    jobs = jobs or source.remote.jobs
     result.remote = source.remote.name
     progress.phase("look")
     lacking: dict[Oid, int] = {}
     wanted_by: dict[Oid, str] = {}
     for tracked, part in selection.parts.items():
         try:
-            roots = _roots(found[tracked].entry, part, repo.store, source, jobs)
+            roots = _roots(found[tracked].entry, part, _reader(repo, lambda: source))
             reach = transfer.reach(roots, repo.store, source, jobs=jobs)
         except (CorruptError, FormatError, MissingError) as exc:
             result.failures.append(Failure(tracked, exc))
@@ -102,16 +100,22 @@ def _is_here(repo: Repo, roots: list[Entry]) -> bool:
     return not reach.missing and not transfer.lacking(reach.blobs, repo.store)
 
 
-def _roots(root: Entry, part: Only, here: Store, there: Store, jobs: int) -> list[Entry]:
-    """Return the entries that a selection means, getting the trees on the way."""
+def _reader(repo: Repo, source: Callable[[], RemoteStore]) -> Read:
+    """Return a function that reads trees, getting those from the remote that aren't here."""
+    opened = functools.cache(source)
 
     def read(oid: Oid) -> bytes:
-        if not here.find([oid]):
-            report = transfer.copy(there, here, {oid: 0}, jobs=jobs)
+        if not repo.store.find([oid]):
+            report = transfer.copy(opened(), repo.store, {oid: 0}, jobs=1)
             for error in report.failed.values():
                 raise error
-        return here.read(oid)
+        return repo.store.read(oid)
 
+    return read
+
+
+def _roots(root: Entry, part: Only, read: Read) -> list[Entry]:
+    """Return the entries that a selection means, getting the trees on the way."""
     if not part.paths:
         return [root]
     found = [(path, tree.find(root, path.split("/"), read)) for path in sorted(part.paths)]

@@ -29,7 +29,7 @@ class UnprotectResult:
 def unprotect(repo: Repo, paths: Sequence[str], *, progress: Progress = SILENT) -> UnprotectResult:
     """Replace links into the store by writable copies, at or below in-repo paths."""
     pointers = refs.in_worktree(repo.git)
-    selection = select(pointers, paths)
+    selection = select(pointers, paths, repo.store.read)
     result = UnprotectResult(failures=selection.failures)
     with repo.writing("unprotect"), repo.changing_data("unprotect"):
         for tracked, part in selection.parts.items():

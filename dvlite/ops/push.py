@@ -81,7 +81,7 @@ def _roots(
     parts: dict[str, Only] = {}
     if paths:
         known = refs.at(repo.git, rev) if rev else refs.in_worktree(repo.git)
-        selection = select(known, paths)
+        selection = select(known, paths, repo.store.read)
         for failure in selection.failures:
             raise failure.error
         parts = selection.parts

@@ -35,22 +35,19 @@ class LsResult:
 def ls(repo: Repo, path: str = "", *, rev: str | None = None, is_recursive: bool = False) -> LsResult:
     """List the tracked paths at or below an in-repo path; for a folder that is tracked, or lies inside one, its content."""
     pointers = pointers_at(repo, rev)
-    selection = select(pointers, [path] if path else [])
+    selection = select(pointers, [path] if path else [], repo.store.read)
     for failure in selection.failures:
         raise failure.error
     result = LsResult()
-    is_inside = len(selection.parts) == 1 and next(iter(selection.parts)) in (path, _owner(pointers, path))
     for tracked in sorted(selection.parts):
-        entry = pointers.found[tracked].entry
-        if not is_inside:
-            result.entries.append(_listed(tracked, entry))
-            if is_recursive and entry.is_tree:
-                result.entries += _below(repo, tracked, entry, is_recursive=True)
-            continue
-        found = _find(repo, pointers, path)
-        result.entries += (
-            _below(repo, path, found, is_recursive=is_recursive) if found.is_tree else [_listed(path, found)]
-        )
+        for inner in sorted(selection.parts[tracked].paths) or [""]:
+            full = f"{tracked}/{inner}" if inner else tracked
+            found = _find(repo, pointers, full)
+            is_named = full == path.removesuffix(".dvlite") and found.is_tree
+            if not is_named:
+                result.entries.append(_listed(full, found))
+            if found.is_tree and (is_named or is_recursive):
+                result.entries += _below(repo, full, found, is_recursive=is_recursive)
     return result
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dvlite import config, git
 from dvlite.errors import UsageError
-from dvlite.repo import SETTINGS, Repo
+from dvlite.repo import SETTINGS, Repo, check_setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +53,12 @@ def _flat(table: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
 def set_value(repo: Repo, key: str, value: str, *, level: str = "local") -> Setting:
     """Set a setting of this machine in Git's config."""
     name = _canonical(key)
-    if "." not in name and name.lower() not in SETTINGS:
+    name = name.lower() if name.lower() in SETTINGS else name
+    is_remotes = name.startswith("remote.") and name.count(".") >= 2
+    if name not in SETTINGS and not is_remotes and "/" not in name:
         near = difflib.get_close_matches(name.lower(), SETTINGS, 1)
         hint = f"Did you mean '{near[0]}'?" if near else f"Known are: {', '.join(SETTINGS)}."
         raise UsageError(f"unknown setting '{key}'", hint)
+    check_setting(name, value)
     git.set_setting(repo.git, f"dvlite.{name}", value, level=level)
     return Setting(config.redact(name), _shown(name, value), f"git config --{level}")

@@ -73,7 +73,7 @@ def status(
 ) -> StatusResult:
     """Compare in-repo paths (all without). `remote`: also compare with that remote (empty: the default one)."""
     pointers = refs.in_worktree(repo.git)
-    selection = select(pointers, paths)
+    selection = select(pointers, paths, repo.store.read)
     result = StatusResult(failures=selection.failures)
     states = git.changed_with_suffix(repo.git, SUFFIX)
     progress.phase("status", files=sum(pointers.found[one].files for one in selection.parts))

@@ -13,6 +13,7 @@ import errno
 import os
 import shutil
 import stat
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -83,6 +84,7 @@ def apply(
     stage = files.temporary(place.tmp)
     stage.mkdir()
     try:
+        _refuse_meeting_names(place, changes, stage)
         builder = _Builder(place, store, stage, outcome, progress)
         staged = builder.build(changes, read)
         if builder.newest_ns:
@@ -297,6 +299,33 @@ def _write_small(job: _Job, data: bytes) -> os.stat_result:
         return os.fstat(fd)
     finally:
         os.close(fd)
+
+
+def _refuse_meeting_names(place: Place, changes: Sequence[Change], stage: Path) -> None:
+    """Raise, before anything is written, where a new name is another's on this file system.
+
+    Inside a folder that is built aside the file system tells by itself.
+    """
+    alike: dict[str, list[str]] = {}
+    for change in changes:
+        if change.target and change.path:
+            alike.setdefault(unicodedata.normalize("NFC", change.path).casefold(), []).append(change.path)
+            path = place.root / place.tracked / change.path
+            if change.data is None and os.path.lexists(path) and path.name not in os.listdir(path.parent):
+                raise _names_meet(f"{place.tracked}/{change.path}")
+    for paths in alike.values():
+        if len(paths) > 1:
+            _probe(place, paths, stage / "names")
+
+
+def _probe(place: Place, paths: Sequence[str], folder: Path) -> None:
+    folder.mkdir()
+    for path in paths:
+        try:
+            os.close(files.create(folder / path.rpartition("/")[2]))
+        except FileExistsError as exc:
+            raise _names_meet(f"{place.tracked}/{path}") from exc
+    shutil.rmtree(folder)
 
 
 def _names_meet(path: str) -> FormatError:

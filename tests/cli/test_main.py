@@ -157,3 +157,26 @@ def test_ls_at_any_rev_and_inside(pushed):
     assert len(pushed.json("ls", "data/d0", "--rev", first)["entries"]) == 10
     assert "is a folder" in pushed.dv("cat", "data", code=2)
     assert "not a commit" in pushed.dv("ls", "--rev", "nothing", code=2)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("packbelow", "abc"), ("link", "bogus"), ("autostage", "perhaps"), ("x.y", "z"), ("lnk", "copy")]
+)
+def test_a_setting_that_cannot_be_is_refused_when_it_is_set(project, key, value):
+    done = project.run("config", key, value)
+    assert done.returncode in (1, 2) and "hint: " in done.stderr
+    assert project.run("config", key).stdout == ""
+
+
+def test_a_setting_that_git_set_wrongly_is_named_by_every_command(project):
+    project.git("config", "dvlite.packBelow", "abc")
+    said = project.dv("status", code=1)
+    assert "'packbelow'" in said and "'abc' is not a size" in said and "git config dvlite.packbelow" in said
+    assert "!!  setting packbelow" in project.dv("doctor", code=1)
+
+
+def test_a_default_remote_that_is_not_there_is_told(project):
+    project.dv("remote", "add", "-q", "origin", "../remote")
+    project.git("config", "dvlite.remote", "nope")
+    assert "none of them is the default" in project.dv("remote", "list")
+    assert "there is no remote 'nope'" in project.dv("doctor", code=1)

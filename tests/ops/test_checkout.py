@@ -79,6 +79,30 @@ def test_an_edit_that_keeps_size_and_mtime_is_kept(versions):
     assert path.read_text() == "X"
 
 
+def test_a_quoted_glob_reaches_into_tracked_folders(project):
+    project.write({"data/a.csv": "a", "data/sub/b.csv": "b", "data/c.txt": "c", "other/d.csv": "d"})
+    project.dv("add", "data", "other")
+    for pattern, expected in (
+        ("data/*.csv", {"data/a.csv", "data/sub/b.csv"}),  # as in Git, * matches a slash
+        ("data/s*/?.csv", {"data/sub/b.csv"}),
+        ("*/*.csv", {"data/a.csv", "data/sub/b.csv", "other/d.csv"}),
+        ("da*", {"data/a.csv", "data/sub/b.csv", "data/c.txt"}),
+    ):
+        for folder in ("data", "other"):
+            shutil.rmtree(project.root / folder, ignore_errors=True)
+        project.dv("checkout", pattern)
+        assert {path for path in project.read() if path.partition("/")[0] in ("data", "other")} == expected
+        listed = {one["path"] for one in project.json("ls", pattern)["entries"]}
+        assert listed == (expected if pattern != "da*" else {"data"})
+    assert "is not tracked" in project.dv("checkout", "nowhere/*.csv", code=2)
+
+
+def test_a_quoted_glob_pulls_what_it_matches_and_no_more(pushed):
+    clone = pushed.clone()
+    clone.dv("pull", "data/d1/*.txt")
+    assert clone.read("data").keys() == {name for name in pushed.read("data") if name.startswith("d1/")}
+
+
 def test_only_the_paths_named(versions):
     shutil.rmtree(versions.root / "data")
     versions.dv("checkout", "data/d/deep")
