@@ -20,13 +20,14 @@ from dvlite.files import StatKey
 from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
 from dvlite.tree import EXECUTABLE, FILE, TREE, Entry
 
-_VERSION = 1
+_VERSION = 2
 _STAT = struct.Struct("<IQqqQ")
 _OID_SIZE = DIGEST_SIZE + 1
 _SCHEMA = """
 CREATE TABLE folders(path BLOB PRIMARY KEY, fingerprint BLOB, subs BLOB, oid TEXT, size INTEGER, files INTEGER,
     state TEXT, stats BLOB, names BLOB, oids BLOB) WITHOUT ROWID;
-CREATE TABLE bases(path BLOB PRIMARY KEY, mode TEXT, oid TEXT, size INTEGER, files INTEGER, rev TEXT) WITHOUT ROWID;
+CREATE TABLE bases(path BLOB PRIMARY KEY, mode TEXT, oid TEXT, size INTEGER, files INTEGER, rev TEXT,
+    pointer TEXT, partial INTEGER) WITHOUT ROWID;
 CREATE TABLE trees(oid TEXT PRIMARY KEY, data BLOB) WITHOUT ROWID;
 CREATE TABLE notes(name BLOB PRIMARY KEY, value TEXT) WITHOUT ROWID;
 """
@@ -54,10 +55,21 @@ class Row(NamedTuple):
 
 
 class Base(NamedTuple):
-    """What dvlite last put at a tracked path, as a root entry (None: nothing). `rev`: by `checkout --rev`, else empty."""
+    """What dvlite last put at a tracked path, as a root entry (None: nothing). `rev`: by `checkout --rev`, else empty.
+
+    `pointer`: the root that the pointer named when data here was last brought in line with it, spelled by `spell`: another one
+    there now was put there by Git. `is_partial`: only some paths were ever asked for.
+    """
 
     entry: Entry | None
     rev: str = ""
+    pointer: str = ""
+    is_partial: bool = False
+
+
+def spell(root: Entry) -> str:
+    """Return what tells one root from another."""
+    return f"{root.mode} {root.oid}"
 
 
 def pack_stats(keys: Iterable[StatKey]) -> bytes:
@@ -90,6 +102,18 @@ def unpack(row: Row) -> dict[str, tuple[StatKey, Oid]]:
     starts = range(0, len(row.oids), _OID_SIZE)
     oids = (Oid(ALGORITHMS[row.oids[at]], row.oids[at + 1 : at + _OID_SIZE]) for at in starts)
     return dict(zip(names, zip(keys, oids, strict=True), strict=True))
+
+
+_BASE = "mode, oid, size, files, rev, pointer, partial"
+
+
+def _base(row: tuple) -> Base | None:  # type: ignore[type-arg]
+    mode, text, size, files, rev, pointer, partial = row
+    try:
+        entry = Entry(mode, oid.parse(text), size, files, "") if mode is not None else None
+    except (FormatError, AttributeError, TypeError):
+        return None
+    return Base(entry, rev, pointer, bool(partial)) if mode is None or mode in _ROOTS else None
 
 
 def _key(path: str) -> bytes:
@@ -232,22 +256,13 @@ class Index:
 
     def base(self, path: str) -> Base | None:
         """Return the base of a tracked path; None where it isn't known."""
-        found = self._select("SELECT mode, oid, size, files, rev FROM bases WHERE path = ?", (_key(path),))
-        if not found:
-            return None
-        mode, text, size, files, rev = found[0]
-        if mode is None:
-            return Base(None, rev)
-        try:
-            return Base(Entry(mode, oid.parse(text), size, files, ""), rev) if mode in _ROOTS else None
-        except (FormatError, AttributeError, TypeError):
-            return None
+        found = self._select(f"SELECT {_BASE} FROM bases WHERE path = ?", (_key(path),))
+        return _base(found[0]) if found else None
 
-    def bases(self) -> list[str]:
-        """Return the tracked paths that have a base."""
-        return [
-            path.decode("utf-8", "surrogateescape") for (path,) in self._select("SELECT path FROM bases ORDER BY path")
-        ]
+    def bases(self) -> dict[str, Base | None]:
+        """Return all bases by tracked path, None for one that can't be read."""
+        found = self._select(f"SELECT path, {_BASE} FROM bases ORDER BY path")
+        return {path.decode("utf-8", "surrogateescape"): _base(tuple(rest)) for path, *rest in found}
 
     def drop_base(self, path: str) -> None:
         """Forget a base: nothing of ours is there any more."""
@@ -261,7 +276,8 @@ class Index:
             self._write("INSERT OR REPLACE INTO trees VALUES(?,?)", [(str(one), data) for one, data in trees.items()])
         entry = base.entry
         value = (entry.mode, str(entry.oid), entry.size, entry.files) if entry else (None, None, None, None)
-        self._write("INSERT OR REPLACE INTO bases VALUES(?,?,?,?,?,?)", [(_key(path), *value, base.rev)])
+        values = (_key(path), *value, base.rev, base.pointer, base.is_partial)
+        self._write("INSERT OR REPLACE INTO bases VALUES(?,?,?,?,?,?,?,?)", [values])
 
     def tree(self, one: Oid) -> bytes | None:
         """Return a tree object that was kept with a base."""

@@ -21,7 +21,7 @@ def db(tmp_path):
 
 
 def test_reading_makes_no_file(db, tmp_path):
-    assert db.rows("data") == {} and db.base("data") is None and db.bases() == [] and db.note("x") == ""
+    assert db.rows("data") == {} and db.base("data") is None and db.bases() == {} and db.note("x") == ""
     assert not (tmp_path / "git").exists()
 
 
@@ -41,10 +41,14 @@ def test_folders_that_are_gone_are_forgotten(db):
 
 
 def test_bases_come_back(db):
-    for base in (Base(Entry(TREE, OID, 3, 1, "")), Base(Entry(FILE, OID, 3, 1, ""), "v1"), Base(None)):
+    for base in (
+        Base(Entry(TREE, OID, 3, 1, "")),
+        Base(Entry(FILE, OID, 3, 1, ""), "v1", "100644 x", True),
+        Base(None),
+    ):
         db.set_base("data", base, {OID: b"tree"})
         assert db.base("data") == base
-    assert db.tree(OID) == b"tree" and db.bases() == ["data"]
+    assert db.tree(OID) == b"tree" and db.bases() == {"data": Base(None)}
     db.drop_base("data")
     assert db.base("data") is None
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from dvlite import config, files, git, pointer, refs, tree
 from dvlite.errors import DvliteError, FormatError, UnsavedError, UsageError
-from dvlite.index import Base
+from dvlite.index import Base, spell
 from dvlite.oid import Oid
 from dvlite.ops.base import MAGIC, Failure, View, algorithm_of, enclosing, look, reader
 from dvlite.ops.init import add_line
@@ -202,7 +202,11 @@ def _prepare(repo: Repo, batch: LocalBatch, path: str, before: _Ready, is_forced
     whole = _nameless(new_base) if new_base else None
     kept = {} if whole and whole.oid == root.oid else dict(_trees_of(whole, read))
     new = old.pointing_to(root) if old else pointer.of(root)
-    return _Ready(tracked, new, Base(whole), kept, note, [*before.views, view])
+    is_whole = bool(whole and whole.oid == root.oid)
+    was_in_line = not before.base or not old or before.base.pointer == spell(old.entry)
+    mark = spell(new.entry) if is_whole or was_in_line or not before.base else before.base.pointer
+    is_partial = not is_whole and (before.base is None or before.base.is_partial)
+    return _Ready(tracked, new, Base(whole, "", mark, is_partial), kept, note, [*before.views, view])
 
 
 def _root(
@@ -255,7 +259,7 @@ def _rehash(repo: Repo, batch: LocalBatch, path: str, before: _Ready, is_forced:
     view = look(repo, tracked, algorithm=repo.config.hash, batch=batch, has=batch.has, progress=progress)
     if view.data is None:
         raise UsageError(f"'{path}' does not exist")
-    return _Ready(tracked, old.pointing_to(view.data), Base(view.data), {}, "", [view])
+    return _Ready(tracked, old.pointing_to(view.data), Base(view.data, "", spell(view.data)), {}, "", [view])
 
 
 def _nameless(entry: Entry) -> Entry:

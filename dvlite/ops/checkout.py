@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from dvlite import files, pointer, refs, tree
 from dvlite.errors import DvliteError, MissingError, UnsavedError, UsageError
-from dvlite.index import Base
+from dvlite.index import Base, spell
 from dvlite.oid import Oid
 from dvlite.ops.base import Failure, Selection, View, look, pointers_at, reader, select, stats_of
 from dvlite.ops.links import relinks
@@ -193,7 +193,12 @@ def _remember(
         repo.index.drop_base(tracked)
     elif view.base is not None or base is not None:
         label = (rev if not wanted.paths else (rev or (view.base.rev if view.base else ""))) if base else ""
-        repo.index.set_base(tracked, Base(base, label), trees)
+        old = view.base
+        is_partial = bool(wanted.paths) and (old is None or old.is_partial)
+        # A part alone leaves the whole as far behind its pointer as it was.
+        stays = bool(wanted.paths) and old is not None and not old.is_partial
+        mark = old.pointer if old and stays else spell(target) if target else ""
+        repo.index.set_base(tracked, Base(base, label, mark, is_partial), trees)
     _rescan(repo, view, target, outcome)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from dvlite import git, refs, transfer, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError
-from dvlite.index import Base
+from dvlite.index import Base, spell
 from dvlite.oid import Oid
 from dvlite.ops.base import Failure, View, algorithm_of, look, select
 from dvlite.pointer import SUFFIX, Pointer
@@ -115,7 +115,7 @@ def _compare(repo: Repo, view: View, item: Pointer, wanted: Only, one: PathStatu
         one.unknown = f"the pointer says {target.size} bytes, the data has {view.data.size}: run 'dvlite add --force'"
     if view.data and view.data.oid == target.oid and view.data.mode == target.mode and view.base_entry != target:
         # The right data is here, whoever put it here: from now on it is ours.
-        repo.index.set_base(view.tracked, Base(target), {})
+        repo.index.set_base(view.tracked, Base(target, "", spell(target)), {})
         return
     known = view.base is not None
     changes = list(plans.plan(view.base_entry, view.data, target, view.read, is_base_known=known, wanted=wanted))
