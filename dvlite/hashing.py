@@ -51,7 +51,7 @@ class _Both:
 
     def __init__(self, algorithm: str) -> None:
         self._hash = hasher(algorithm)
-        self.checksum = xxhash.xxh3_128()
+        self.checksum = checksummer()
 
     def update(self, data: memoryview) -> None:
         self._hash.update(data)
@@ -77,7 +77,12 @@ def content_of_copy(algorithm: str, source: int, target: int, *, is_for_good: bo
 
 def checksum_of_copy(source: int, target: int) -> bytes:
     """Copy one descriptor's content to another and return the checksum of the copy."""
-    return files.copy_hashed(source, target, xxhash.xxh3_128())
+    return files.copy_hashed(source, target, checksummer())
+
+
+def checksummer() -> Digester:
+    """Start an xxh3-128."""
+    return xxhash.xxh3_128()
 
 
 def checksum(data: bytes | memoryview) -> bytes:

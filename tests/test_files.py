@@ -41,7 +41,7 @@ def test_a_hashed_copy_is_the_copy(tmp_path, size):
     one, two = tmp_path / "one", tmp_path / "two"
     one.write_bytes(os.urandom(size))
     source, target = files.open_regular(one), files.create(two)
-    assert hashing.oid_of_copy("sha256", source, target) == hashing.oid_of("sha256", one.read_bytes())
+    assert hashing.content_of_copy("sha256", source, target).oid == hashing.oid_of("sha256", one.read_bytes())
     assert two.read_bytes() == one.read_bytes()
     os.close(source)
     os.close(target)

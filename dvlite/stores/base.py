@@ -61,9 +61,12 @@ class Batch(ABC):
         """Take in bytes that the caller has just hashed to this oid itself (in another thread, or as a tree)."""
 
     @abstractmethod
-    def put_file(self, path: Path, algorithm: str, *, oid: Oid | None = None, is_given: bool = False) -> Taken:
+    def put_file(
+        self, path: Path, algorithm: str, *, oid: Oid | None = None, checksum: bytes = b"", is_given: bool = False
+    ) -> Taken:
         """Take in a file's content, of any size. `oid`: what it must be; `is_given`: the batch may keep the file itself.
 
+        `checksum`: the quick checksum taken when it was hashed as `oid`, enough to know it again.
         Raises files.Moved when the file changed while it was read, CorruptError when it isn't what it must be.
         """
 

@@ -69,7 +69,9 @@ class MemoryBatch(Batch):
         """Keep the bytes."""
         self._objects[oid] = data
 
-    def put_file(self, path: Path, algorithm: str, *, oid: Oid | None = None, is_given: bool = False) -> Taken:
+    def put_file(
+        self, path: Path, algorithm: str, *, oid: Oid | None = None, checksum: bytes = b"", is_given: bool = False
+    ) -> Taken:
         """Read the file whole."""
         data, status = files.read_small(str(path))
         refuse_other(hashing.oid_of(algorithm, data), oid)
@@ -109,7 +111,9 @@ class Hashing(Batch):
         if is_tree:
             self.trees[oid] = data
 
-    def put_file(self, path: Path, algorithm: str, *, oid: Oid | None = None, is_given: bool = False) -> Taken:
+    def put_file(
+        self, path: Path, algorithm: str, *, oid: Oid | None = None, checksum: bytes = b"", is_given: bool = False
+    ) -> Taken:
         """Hash the file where it is."""
         before = path.lstat()
         found = hashing.oid_of_file(algorithm, path)

@@ -311,7 +311,7 @@ class LocalStore(Store):
 
     def _send_file(self, oid: Oid, path: Path, target: Batch, report: Report, progress: Progress) -> None:
         try:
-            taken = target.put_file(path, oid.algorithm, oid=oid)
+            taken = target.put_file(path, oid.algorithm, oid=oid, checksum=self.checksum_of(path))
             report.add({oid: taken.status.st_size}, progress)
         except CorruptError:
             report.fail([oid], self.corrupt(oid, path))

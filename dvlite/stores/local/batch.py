@@ -82,7 +82,9 @@ class LocalBatch(Batch):
         """Return a tree that this batch took in, before it is published."""
         return self._tree_data.get(oid)
 
-    def put_file(self, path: Path, algorithm: str, *, oid: Oid | None = None, is_given: bool = False) -> Taken:
+    def put_file(
+        self, path: Path, algorithm: str, *, oid: Oid | None = None, checksum: bytes = b"", is_given: bool = False
+    ) -> Taken:
         """Copy into a file of its own, hashing the copy; or take the file itself."""
         unfinished = files.temporary(self._store.tmp)
         try:

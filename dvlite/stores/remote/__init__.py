@@ -316,15 +316,21 @@ class RemoteStore(Store):
 
     def _send_file(self, oid: Oid, target: Batch, report: Report, progress: Progress) -> None:
         path = files.temporary(self.tmp)
+        name = loose_name(oid)
+        place = self.bucket.local_path(name)
         try:
-            name = loose_name(oid)
-            self.bucket.get_file(name, path, (self.listing or {})[name])
-            taken = target.put_file(path, oid.algorithm, oid=oid, is_given=True)
+            if place:  # copied once, and hashed meanwhile
+                taken = target.put_file(place, oid.algorithm, oid=oid)
+            else:
+                self.bucket.get_file(name, path, (self.listing or {})[name])
+                taken = target.put_file(path, oid.algorithm, oid=oid, is_given=True)
             report.add({oid: taken.status.st_size}, progress)
         except CorruptError:
             report.fail([oid], self._corrupt(oid))
+        except files.Moved:
+            report.fail([oid], RemoteError(f"object {oid.short} changed on {self.name} while it was read"))
         except (DvliteError, OSError) as exc:
-            report.fail([oid], _as_error(exc, path))
+            report.fail([oid], _as_error(exc, place or path))
         finally:
             path.unlink(missing_ok=True)
 

@@ -42,16 +42,22 @@ class RemoteBatch(Batch):
                 if full := self._writer.add(oid, data):
                     self._uploads.append(self._pool.submit(self._upload_written, full))
 
-    def put_file(self, path: Path, algorithm: str, *, oid: Oid | None = None, is_given: bool = False) -> Taken:
+    def put_file(
+        self, path: Path, algorithm: str, *, oid: Oid | None = None, checksum: bytes = b"", is_given: bool = False
+    ) -> Taken:
         """Upload a file under its oid."""
 
-        def name_of(digest: bytes) -> str:
-            refuse_other(Oid(algorithm, digest), oid)
-            return loose_name(Oid(algorithm, digest))
+        def found(digest: bytes) -> Oid:
+            return oid if oid and digest == checksum else Oid(algorithm, digest)
 
-        found = Oid(algorithm, self._store.bucket.put_hashed(path, lambda: hashing.hasher(algorithm), name_of))
-        self._note({found})
-        return Taken(found, path.stat())
+        def name_of(digest: bytes) -> str:
+            refuse_other(found(digest), oid)
+            return loose_name(found(digest))
+
+        new_work = hashing.checksummer if oid and checksum else lambda: hashing.hasher(algorithm)
+        sent = found(self._store.bucket.put_hashed(path, new_work, name_of))
+        self._note({sent})
+        return Taken(sent, path.stat())
 
     def _note(self, oids: Collection[Oid]) -> None:
         with self._lock:

@@ -215,6 +215,10 @@ class Bucket:
             path.unlink(missing_ok=True)
             raise
 
+    def local_path(self, name: str) -> Path | None:
+        """Return where a file lies, if it lies on this machine."""
+        return Path(self._key(name)) if self.protocol == "file" else None
+
     def put(self, name: str, data: bytes) -> None:
         """Write a small file in one step."""
         self._put(name, len(data), lambda key: self._fs.pipe_file(key, data))
