@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from dvlite.errors import DvliteError, UsageError
 
@@ -111,6 +112,40 @@ def changed_with_suffix(git: Git, suffix: str) -> dict[str, str]:
     return changed
 
 
+class Staged(NamedTuple):
+    """A file of Git's index that differs from a commit. `blob`: its id, of zeros where it is deleted or unmerged."""
+
+    path: str
+    state: str  # A, M, D, T or U
+    mode: str
+    blob: str
+
+
+def staged(git: Git, commit: str = "") -> list[Staged]:
+    """Return what Git's index has that a commit (HEAD without; nothing, before the first) doesn't have, or has otherwise."""
+    against = commit or ("HEAD" if has_commits(git) else _empty_tree(git))
+    parts = _names(run(git, "diff-index", "--cached", "--raw", "--no-renames", "--abbrev=64", "-z", against))
+    found = []
+    for head, path in zip(parts[::2], parts[1::2], strict=True):
+        _, mode, _, blob, state = head.split(" ")
+        found.append(Staged(path, state, mode, blob))
+    return found
+
+
+def _empty_tree(git: Git) -> str:
+    return run(git, "hash-object", "-t", "tree", "--stdin", stdin=b"").decode().strip()
+
+
+def blob_sizes(git: Git, blobs: Iterable[str]) -> dict[str, int]:
+    """Return the sizes in bytes of Git blobs, of those that Git has."""
+    wanted = list(dict.fromkeys(blobs))
+    if not wanted:
+        return {}
+    output = run(git, "cat-file", "--batch-check", stdin="\n".join(wanted).encode() + b"\n")
+    rows = [line.split() for line in output.decode().split("\n") if line]
+    return {row[0]: int(row[2]) for row in rows if len(row) == 3}
+
+
 def stage(git: Git, paths: Iterable[str]) -> None:
     """Add files to Git's index, also where an ignore rule would leave them out."""
     wanted = _literal(paths)
@@ -161,6 +196,18 @@ def _blobs(git: Git, revs: Iterable[str], pathspec: str) -> Iterator[tuple[str, 
             yield blob.decode(), path.decode("utf-8", "surrogateescape")
 
 
+def changed_between(git: Git, old: str, new: str, suffix: str) -> set[str]:
+    """Return the files that end so and differ between two commits; all of `new` where `old` is of zeros."""
+    if not old.strip("0"):
+        return set(blobs_at(git, new, suffix))
+    return set(_names(run(git, "diff-tree", "-r", "-z", "--no-renames", "--name-only", old, new, "--", _glob(suffix))))
+
+
+def has_commit(git: Git, commit: str) -> bool:
+    """Tell whether Git has a commit (or a tag of one), and all that a walk from it needs to begin."""
+    return bool(run(git, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}", is_checked=False))
+
+
 def read_blobs(git: Git, blobs: Iterable[str]) -> Iterator[tuple[str, bytes]]:
     """Yield the content of Git blobs by id, from one process; DvliteError for one that Git doesn't have."""
     wanted = list(dict.fromkeys(blobs))
@@ -175,6 +222,30 @@ def read_blobs(git: Git, blobs: Iterable[str]) -> Iterator[tuple[str, bytes]]:
             raise DvliteError(f"Git has no object {blob}", "Run 'git fetch', or 'git fsck' to see what is missing.")
         at = end + 1 + int(head[2]) + 1
         yield blob, output[end + 1 : at - 1]
+
+
+# ---- hooks and merges -----------------------------------------------------------------------------------------------
+
+
+def hooks_folder(git: Git) -> Path:
+    """Return where Git looks for hooks: as configured, else the folder that all worktrees share."""
+    text = run(git, "rev-parse", "--git-path", "hooks").decode("utf-8", "surrogateescape").rstrip("\n")
+    return git.root / text
+
+
+def in_progress(git: Git, *names: str) -> bool:
+    """Tell whether one of these marks of something unfinished (MERGE_HEAD, rebase-merge, …) is there."""
+    return any((git.folder / name).exists() for name in names)
+
+
+def merge_texts(git: Git, ours: Path, base: Path, theirs: Path, *, marker_size: int = 7) -> tuple[bytes, bool]:
+    """Merge three text files as Git does; return the text, and whether it has no conflict."""
+    labels = ["-L", "ours", "-L", "base", "-L", "theirs", f"--marker-size={marker_size}"]
+    command = ["git", "merge-file", "-p", *labels, str(ours), str(base), str(theirs)]
+    done = subprocess.run(command, cwd=git.root, capture_output=True, check=False)
+    if done.returncode < 0 or done.returncode > 127:
+        raise DvliteError(f"git merge-file: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout, done.returncode == 0
 
 
 # ---- config ---------------------------------------------------------------------------------------------------------
@@ -199,6 +270,12 @@ def set_setting(git: Git, key: str, value: str, *, level: str = "local") -> None
 def add_setting(git: Git, key: str, value: str, *, level: str = "local") -> None:
     """Add a value to a setting that has several."""
     run(git, "config", f"--{level}", "--add", key, value)
+
+
+def get_value(git: Git, key: str, *, level: str = "") -> str:
+    """Return one value of Git's config, of all levels or one; empty where there is none."""
+    where = [f"--{level}"] if level else []
+    return run(git, "config", *where, "--get", key, is_checked=False).decode("utf-8", "surrogateescape").rstrip("\n")
 
 
 def unset_section(git: Git, section: str, *, level: str = "local") -> None:

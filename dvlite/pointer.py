@@ -158,7 +158,7 @@ def with_meta(pointer: Pointer, meta: dict[str, str]) -> Pointer:
     """Set keys of `[meta]`, touching only their lines; comments and everything else stay as they are."""
     if not meta:
         return pointer
-    import tomlkit  # needs 30 ms, and only here
+    import tomlkit  # needs 30 ms, and only here and below
 
     document = tomlkit.parse(pointer.rest.decode())
     if "meta" not in document:
@@ -167,7 +167,88 @@ def with_meta(pointer: Pointer, meta: dict[str, str]) -> Pointer:
     for key, value in meta.items():
         if key not in table or table[key] != value:
             table[key] = value
-    rest = tomlkit.dumps(document).encode()
-    if not rest.startswith(b"\n"):
+    return replace(pointer, rest=_dumped(tomlkit.dumps(document), pointer.rest))
+
+
+def _dumped(text: str, before: bytes) -> bytes:
+    rest = text.encode()
+    if rest and not rest.startswith(b"\n"):
         rest = b"\n" + rest
-    return replace(pointer, rest=pointer.rest if rest.lstrip(b"\n") == pointer.rest.lstrip(b"\n") else rest)
+    return before if rest.lstrip(b"\n") == before.lstrip(b"\n") else rest
+
+
+# ---- merging --------------------------------------------------------------------------------------------------------
+
+
+def merge_rest(base: bytes, ours: bytes, theirs: bytes, *, prefers_theirs: bool = False) -> bytes:
+    """Merge what stands after the head, `[meta]` key by key and other tables as wholes; a conflict goes to one side.
+
+    So the two preferences give the same bytes where nothing is in conflict.
+    """
+    if theirs in (base, ours):
+        return ours
+    if ours == base:
+        return theirs
+    import tomlkit
+
+    old, new = (tomlkit.parse(text.decode()) for text in (base, theirs))
+    document = tomlkit.parse(ours.decode())
+    for name in dict.fromkeys([*document, *new, *old]):
+        tables = [one.get(name) for one in (old, document, new)]
+        if name == "meta" and isinstance(tables[1], dict) and isinstance(tables[2], dict):
+            before = tables[0] if isinstance(tables[0], dict) else {}
+            _merge_keys(before, tables[1], tables[2], prefers_theirs)
+        elif _takes_theirs(tables[0], tables[1], tables[2], prefers_theirs):
+            _put(document, name, tables[2])
+    return _dumped(tomlkit.dumps(document), ours)
+
+
+def _merge_keys(base: Any, ours: Any, theirs: Any, prefers_theirs: bool) -> None:
+    for key in dict.fromkeys([*ours, *theirs, *base]):
+        if _takes_theirs(base.get(key), ours.get(key), theirs.get(key), prefers_theirs):
+            _put(ours, key, theirs.get(key))
+
+
+def _takes_theirs(base: Any, ours: Any, theirs: Any, prefers_theirs: bool) -> bool:
+    return bool(theirs not in (ours, base) and (prefers_theirs or ours == base))
+
+
+def _put(table: Any, key: str, value: Any) -> None:
+    if value is None:
+        table.pop(key, None)
+    else:
+        table[key] = value
+
+
+def conflict(ours: bytes, theirs: bytes, *, marker_size: int = 7) -> bytes:
+    """Return two pointer files as one with ordinary conflict markers around what differs."""
+    one, two = (data.splitlines(keepends=True) for data in (ours, theirs))
+    one, two = ([*lines[:-1], lines[-1].rstrip(b"\n") + b"\n"] if lines else [] for lines in (one, two))
+    head = _common(one, two)
+    tail = _common(one[head:][::-1], two[head:][::-1])
+    middle = [lines[head : len(lines) - tail] for lines in (one, two)]
+    marks = [mark * marker_size for mark in (b"<", b"=", b">")]
+    return b"".join(
+        [*one[:head], marks[0] + b" ours\n", *middle[0], marks[1] + b"\n", *middle[1], marks[2] + b" theirs\n"]
+        + one[len(one) - tail :]
+    )
+
+
+def _common(one: list[bytes], two: list[bytes]) -> int:
+    return next((at for at, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
+
+
+def sides(data: bytes) -> tuple[bytes, bytes]:
+    """Return both sides of a file with conflict markers, whoever wrote them."""
+    found: tuple[list[bytes], list[bytes]] = ([], [])
+    state = ""
+    for line in data.splitlines(keepends=True):
+        mark = _CONFLICT.match(line)
+        if mark and mark[1][:1] in b"<|=>":
+            state = {b"<": "ours", b"|": "base", b"=": "theirs", b">": ""}[mark[1][:1]]
+            continue
+        if state in ("", "ours"):
+            found[0].append(line)
+        if state in ("", "theirs"):
+            found[1].append(line)
+    return b"".join(found[0]), b"".join(found[1])

@@ -35,6 +35,10 @@ SETTINGS = {
     "store": Setting("folder of the local store, when it is shared"),
     "sync": Setting("'always' makes add wait for the disk", ("always", "later")),
     "autostage": Setting("'false' makes add, mv and rm leave staging to you", "flag"),
+    "hooks.fetch": Setting("'true' lets hooks fetch what is missing from a remote used before", "flag"),
+    "autohooks": Setting("'true' installs the hooks in every clone", "flag"),
+    "offline": Setting("'true' keeps the merge driver off the network", "flag"),
+    "allowincompletepush": Setting("'true' lets commits be pushed whose data is nowhere", "flag"),
     "remote": Setting("the default remote, on this machine"),
     "trust": Setting("prefixes of endpoint URLs that may get credentials"),
 }
@@ -115,6 +119,11 @@ class Repo:
         folder.mkdir(parents=True, exist_ok=True)
         near = next(one for one in (path, *path.parents) if one.is_dir() and not one.is_symlink())
         return folder if folder.stat().st_dev == near.stat().st_dev else near / NEAR
+
+    @property
+    def hooks_note(self) -> Path:
+        """The file that is there once hooks were installed, declined or spoken of in this clone."""
+        return self.git.common / "dvlite" / "hooks"
 
     @cached_property
     def clone_id(self) -> str:

@@ -28,6 +28,8 @@ GIT_ENV = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
     "NO_COLOR": "1",
+    # Hooks call the program by its name.
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
 }
 
 
@@ -119,7 +121,7 @@ def make_project(root):
     root.mkdir(parents=True, exist_ok=True)
     subprocess.run(["git", "init", "-q", "-b", "main", root], check=True)
     project = Project(root)
-    project.dv("init", "-q")
+    project.dv("init", "-q", "--no-hooks")
     return project
 
 

@@ -83,7 +83,7 @@ def test_imports_point_down(path):
 def test_imports_stand_at_the_top_unless_they_are_costly(path):
     for name, line, is_top, is_typing in imports(path):
         if not is_top and not is_typing:
-            is_lazy = name.split(".")[0] in LAZY or (room(path) == "cli" and name.startswith("dvlite"))
+            is_lazy = name.split(".")[0] in LAZY or (room(path) in ("cli", "__main__") and name.startswith("dvlite"))
             assert is_lazy, f"{path.name}:{line} imports {name} inside"
 
 

@@ -92,6 +92,8 @@ def checkout(
     saved_number: Annotated[
         int | None, typer.Option("--saved", metavar="N", help="Bring back what --force replaced; 0 lists.")
     ] = None,
+    ours: Annotated[bool, typer.Option("--ours", help="In a conflict, take this branch's version.")] = False,
+    theirs: Annotated[bool, typer.Option("--theirs", help="In a conflict, take the other branch's version.")] = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -105,6 +107,10 @@ def checkout(
     """
     run = session(ctx, json=json, quiet=quiet, verbose=verbose)
     repo = run.open()
+    if ours or theirs:
+        if ours and theirs or not paths:
+            raise UsageError("--ours and --theirs take paths, and exclude each other")
+        return _take_side(run, repo, run.paths(repo, paths), is_theirs=theirs)
     if saved_number == 0:
         rows = [(f"saved/{number}", name, item.tables["meta"]["time"]) for number, (name, item) in saved(repo).items()]
         render.table(rows)
@@ -156,6 +162,26 @@ def show_checkout(run: Session, repo: Repo, result: CheckoutResult, *, is_partia
         render.note("hint: Run 'dvlite pull' to get them from the remote.")
     render.failures(result.failures, lambda path: run.here(repo, path), is_alone=True)
     return checkout_code(result)
+
+
+def _take_side(run: Session, repo: Repo, paths: list[str], *, is_theirs: bool) -> int:
+    from dvlite.ops.merge import resolve
+
+    result = resolve(repo, paths, is_theirs=is_theirs)
+    if run.is_json:
+        render.as_json(result)
+    elif not run.is_quiet:
+        for tracked in result.resolved:
+            said = "staged" if result.staged else f"to stage: git add '{run.here(repo, tracked)}.dvlite'"
+            render.out(f"resolved {render.name(run.here(repo, tracked))} ({said})")
+        for path in result.left:
+            render.out(f"still in conflict: {render.name(run.here(repo, path))}")
+    failures = [*result.failures, *result.checkout.failures]
+    if result.checkout.missing:
+        render.note("not all of it is here: run 'dvlite pull'")
+    return render.failures(
+        [] if run.is_json else failures, lambda path: run.here(repo, path), is_alone=not result.resolved
+    ) or (1 if failures else 10 if result.checkout.missing else 0)
 
 
 @app.command()

@@ -32,6 +32,7 @@ COMMANDS = {
     "cat": "look",
     "unprotect": "data",
     "remote": "remote",
+    "hooks": "hooks",
     "config": "setup",
     "doctor": "setup",
     "help": "setup",
@@ -104,11 +105,6 @@ def top(
     ctx.obj = Session(start.resolve(), is_quiet=quiet, is_verbose=verbose)
     if ctx.invoked_subcommand is None:
         render.out(FIRST.rstrip())
-
-
-def main() -> None:
-    """Run the command line and exit."""
-    sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:

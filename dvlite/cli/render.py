@@ -91,7 +91,7 @@ def table(rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> None:
 
 def as_json(value: Any, **more: Any) -> None:
     """Print a result as JSON: its fields by name, `version` first."""
-    out(json.dumps({"version": 1, **_plain(value), **more}, indent=2))
+    out(json.dumps({"version": 1, **_plain(value), **_plain(more)}, indent=2))
 
 
 def _plain(value: Any) -> Any:

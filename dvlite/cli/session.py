@@ -38,11 +38,14 @@ class Session:
     is_verbose: bool = False
     is_json: bool = False
 
-    def open(self) -> Repo:
-        """Open the repository."""
+    def open(self, *, asks_hooks: bool = True) -> Repo:
+        """Open the repository; a clone without hooks is told of once, or gets them where the user wants that."""
         from dvlite.repo import open_repo
 
-        return open_repo(self.folder)
+        repo = open_repo(self.folder)
+        if asks_hooks and not self.is_quiet and not self.is_json and not repo.hooks_note.exists():
+            _settle_hooks(repo)
+        return repo
 
     def paths(self, repo: Repo, given: Sequence[str] | None) -> list[str]:
         """Return in-repo paths of what the user named, relative to the folder."""
@@ -62,6 +65,17 @@ class Session:
         """Take the bars away."""
         if isinstance(progress, Bars):
             progress.close()
+
+
+def _settle_hooks(repo: Repo) -> None:
+    from dvlite.ops import hooks
+
+    if repo.flag("autohooks", default=False):
+        hooks.install(repo)
+        render.note("installed Git's hooks for dvlite (dvlite.autohooks)")
+    else:
+        render.note("Git's hooks are not installed in this clone: 'dvlite hooks install' keeps data in step with Git")
+        hooks.mark(repo, "told")
 
 
 def session(ctx: typer.Context, *, json: bool = False, quiet: bool = False, verbose: bool = False) -> Session:

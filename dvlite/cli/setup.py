@@ -9,9 +9,11 @@ from dvlite import oid
 from dvlite.cli import render
 from dvlite.cli.session import Json, Quiet, session
 from dvlite.errors import UsageError
+from dvlite.ops import hooks
 from dvlite.ops import settings as ops
 from dvlite.ops.doctor import doctor as doctor_op
 from dvlite.ops.init import init as init_op
+from dvlite.repo import open_repo
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -25,11 +27,12 @@ def init(
     layout: Annotated[
         bool, typer.Option("--layout", help="Also make raw_data/, processed_data/, models/, experiments/.")
     ] = False,
+    no_hooks: Annotated[bool, typer.Option("--no-hooks", help="Leave Git's hooks alone.")] = False,
     no_stage: Annotated[bool, typer.Option("--no-stage", help="Leave 'git add' to you.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Make this Git repository one of dvlite's: writes dvlite.toml and a line in .gitattributes.
+    """Make this Git repository one of dvlite's: writes dvlite.toml and a line in .gitattributes, and installs Git's hooks.
 
     Example: git init && dvlite init
 
@@ -37,13 +40,21 @@ def init(
     """
     run = session(ctx, json=json, quiet=quiet)
     result = init_op(run.folder, algorithm=hash_, has_layout=layout, is_staged=not no_stage)
+    repo = open_repo(run.folder)
+    if no_hooks:
+        hooks.mark(repo, "declined")
+    wired = hooks.status(repo) if no_hooks else hooks.install(repo)
     if json:
-        render.as_json(result)
+        render.as_json(result, hooks=wired)
     elif not run.is_quiet:
         if result.written:
             render.out(f"dvlite is ready in {result.root}: {', '.join(result.written)} written, to be committed")
         else:
             render.out(f"dvlite was ready in {result.root}: nothing to do")
+        if wired.written:
+            render.out(f"Git's hooks: {', '.join(wired.written)}")
+        for note in wired.notes:
+            render.note(note)
     return 0
 
 

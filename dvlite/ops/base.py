@@ -166,18 +166,22 @@ def look(
     batch: Batch | None = None,
     has: Callable[[Oid], bool] | None = None,
     written: Mapping[str, Written] | None = None,
+    limit: int | None = None,
     progress: Progress = SILENT,
 ) -> View:
-    """Scan a tracked path. With a `batch` of the store (and its `has`) what isn't stored is; without, it is only hashed."""
+    """Scan a tracked path, reading at most `limit` bytes.
+
+    With a `batch` of the store (and its `has`) what isn't stored is; without, it is only hashed.
+    """
     _refuse_links(repo, tracked)
     base = readable_base(repo, tracked)
     if base and base.entry and base.entry.oid.algorithm != algorithm and batch is None:
         # Compare with the base in its own algorithm first; data that is neither as it was nor as it should be is unknown.
-        before = _scan(repo, tracked, base.entry.oid.algorithm, None, has, written, progress)
+        before = _scan(repo, tracked, base.entry.oid.algorithm, None, has, written, limit, progress)
         if before.data and before.data.oid == base.entry.oid:
             return before
-        return replace(_scan(repo, tracked, algorithm, batch, has, written, progress), base=None)
-    return _scan(repo, tracked, algorithm, batch, has, written, progress)
+        return replace(_scan(repo, tracked, algorithm, batch, has, written, limit, progress), base=None)
+    return _scan(repo, tracked, algorithm, batch, has, written, limit, progress)
 
 
 def _refuse_links(repo: Repo, tracked: str) -> None:
@@ -199,6 +203,7 @@ def _scan(
     batch: Batch | None,
     has: Callable[[Oid], bool] | None,
     written: Mapping[str, Written] | None,
+    limit: int | None,
     progress: Progress,
 ) -> View:
     hashing = Hashing()
@@ -209,6 +214,7 @@ def _scan(
         is_storing=batch is not None,
         written=written or {},
         objects=repo.store.root / "objects",
+        limit=limit,
     )
     found = scan(
         repo.root,

@@ -70,8 +70,21 @@ def checkout(
     pointers = pointers_at(repo, rev)
     selection = select(pointers, paths, repo.store.read)
     if not paths and rev is None:
-        _add_left_behind(repo, here, selection)
-    result = CheckoutResult(failures=selection.failures, rev=rev or "")
+        add_left_behind(repo, here, selection)
+    return bring(repo, pointers, selection, rev=rev or "", is_forced=is_forced, progress=progress)
+
+
+def bring(
+    repo: Repo,
+    pointers: Pointers,
+    selection: Selection,
+    *,
+    rev: str = "",
+    is_forced: bool = False,
+    progress: Progress = SILENT,
+) -> CheckoutResult:
+    """Bring what was selected to what some pointers say."""
+    result = CheckoutResult(failures=selection.failures, rev=rev)
     with repo.writing("checkout"), repo.changing_data("checkout") as announce:
         for tracked in sorted(selection.parts):
             item = pointers.found.get(tracked)
@@ -84,7 +97,7 @@ def checkout(
     return result
 
 
-def _add_left_behind(repo: Repo, here: Pointers, selection: Selection) -> None:
+def add_left_behind(repo: Repo, here: Pointers, selection: Selection) -> None:
     """Add the paths that dvlite put here and whose pointers are gone: Git took them away, so the data goes too."""
     live = [*here.found, *here.broken]
     for tracked in repo.index.bases():

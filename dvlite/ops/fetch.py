@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from dvlite import transfer, tree
+from dvlite import remotes, transfer, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError
 from dvlite.oid import Oid
 from dvlite.ops.base import Failure, Selection, once_each, pointers_at, select
@@ -48,7 +48,7 @@ def fetch(
     """Fetch what the pointers of the worktree (or of `rev`) name and the local store lacks; in-repo paths narrow it."""
     pointers = pointers_at(repo, rev)
     with repo.writing("fetch"):
-        selection = select(pointers, paths, _reader(repo, lambda: repo.remote(remote)))
+        selection = select(pointers, paths, tree_reader(repo, lambda: repo.remote(remote)))
         result = FetchResult(failures=selection.failures)
         entries = [pointers.found[one].entry for one in selection.parts]
         if entries and (remote or not _is_here(repo, entries)):
@@ -72,7 +72,7 @@ def _fetch(
     wanted_by: dict[Oid, str] = {}
     for tracked, part in selection.parts.items():
         try:
-            roots = _roots(found[tracked].entry, part, _reader(repo, lambda: source))
+            roots = _roots(found[tracked].entry, part, tree_reader(repo, lambda: source))
             reach = transfer.reach(roots, repo.store, source, jobs=jobs)
         except (CorruptError, FormatError, MissingError) as exc:
             result.failures.append(Failure(tracked, exc))
@@ -100,7 +100,14 @@ def _is_here(repo: Repo, roots: list[Entry]) -> bool:
     return not reach.missing and not transfer.lacking(reach.blobs, repo.store)
 
 
-def _reader(repo: Repo, source: Callable[[], RemoteStore]) -> Read:
+def refuse_unused(repo: Repo) -> None:
+    """Raise where the default remote was never used from this clone: a hook contacts nothing that a repository brings along."""
+    name = remotes.default_name(repo.config, repo.settings)
+    if not name or not (repo.git.common / "dvlite" / "remotes" / name / "marker").exists():
+        raise DvliteError("no remote was used from this clone before", "Run 'dvlite pull'.")
+
+
+def tree_reader(repo: Repo, source: Callable[[], RemoteStore]) -> Read:
     """Return a function that reads trees, getting those from the remote that aren't here."""
     opened = functools.cache(source)
 

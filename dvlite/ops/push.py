@@ -36,17 +36,19 @@ def push(
     remote: str = "",
     rev: str | None = None,
     scopes: Sequence[str] = (),
+    revs: Sequence[str] = (),
     is_dry_run: bool = False,
     jobs: int | None = None,
     progress: Progress = SILENT,
 ) -> PushResult:
     """Push what the pointers name of all commits that no Git remote has yet, of HEAD and of Git's index.
 
-    `rev`: the pointers of that commit alone; `scopes`: of all "branches", "tags", or "all" refs. In-repo paths narrow it.
+    `rev`: the pointers of that commit alone; `scopes`: of all "branches", "tags", or "all" refs; `revs`: of the commits that
+    these words of Git's select. In-repo paths narrow it.
     """
     target = repo.remote(remote)
     result = PushResult(target.remote.name, is_dry_run=is_dry_run)
-    roots = _roots(repo, rev, scopes, paths, result)
+    roots = _roots(repo, rev, [*revs, *(f"--{scope}" for scope in scopes)], paths, result)
     result.pointers = len(roots)
     if not roots:
         return result
@@ -62,20 +64,20 @@ def push(
 
 
 def _pointers(
-    repo: Repo, rev: str | None, scopes: Sequence[str], paths: list[str] | None, result: PushResult
+    repo: Repo, rev: str | None, revs: Sequence[str], paths: list[str] | None, result: PushResult
 ) -> list[tuple[str, Pointer]]:
     if rev:
         at = refs.at(repo.git, rev)
         result.failures += [Failure(path, error) for path, error in at.broken.items()]
         return [(path, item) for path, item in at.found.items() if paths is None or path in paths]
-    revs = [f"--{scope}" for scope in scopes] or ["HEAD", "--not", "--remotes"]
-    found, broken = refs.selected(repo.git, revs, has_index=not scopes, paths=paths)
+    unpushed = ["HEAD", "--not", "--remotes"]
+    found, broken = refs.selected(repo.git, revs or unpushed, has_index=not revs, paths=paths)
     result.failures += [Failure(path, error) for path, error in broken]
     return found
 
 
 def _roots(
-    repo: Repo, rev: str | None, scopes: Sequence[str], paths: Sequence[str], result: PushResult
+    repo: Repo, rev: str | None, revs: Sequence[str], paths: Sequence[str], result: PushResult
 ) -> dict[str, Entry]:
     """Return the distinct roots to push by a label: the path, with the oid where a path has several versions."""
     parts: dict[str, Only] = {}
@@ -86,7 +88,7 @@ def _roots(
             raise failure.error
         parts = selection.parts
     roots: dict[str, Entry] = {}
-    for path, item in _pointers(repo, rev, scopes, list(parts) if paths else None, result):
+    for path, item in _pointers(repo, rev, revs, list(parts) if paths else None, result):
         for inner in sorted(parts[path].paths) if path in parts and parts[path].paths else [""]:
             entry = tree.find(item.entry, inner.split("/"), repo.store.read) if inner else item.entry
             if entry:  # a version that doesn't have the path has nothing to push

@@ -113,7 +113,12 @@ def _compare(repo: Repo, view: View, item: Pointer, wanted: Only, one: PathStatu
     target = item.entry
     if view.data and view.data.oid == target.oid and view.data.size != target.size:
         one.unknown = f"the pointer says {target.size} bytes, the data has {view.data.size}: run 'dvlite add --force'"
-    if view.data and view.data.oid == target.oid and view.data.mode == target.mode and view.base_entry != target:
+    if (
+        view.data
+        and view.data.oid == target.oid
+        and view.data.mode == target.mode
+        and view.base != Base(target, "", spell(target))
+    ):
         # The right data is here, whoever put it here: from now on it is ours.
         repo.index.set_base(view.tracked, Base(target, "", spell(target)), {})
         return

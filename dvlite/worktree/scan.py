@@ -44,7 +44,7 @@ class Memory:
     """What a scan goes by: the index, the store's state, and what this process wrote itself.
 
     `is_storing`: the batch is the store's, so an object that isn't there is read again. `has` looks an object up in the store.
-    `objects` is the folder of the store's loose objects, to know links into it.
+    `objects` is the folder of the store's loose objects, to know links into it. `limit`: bytes that may be read.
     """
 
     index: Index
@@ -53,6 +53,7 @@ class Memory:
     is_storing: bool = False
     written: Mapping[str, Written] = field(default_factory=dict)
     objects: Path | None = None
+    limit: int | None = None
 
 
 @dataclass(slots=True)
@@ -70,6 +71,10 @@ class Scan:
 class _Found(NamedTuple):
     name: str
     key: StatKey
+
+
+class TooMuchError(DvliteError):
+    """More would have to be read than was allowed."""
 
 
 class _Read(NamedTuple):
@@ -299,6 +304,8 @@ class _Scanner:
             self._stamp = files.stamp(Path(path).parent)
         self._result.files_read += 1
         self._result.bytes_read += key.size
+        if self._memory.limit is not None and self._result.bytes_read > self._memory.limit:
+            raise TooMuchError(f"'{where}' and more have changed: over {self._memory.limit} bytes to read")
         if key.size < _THREADED or stat.S_ISLNK(key.mode):
             return lambda: self._read(path, where, key)
         future: Future[_Read] = self._pool.submit(self._read, path, where, key)

@@ -1,5 +1,6 @@
 """Wiring: exit codes, JSON, what a user sees first."""
 
+import json
 import os
 import signal
 import subprocess
@@ -24,7 +25,7 @@ def test_a_typing_error_gets_the_nearest_command(project, typed, meant):
     assert f"dvlite {meant}" in project.dv(typed, code=2)
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "remote"])
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("remote", "hooks")])
 def test_every_help_has_an_example_and_its_exit_codes(project, command):
     said = project.dv(command, "--help")
     assert "Exit codes:" in said
@@ -51,10 +52,12 @@ def test_outside_of_a_repository(tmp_path, project):
 @pytest.mark.parametrize(
     "arguments",
     [["status"], ["add", "data"], ["checkout"], ["push"], ["pull"], ["fetch"], ["ls"], ["remote", "list"], ["config"], ["doctor"],
-     ["init"], ["unprotect", "data"]],
+     ["init"], ["unprotect", "data"], ["hooks", "install"], ["hooks", "status"], ["hooks", "uninstall"]],
 )  # fmt: skip
 def test_json_is_json_with_a_version(pushed, arguments):
-    assert pushed.json(*arguments)["version"] == 1
+    done = pushed.run(*arguments, "--json")
+    assert json.loads(done.stdout)["version"] == 1
+    assert done.returncode == (1 if arguments == ["hooks", "status"] else 0)
 
 
 def test_an_error_is_json_too(project):

@@ -1,0 +1,253 @@
+"""Keep a commit honest: its pointers name the data as it is and is stored, and large data doesn't get into Git itself.
+
+Called before a commit, with Git's index as the commit will take it. Three-way as everywhere: a pointer that Git moved, or whose
+base isn't known or is another rev's, is never rewritten, and absent files are not deletions.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from dvlite import config, files, git, pointer, refs, transfer
+from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, UnsavedError, UsageError
+from dvlite.git import Staged
+from dvlite.oid import Oid
+from dvlite.ops.add import add
+from dvlite.ops.base import Failure, algorithm_of, enclosing, look
+from dvlite.pointer import SUFFIX, Pointer
+from dvlite.progress import SILENT, Progress
+from dvlite.refs import Pointers
+from dvlite.repo import Repo
+from dvlite.worktree.scan import TooMuchError
+
+STALE_MAX_SIZE = 10**9
+GIT_MAX_SIZE = 100 * 10**6
+AFTER_COMMIT = "after-commit"  # in the worktree's dvlite folder: there is something to do once the commit is made
+_OTHER_SIDES = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD")
+
+
+@dataclass(slots=True)
+class CommitResult:
+    """What was done for a commit. `updated`: tracked paths whose pointers were rewritten and staged; `blocks`: why not to."""
+
+    updated: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    blocks: list[Failure] = field(default_factory=list)
+
+    def block(self, path: str, error: DvliteError) -> None:
+        """Note a reason why the commit must not be made."""
+        self.blocks.append(Failure(path, error))
+
+
+def before_commit(
+    repo: Repo, *, is_partial: bool = False, sides: Sequence[str] = (), progress: Progress = SILENT
+) -> CommitResult:
+    """Update stale pointers, then look at everything that is staged.
+
+    `is_partial`: a commit of some paths alone. `sides`: the commits that are merged, where Git hasn't written that down yet.
+    """
+    result = sync_data(repo, is_partial=is_partial, progress=progress)
+    if is_partial and result.updated:
+        _note_staged(repo, result.updated)
+    staged = git.staged(repo.git)
+    result.blocks += check_pointers(repo, staged, sides)
+    result.blocks += check_files(repo, staged, sides)
+    return result
+
+
+def _sides(repo: Repo, known: Sequence[str]) -> list[str]:
+    """Return the commits, beside HEAD, that what is staged may come from."""
+    return [*known, *(side for side in _OTHER_SIDES if git.in_progress(repo.git, side))]
+
+
+# ---- data to pointers -----------------------------------------------------------------------------------------------
+
+
+def sync_data(repo: Repo, *, is_partial: bool = False, progress: Progress = SILENT) -> CommitResult:
+    """Find tracked data that changed, and do with it what `[policy] stale` says.
+
+    Where pointers are staged already, or the commit is of some paths alone, only those are concerned.
+    """
+    result = CommitResult()
+    here = refs.in_worktree(repo.git)
+    stale = _stale(repo, here, result)
+    if not stale:
+        return result
+    staged = git.staged(repo.git)
+    chosen = {one.path.removesuffix(SUFFIX) for one in _pointers(staged)}
+    concerned = [tracked for tracked in stale if tracked in chosen] if chosen or is_partial else stale
+    if left := [tracked for tracked in stale if tracked not in concerned]:
+        result.notes.append(f"changed data that is not in this commit: {', '.join(left)} ('dvlite add' adds it)")
+    policy = repo.config.policy.get("stale", "update")
+    if policy == "block":
+        for tracked in concerned:
+            said = UnsavedError(f"the data of '{tracked}' changed", f"Add it: dvlite add '{tracked}'")
+            result.block(tracked, said)
+    elif policy == "update" and concerned:
+        _update(repo, concerned, result, progress)
+        if result.updated and not staged:  # Git looked before the hook, and finds nothing to commit
+            result.notes.append(
+                "where Git says that there is nothing to commit, the same 'git commit' once more has it"
+            )
+    return result
+
+
+def _stale(repo: Repo, here: Pointers, result: CommitResult) -> list[str]:
+    """Return the tracked paths whose data was changed here and whose pointers don't say so yet."""
+    limit = config.parse_size(repo.config.policy.get("stale_max_size", STALE_MAX_SIZE))
+    if repo.config.policy.get("stale") == "ignore":
+        return []
+    stale = []
+    for tracked, item in here.found.items():
+        try:
+            if os.path.lexists(repo.root / tracked) and _is_stale(repo, tracked, item, limit, result):
+                stale.append(tracked)
+        except TooMuchError as exc:
+            result.block(tracked, UsageError(exc.message, f"Add it before: dvlite add '{tracked}'"))
+        except DvliteError as exc:
+            result.block(tracked, exc)
+    return stale
+
+
+def _is_stale(repo: Repo, tracked: str, item: Pointer, limit: int, result: CommitResult) -> bool:
+    view = look(repo, tracked, algorithm=algorithm_of(repo, item), limit=limit)
+    repo.index.save(view.scan.rows, view.scan.gone)
+    if view.data is None or view.data == item.entry or (view.base and view.data == view.base.entry):
+        return False
+    if view.base is None or view.base.rev:
+        why = f"is that of {view.base.rev}" if view.base else "differs, and dvlite doesn't know what it put there last"
+        result.notes.append(f"the data of '{tracked}' {why}: its pointer stays (see 'dvlite status')")
+        return False
+    return True
+
+
+def _update(repo: Repo, tracked: Sequence[str], result: CommitResult, progress: Progress) -> None:
+    added = add(repo, tracked, progress=progress)
+    if added.to_stage:  # staging is the user's by choice, but this commit would not have it
+        git.stage(repo.git, added.to_stage)
+    result.updated += [one.path for one in added.added if one.is_changed]
+    for failure in added.failures:
+        if isinstance(failure.error, UnsavedError):
+            result.notes.append(f"{failure.error.message}: its pointer stays (see 'dvlite status')")
+        else:
+            result.blocks.append(failure)
+
+
+# ---- what is staged -------------------------------------------------------------------------------------------------
+
+
+def _pointers(staged: Iterable[Staged]) -> list[Staged]:
+    return [
+        one
+        for one in staged
+        if one.path.endswith(SUFFIX) and one.path.rpartition("/")[2] != SUFFIX and one.mode.startswith("100")
+    ]
+
+
+def check_pointers(repo: Repo, staged: Sequence[Staged], sides: Sequence[str] = ()) -> list[Failure]:
+    """Return why staged pointers must not be committed: unreadable, or of data that was never stored. Waits for the disk."""
+    blocks: list[Failure] = []
+    changed = _pointers(staged)
+    if not changed:
+        return blocks
+    contents = dict(git.read_blobs(repo.git, (one.blob for one in changed)))
+    for one in changed:
+        tracked = one.path.removesuffix(SUFFIX)
+        try:
+            refs.check_path(tracked)
+            _refuse_never_stored(repo, tracked, pointer.decode(contents[one.blob], one.path), one, sides)
+        except DvliteError as exc:
+            blocks.append(Failure(tracked, exc))
+    try:
+        repo.store.settle()
+    except CorruptError as exc:
+        blocks.append(Failure("", exc))
+    return blocks
+
+
+def _refuse_never_stored(repo: Repo, tracked: str, item: Pointer, one: Staged, known: Sequence[str]) -> None:
+    row = repo.index.rows(tracked).get(tracked)
+    if row and row.oid == item.oid and row.state and row.state == repo.store.state():
+        return  # seen there, all of it, and nothing has left the store since
+    lacking = _lacking(repo, item)
+    if not lacking:
+        return
+    sides = _sides(repo, known)
+    if one.blob in git.blobs_in(repo.git, ["--all", *sides], SUFFIX):
+        return  # some commit has it already: this one makes nothing worse
+    for earlier in _earlier(repo, one.path, sides):
+        reach = transfer.reach([earlier.entry], repo.store)
+        if reach.missing:
+            return  # what it had can't be told here
+        lacking -= reach.blobs.keys() | reach.trees.keys()
+    if lacking:
+        raise MissingError(
+            f"the pointer of '{tracked}' names {len(lacking)} objects that were never stored",
+            f"Add the data: dvlite add '{tracked}'. Or take the pointer out: git restore --staged '{one.path}'",
+        )
+
+
+def _lacking(repo: Repo, item: Pointer) -> set[Oid]:
+    reach = transfer.reach([item.entry], repo.store)
+    return reach.missing | transfer.lacking(reach.blobs, repo.store).keys()
+
+
+def _earlier(repo: Repo, path: str, sides: Sequence[str]) -> Iterable[Pointer]:
+    """Yield the pointer as the commits have it that this one stands on: what they name was stored by someone."""
+    for commit in ["HEAD", *sides] if git.has_commits(repo.git) else sides:
+        if blob := git.blobs_at(repo.git, commit, SUFFIX).get(path):
+            try:
+                yield pointer.decode(dict(git.read_blobs(repo.git, [blob]))[blob], path)
+            except FormatError:
+                continue
+
+
+def check_files(repo: Repo, staged: Sequence[Staged], sides: Sequence[str] = ()) -> list[Failure]:
+    """Return why staged files must not be committed: too large for Git, or data that a pointer stands for."""
+    pointers = {one.path for one in _pointers(staged)}
+    added = [one for one in staged if one.mode.startswith("100") and one.path not in pointers]
+    for side in _sides(repo, sides) if added else ():  # what comes from there is in Git already
+        new = {one.path for one in git.staged(repo.git, side)}
+        added = [one for one in added if one.path in new]
+    if not added:
+        return []
+    blocks = []
+    here = refs.in_worktree(repo.git)
+    limit = config.parse_size(repo.config.policy.get("git_max_size", GIT_MAX_SIZE))
+    sizes = git.blob_sizes(repo.git, (one.blob for one in added))
+    for one in added:
+        size = sizes.get(one.blob, 0)
+        if owner := enclosing([*here.found, *here.broken], one.path):
+            said = f"'{one.path}' is staged, and the pointer '{owner}{SUFFIX}' stands for it"
+            blocks.append(Failure(one.path, UsageError(said, f"Take it out of Git: git rm --cached -- '{one.path}'")))
+        elif size > limit:
+            said = f"'{one.path}' has {size} bytes: more than Git should hold ({limit})"
+            hint = f"Track it: git rm --cached -- '{one.path}' && dvlite add '{one.path}'"
+            blocks.append(Failure(one.path, UsageError(said, hint)))
+    return blocks
+
+
+# ---- after the commit -----------------------------------------------------------------------------------------------
+
+
+def _note_staged(repo: Repo, tracked: Sequence[str]) -> None:
+    names = [f"{one}{SUFFIX}" for one in tracked]
+    files.write_atomic(repo.git.folder / "dvlite" / AFTER_COMMIT, "\0".join(names).encode("utf-8", "surrogateescape"))
+
+
+def after_commit(repo: Repo) -> None:
+    """Bring Git's index up to the pointers that went into a partial commit by way of Git's temporary index."""
+    note = repo.git.folder / "dvlite" / AFTER_COMMIT
+    try:
+        names = note.read_bytes().decode("utf-8", "surrogateescape").split("\0")
+    except FileNotFoundError:
+        return
+    at_head = git.blobs_at(repo.git, "HEAD", SUFFIX)
+    contents = dict(git.read_blobs(repo.git, [at_head[name] for name in names if name in at_head]))
+    committed = []
+    for name in names:
+        path = repo.root / name
+        if name in at_head and path.is_file() and path.read_bytes() == contents[at_head[name]]:
+            committed.append(name)
+    git.stage(repo.git, committed)
+    note.unlink(missing_ok=True)

@@ -1,0 +1,108 @@
+"""Let data follow the pointers that Git has moved: those that are not what data was last brought in line with, and only those.
+
+Git's hooks call this after Git has changed the worktree. Unsaved data stays, and is named; what was never asked for stays absent.
+"""
+
+import contextlib
+from dataclasses import dataclass, field
+
+from dvlite import git, refs, tree
+from dvlite.errors import DvliteError, FormatError, MissingError
+from dvlite.index import Base, spell
+from dvlite.ops.base import Selection, reader
+from dvlite.ops.checkout import CheckoutResult, add_left_behind, bring
+from dvlite.ops.fetch import fetch, refuse_unused
+from dvlite.pointer import SUFFIX
+from dvlite.progress import SILENT, Progress
+from dvlite.refs import Pointers
+from dvlite.repo import Repo
+from dvlite.worktree import plan as plans
+
+
+@dataclass(slots=True)
+class FollowResult:
+    """What followed. `at_rev`: paths whose data is another rev's, on purpose, and stays; `fetch_error`: why nothing came."""
+
+    checkout: CheckoutResult = field(default_factory=CheckoutResult)
+    at_rev: dict[str, str] = field(default_factory=dict)
+    fetch_error: DvliteError | None = None
+
+
+def follow(
+    repo: Repo, *, old: str = "", new: str = "", may_fetch: bool = False, progress: Progress = SILENT
+) -> FollowResult:
+    """Check out what Git moved; between two commits, also tracked paths that came with the second.
+
+    `may_fetch`: get missing objects from the default remote, if this clone has used it before.
+    """
+    result = FollowResult()
+    here = refs.in_worktree(repo.git)
+    came = git.changed_between(repo.git, old, new, SUFFIX) if old and new else set()
+    selection = _moved(repo, here, {name.removesuffix(SUFFIX) for name in came}, result)
+    add_left_behind(repo, here, selection)
+    if not selection.parts:
+        return result
+    result.checkout = bring(repo, here, selection, progress=progress)
+    if result.checkout.missing and may_fetch:
+        again = Selection({path: selection.parts[path] for path in _owners(selection, result.checkout.missing)})
+        try:
+            refuse_unused(repo)
+            fetch(repo, list(again.parts), progress=progress)
+        except DvliteError as exc:
+            result.fetch_error = exc
+        else:
+            result.checkout = bring(repo, here, again, progress=progress)
+    return result
+
+
+def _moved(repo: Repo, here: Pointers, came: set[str], result: FollowResult) -> Selection:
+    selection = Selection()
+    bases = repo.index.bases()
+    for tracked, item in here.found.items():
+        base = bases.get(tracked)
+        if base is None or base.entry is None:
+            if tracked in came:
+                selection.add(tracked, "")
+        elif base.pointer == spell(item.entry):
+            if base.rev:  # the pointer has come to where the data is
+                repo.index.set_base(tracked, base._replace(rev=""), {})
+        elif base.rev:
+            result.at_rev[tracked] = base.rev
+        elif base.is_partial:
+            if paths := _files(repo, base):
+                selection.parts[tracked] = plans.only(paths)
+        else:
+            selection.add(tracked, "")
+    return selection
+
+
+def _files(repo: Repo, base: Base) -> list[str]:
+    """Return the paths of the files that a base has."""
+    found: list[str] = []
+    read = reader(repo)
+
+    def walk(entry: tree.Entry, path: str) -> None:
+        for child in tree.entries(entry, read):
+            inner = f"{path}/{child.name}" if path else child.name
+            if child.is_tree:
+                walk(child, inner)
+            else:
+                found.append(inner)
+
+    with contextlib.suppress(MissingError, FormatError):
+        if base.entry and base.entry.is_tree:
+            walk(base.entry, "")
+    return found
+
+
+def told(repo: Repo, missing: list[str]) -> bool:
+    """Tell whether just this was said to be missing the last time, and remember it: one switch calls several hooks."""
+    text = "\n".join(sorted(missing))
+    if repo.index.note("told missing") == text:
+        return True
+    repo.index.set_note("told missing", text)
+    return False
+
+
+def _owners(selection: Selection, missing: list[str]) -> list[str]:
+    return [tracked for tracked in selection.parts if any(f"{path}/".startswith(f"{tracked}/") for path in missing)]

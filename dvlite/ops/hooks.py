@@ -1,0 +1,298 @@
+"""Wire a repository: Git's hooks, the merge and diff drivers, the attributes that call them; and take it all out again.
+
+A hook of ours is a block of `sh` between two marks, put at the top of the shell hook that is there; one in another language is
+kept beside and called. Taking out restores every file byte for byte. Details: docs/hooks.md.
+"""
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dvlite import files, git
+from dvlite.ops.init import ATTRIBUTES, add_line
+from dvlite.repo import Repo
+
+BEGIN = "# >>> dvlite >>> written by 'dvlite hooks install'; 'dvlite hooks uninstall' takes it out"
+END = "# <<< dvlite <<<"
+KEPT = ".kept-by-dvlite"
+DRIVERS = {
+    "merge.dvlite.name": "dvlite: merge what pointers stand for",
+    "merge.dvlite.driver": (
+        "if command -v dvlite >/dev/null 2>&1; then dvlite merge-driver %O %A %B %L %P;"
+        " else git merge-file -L ours -L base -L theirs --marker-size=%L %A %O %B; fi"
+    ),
+    "diff.dvlite.textconv": (
+        'sh -c \'if command -v dvlite >/dev/null 2>&1; then exec dvlite textconv "$1"; else exec cat "$1"; fi\' dvlite'
+    ),
+}
+# What the ids of .pre-commit-hooks.yaml take over.
+FRAMEWORK_IDS = {
+    "dvlite-sync": ("pre-commit", "pre-merge-commit"),
+    "dvlite-large-files": (),
+    "dvlite-checkout": ("post-checkout", "post-merge", "post-rewrite"),
+    "dvlite-push": ("pre-push",),
+}
+FRAMEWORK_FILE = ".pre-commit-config.yaml"
+_SHELL = re.compile(rb"#! ?(/usr/bin/env (-S )?)?(\S*/)?(sh|bash|dash|ksh|zsh)\b")
+_LACKING = 'echo "dvlite: not on the PATH, so data is not looked after here" >&2'
+
+_CALL = f"""if [ -f dvlite.toml ]; then
+  if command -v dvlite >/dev/null 2>&1; then
+    dvlite hook EVENT "$@" </dev/null || exit $?
+  else
+    {_LACKING}
+  fi
+fi
+"""
+# After a switch $1 and $2 are the commits, before a checkout of files they are one and $3 is 0. Where another program has set
+# unstaged changes aside for a moment, nothing follows.
+_AFTER_CHECKOUT = f"""if [ -f dvlite.toml ] && [ -z "${{_PRE_COMMIT_SKIP_POST_CHECKOUT:-}}" ]; then
+  if [ "${{1:-}}" != "${{2:-}}" ] || [ "${{3:-}}" = 0 ]; then
+    if command -v dvlite >/dev/null 2>&1; then
+      dvlite hook EVENT "$@" </dev/null || :
+    else
+      {_LACKING}
+    fi
+  fi
+fi
+"""
+# Fires for everything that writes Git's index; $1 is 1 where the worktree was changed. In a rebase only its end counts, and an
+# abort, which brings the index back to where it began.
+_AFTER_INDEX = """if [ "${1:-}" = 1 ] && [ -f dvlite.toml ] && [ -z "${_PRE_COMMIT_SKIP_POST_CHECKOUT:-}" ]; then
+  if command -v dvlite >/dev/null 2>&1; then
+    dvlite_dir=$(git rev-parse --git-dir)
+    dvlite_at=$(cat "$dvlite_dir/rebase-merge/orig-head" 2>/dev/null || cat "$dvlite_dir/rebase-apply/orig-head" 2>/dev/null || :)
+    if [ -z "$dvlite_at" ] || git diff-index --cached --quiet "$dvlite_at" -- '*.dvlite' 2>/dev/null; then
+      dvlite hook EVENT "$@" </dev/null || :
+    fi
+  fi
+fi
+"""
+_AFTER = """if [ -f dvlite.toml ] && command -v dvlite >/dev/null 2>&1; then
+  dvlite hook EVENT "$@" </dev/null || :
+fi
+"""
+_AFTER_COMMIT = """if [ -f dvlite.toml ] && [ -f "$(git rev-parse --git-dir)/dvlite/after-commit" ]; then
+  if command -v dvlite >/dev/null 2>&1; then
+    dvlite hook EVENT "$@" </dev/null || :
+  fi
+fi
+"""
+_AFTER_REWRITE = """if [ "${1:-}" = rebase ] && [ -f dvlite.toml ] && command -v dvlite >/dev/null 2>&1; then
+  dvlite hook EVENT "$@" </dev/null || :
+fi
+"""
+# Standard input is read once, and handed on to what follows in this file.
+_BEFORE_PUSH = """if [ -f dvlite.toml ]; then
+  dvlite_refs=$(cat)
+  if command -v dvlite >/dev/null 2>&1; then
+    printf '%s\\n' "$dvlite_refs" | dvlite hook EVENT "$@" || exit $?
+  else
+    printf '%s\\n' "$dvlite_refs" | while read -r dvlite_ref dvlite_new dvlite_rest; do
+      case $dvlite_new in *[!0]*) ;; *) continue ;; esac
+      if [ -n "$(git rev-list -n 1 "$dvlite_new" --not --remotes="$1" -- '*.dvlite')" ]; then
+        echo "dvlite: not on the PATH, and $dvlite_ref names data that must be pushed first (git push --no-verify skips this)" >&2
+        exit 1
+      fi
+    done || exit $?
+  fi
+  if [ -n "$dvlite_refs" ]; then
+    exec <<DVLITE_REFS
+$dvlite_refs
+DVLITE_REFS
+  fi
+fi
+"""
+_BODIES = {
+    "pre-commit": _CALL,
+    "pre-merge-commit": _CALL,
+    "post-commit": _AFTER_COMMIT,
+    "post-checkout": _AFTER_CHECKOUT,
+    "post-merge": _AFTER,
+    "post-rewrite": _AFTER_REWRITE,
+    "post-index-change": _AFTER_INDEX,
+    "pre-push": _BEFORE_PUSH,
+}
+EVENTS = tuple(_BODIES)
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One event. `state`: installed, outdated, absent, or covered (by the pre-commit framework); `has_other`: not ours alone."""
+
+    event: str
+    path: str
+    state: str
+    has_other: bool = False
+
+
+@dataclass(slots=True)
+class HooksResult:
+    """All events, whether the drivers are wired, what to know, and the files that were written."""
+
+    folder: str
+    hooks: list[Hook] = field(default_factory=list)
+    has_drivers: bool = False
+    notes: list[str] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether nothing is lacking."""
+        return self.has_drivers and all(hook.state in ("installed", "covered") for hook in self.hooks)
+
+
+def block(event: str) -> str:
+    """Return what a hook has of ours."""
+    return f"{BEGIN}\n{_BODIES[event].replace('EVENT', event)}{END}\n"
+
+
+# ---- where ----------------------------------------------------------------------------------------------------------
+
+
+def _path(folder: Path, event: str) -> Path:
+    """Return the file of a hook. Husky generates what Git calls, and it calls the user's own one folder above."""
+    if folder.name == "_" and (folder / "h").exists() and (folder / event).exists():
+        return folder.parent / event
+    return folder / event
+
+
+def covered(repo: Repo) -> set[str]:
+    """Return the events that a configuration of the pre-commit framework already has with our ids."""
+    try:
+        text = (repo.root / FRAMEWORK_FILE).read_text()
+    except (OSError, UnicodeDecodeError):
+        return set()
+    found = set(re.findall(r"^\s*-?\s*id:\s*[\"']?(dvlite-[a-z-]+)", text, re.MULTILINE))
+    return {event for id_ in found for event in FRAMEWORK_IDS.get(id_, ())}
+
+
+# ---- the verbs ------------------------------------------------------------------------------------------------------
+
+
+def status(repo: Repo) -> HooksResult:
+    """Look at all hooks and drivers."""
+    folder = git.hooks_folder(repo.git)
+    result = HooksResult(str(folder))
+    skipped = covered(repo)
+    for event in EVENTS:
+        path = _path(folder, event)
+        data = path.read_bytes() if path.is_file() else b""
+        has_block = BEGIN.encode() in data
+        state = "absent" if not has_block else "installed" if block(event).encode() in data else "outdated"
+        other = bool(_without_block(data).strip()) and not _is_ours_alone(data)
+        result.hooks.append(Hook(event, str(path), "covered" if event in skipped else state, other))
+    result.has_drivers = all(git.get_value(repo.git, key, level="local") == value for key, value in DRIVERS.items())
+    return result
+
+
+def install(repo: Repo) -> HooksResult:
+    """Put our block into every hook that isn't covered otherwise, and wire the drivers. Again it changes nothing."""
+    folder = git.hooks_folder(repo.git)
+    skipped = covered(repo)
+    written = [event for event in EVENTS if event not in skipped and _install_one(_path(folder, event), event)]
+    for event in skipped:
+        _uninstall_one(_path(folder, event))
+    for key, value in DRIVERS.items():
+        if git.get_value(repo.git, key, level="local") != value:
+            git.set_setting(repo.git, key, value)
+    # Outranks what a branch says.
+    add_line(repo.git.common / "info" / "attributes", ATTRIBUTES)
+    mark(repo, "installed")
+    result = status(repo)
+    result.written = written
+    if not folder.is_relative_to(repo.git.common) and not folder.is_relative_to(repo.root):
+        result.notes.append(
+            f"core.hooksPath names '{folder}': other repositories may use it; there our hooks do nothing"
+        )
+    elif folder.is_relative_to(repo.root) and not folder.is_relative_to(repo.git.common):
+        inner = folder.relative_to(repo.root)
+        result.notes.append(f"core.hooksPath names '{inner}': commit what changed there, if Git tracks it")
+    if (repo.root / FRAMEWORK_FILE).exists() and not skipped:
+        result.notes.append(f"pre-commit can run these hooks: 'dvlite help hooks' has the lines for {FRAMEWORK_FILE}")
+    return result
+
+
+def uninstall(repo: Repo) -> HooksResult:
+    """Take out our blocks and drivers; every file is as it was before."""
+    folder = git.hooks_folder(repo.git)
+    written = [event for event in EVENTS if _uninstall_one(_path(folder, event))]
+    for section in ("merge.dvlite", "diff.dvlite"):
+        git.unset_section(repo.git, section)
+    _remove_line(repo.git.common / "info" / "attributes", ATTRIBUTES)
+    mark(repo, "declined")
+    result = status(repo)
+    result.written = written
+    return result
+
+
+def mark(repo: Repo, state: str) -> None:
+    """Remember that the question of hooks is settled in this clone."""
+    path = repo.hooks_note
+    if not path.exists() or path.read_text() != state:
+        files.write_atomic(path, state.encode(), is_synced=False)
+
+
+# ---- one file -------------------------------------------------------------------------------------------------------
+
+_ALONE = b"#!/bin/sh\n"
+_CALLER = '#!/bin/sh\n{block}if [ -x "$0{kept}" ]; then exec "$0{kept}" "$@"; fi\n'
+
+
+def _install_one(path: Path, event: str) -> bool:
+    data = path.read_bytes() if path.is_file() else b""
+    text = block(event).encode()
+    if text in data and os.access(path, os.X_OK):
+        return False
+    if BEGIN.encode() in data:
+        new = _with_block(_without_block(data), text)
+    elif not data and not os.path.lexists(path):
+        new = _ALONE + text
+    elif _SHELL.match(data) and b"\n" in data and os.access(path, os.X_OK) and not path.is_symlink():
+        new = _with_block(data, text)
+    else:  # not a shell script, switched off, or a link to one that others share
+        path.rename(path.with_name(path.name + KEPT))
+        new = _CALLER.format(block=text.decode(), kept=KEPT).encode()
+    files.write_atomic(path, new, is_synced=False)
+    path.chmod(path.stat().st_mode | 0o111)
+    return True
+
+
+def _with_block(data: bytes, text: bytes) -> bytes:
+    first, newline, rest = data.partition(b"\n")
+    return first + (newline or b"\n") + text + rest
+
+
+def _without_block(data: bytes) -> bytes:
+    begin, end = data.find(BEGIN.encode()), data.find(END.encode() + b"\n")
+    return data[:begin] + data[end + len(END) + 1 :] if 0 <= begin < end else data
+
+
+def _is_ours_alone(data: bytes) -> bool:
+    return BEGIN.encode() in data and _without_block(data) == _ALONE
+
+
+def _uninstall_one(path: Path) -> bool:
+    data = path.read_bytes() if path.is_file() else b""
+    if BEGIN.encode() not in data:
+        return False
+    kept = path.with_name(path.name + KEPT)
+    if os.path.lexists(kept):
+        kept.rename(path)
+    elif _is_ours_alone(data):
+        path.unlink()
+    else:
+        files.write_atomic(path, _without_block(data), is_synced=False)
+    return True
+
+
+def _remove_line(path: Path, line: str) -> None:
+    if not path.exists():
+        return
+    data = path.read_bytes()
+    left = data.replace(line.encode() + b"\n", b"")
+    if not left:
+        path.unlink()
+    elif left != data:
+        files.write_atomic(path, left, is_synced=False)

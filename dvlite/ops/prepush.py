@@ -1,0 +1,103 @@
+"""Before Git pushes commits: send what they name and the remote lacks, whichever branch is checked out; or say why not."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from dvlite import git, refs, remotes
+from dvlite.errors import DvliteError, UsageError
+from dvlite.ops.push import PushResult, missing_error, push
+from dvlite.progress import Silent
+from dvlite.repo import Repo
+
+LARGE = 10**9  # bytes; a server may drop the connection that Git holds open meanwhile
+
+
+class Update(NamedTuple):
+    """One ref that Git is about to push: the commit (or tag) here, and what the other side has."""
+
+    name: str
+    here: str
+    there: str
+
+
+class _Announcing(Silent):
+    """Says once how much is sent, if it is much."""
+
+    def __init__(self, announce: Callable[[int], None]) -> None:
+        self._announce = announce
+
+    def phase(self, name: str, *, files: int = 0, size: int = 0) -> None:
+        if name == "push" and size > LARGE:
+            self._announce(size)
+
+
+@dataclass(slots=True)
+class PrepushResult:
+    """What was sent; `notes` for the user. None where the commits name no data."""
+
+    push: PushResult | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def before_push(
+    repo: Repo,
+    remote: str,
+    updates: Sequence[Update],
+    *,
+    announce: Callable[[int], None] = lambda _: None,
+) -> PrepushResult:
+    """Push the data of the commits that Git is about to push to a Git remote. Raises where the Git push must not go on.
+
+    `announce` is called with the bytes to send when they are many.
+    """
+    revs = _revs(repo, remote, updates)
+    return _before(repo, revs, announce) if revs else PrepushResult()
+
+
+def before_any_push(repo: Repo, *, announce: Callable[[int], None] = lambda _: None) -> PrepushResult:
+    """Push the data of all branches and tags that no Git remote has yet: for callers that don't say what is pushed."""
+    return _before(repo, ["--branches", "--tags", "--not", "--remotes"], announce)
+
+
+def _before(repo: Repo, revs: list[str], announce: Callable[[int], None]) -> PrepushResult:
+    result = PrepushResult()
+    found, broken = refs.selected(repo.git, revs, has_index=False)
+    if not found and not broken:
+        return result
+    if not remotes.default_name(repo.config, repo.settings):
+        raise UsageError(
+            "these commits name data, and there is no dvlite remote to push it to",
+            "Add one with 'dvlite remote add origin URL', or push the commits alone with 'git push --no-verify'.",
+        )
+    result.push = push(repo, revs=revs, progress=_Announcing(announce))
+    _judge(repo, result)
+    return result
+
+
+def _revs(repo: Repo, remote: str, updates: Sequence[Update]) -> list[str]:
+    """Return what selects the commits that the other side lacks, in Git's words; empty where there is none."""
+    new = [update.here for update in updates if update.here.strip("0")]
+    if not new:
+        return []
+    known = [update.there for update in updates if update.there.strip("0") and git.has_commit(repo.git, update.there)]
+    return [*new, "--not", *known, f"--remotes={remote}"]
+
+
+def _judge(repo: Repo, result: PrepushResult) -> None:
+    assert result.push is not None
+    error: DvliteError | None = None
+    if result.push.failures:
+        path, error = result.push.failures[0]
+        if len(result.push.failures) > 1:
+            result.notes.append(f"{len(result.push.failures)} objects or pointers failed, the first: {path}")
+    elif result.push.missing:
+        error = missing_error(result.push)
+    if error is None:
+        return
+    if repo.flag("allowincompletepush", default=False):
+        result.notes.append(f"{error.message}; pushed all the same (dvlite.allowIncompletePush)")
+        return
+    if result.push.missing and not result.push.failures:
+        error.hint += " Or let such commits pass: git config dvlite.allowIncompletePush true"
+    raise error
