@@ -4,6 +4,7 @@ A conflict leaves both versions in one file with ordinary markers. Each side is 
 two disagree, so what differs between the sides is exactly what is in conflict: nothing else needs to be remembered.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -64,6 +65,7 @@ def _merge(
         _merge_entries("", (base.entry if base else None, ours.entry, theirs.entry), read, grafts, conflicts)
     else:  # one tree can't name objects of two algorithms
         conflicts[""] = theirs.entry
+    _get_listings([entry for entry in [*grafts.values(), *conflicts.values()] if entry and entry.is_tree], read)
     if is_inner:
         if base:
             grafts |= {path: _inner(base, path, read) for path in conflicts}
@@ -78,6 +80,12 @@ def _merge(
     ]
     one, two = (replace(ours.pointing_to(root), rest=rest) for root, rest in zip(roots, rests, strict=True))
     return one, two
+
+
+def _get_listings(folders: Sequence[Entry], read: Read) -> None:
+    """Have the trees below whole folders that were taken over, so that they can be listed and checked out in part."""
+    with contextlib.suppress(DvliteError):
+        tree.walk(folders, lambda oids: ((oid, read(oid)) for oid in oids))
 
 
 def _inner(item: Pointer, path: str, read: Read) -> Entry | None:
