@@ -4,7 +4,6 @@ Pure: text in, values out. Where settings come from (the committed file, Git's c
 Nothing secret may stand in the committed file. Format: docs/config.md.
 """
 
-import difflib
 import json
 import re
 import tomllib
@@ -127,6 +126,8 @@ def decode(data: bytes, name: str = FILE) -> Config:
 
 def _check_key(key: str, known: tuple[str, ...], where: str) -> None:
     if key not in known:
+        import difflib  # needed only here
+
         near = difflib.get_close_matches(key, known, 1)
         hint = f"Did you mean '{near[0]}'?" if near else f"Known are: {', '.join(known)}."
         raise FormatError(f"{where}: unknown key '{key}'", hint)

@@ -10,9 +10,7 @@ import fcntl
 import functools
 import hashlib
 import os
-import secrets
 import shutil
-import socket
 import stat
 import sys
 import threading
@@ -24,6 +22,8 @@ from typing import NamedTuple, Protocol
 from dvlite.errors import DvliteError, LockedError
 
 BLOCK = 1 << 20
+LINKS = ("reflink", "copy", "hardlink", "symlink")  # how a large file gets from the store into the worktree
+NEAR = ".dvlite-tmp"  # a folder of unfinished files, beside data that lies on another file system than the Git folder
 ASIDE = ".aside"  # the end of a name under which a user's file waits to be deleted or put back
 _COPY_STEP = 1 << 26
 _FICLONE = 0x40049409
@@ -84,10 +84,15 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
         view = view[os.write(fd, view) :]
 
 
+def token(size: int) -> str:
+    """Return `size` random bytes as hexadecimal digits."""
+    return os.urandom(size).hex()
+
+
 def temporary(folder: Path) -> Path:
     """Return a path in `folder` that nobody else uses; makes the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{_host_mark()}-{os.getpid():x}-{secrets.token_hex(8)}"
+    return folder / f"{_host_mark()}-{os.getpid():x}-{token(8)}"
 
 
 def sweep(folder: Path) -> None:
@@ -415,7 +420,7 @@ def host_id() -> str:
         with contextlib.suppress(OSError):
             if text := Path(path).read_text().strip():
                 return text
-    return socket.gethostname()
+    return os.uname().nodename
 
 
 @functools.cache
@@ -455,7 +460,7 @@ class Lock:
         return self.path.with_suffix(".holder")
 
     def _write_holder(self, label: str) -> None:
-        self._holder.write_text(f"{label}, process {os.getpid()} on {socket.gethostname()}\n")
+        self._holder.write_text(f"{label}, process {os.getpid()} on {os.uname().nodename}\n")
 
     def _acquire(self, fd: int, kind: int, wait_s: float) -> None:
         end = time.monotonic() + wait_s

@@ -99,6 +99,12 @@ def tracked_below(git: Git, paths: Iterable[str]) -> list[str]:
     return [name for chunk in chunks for name in _names(run(git, "ls-files", "-z", "--", *chunk))]
 
 
+def index_state(git: Git, suffix: str) -> bytes:
+    """Return all that Git's index says of the files that end so; empty where the worktree has one of them otherwise."""
+    differing = run(git, "diff-files", "--", f"*{suffix}")
+    return b"" if differing else run(git, "ls-files", "-s", "--", f"*{suffix}")
+
+
 def changed_with_suffix(git: Git, suffix: str) -> dict[str, str]:
     """Return the files that end so and differ from HEAD: path to Git's two status letters."""
     arguments = ["--no-optional-locks", "status", "--porcelain", "-z", "--untracked-files=all", "--", _glob(suffix)]
@@ -123,8 +129,13 @@ class Staged(NamedTuple):
 
 def staged(git: Git, commit: str = "") -> list[Staged]:
     """Return what Git's index has that a commit (HEAD without; nothing, before the first) doesn't have, or has otherwise."""
-    against = commit or ("HEAD" if has_commits(git) else _empty_tree(git))
-    parts = _names(run(git, "diff-index", "--cached", "--raw", "--no-renames", "--abbrev=64", "-z", against))
+    arguments = ["diff-index", "--cached", "--raw", "--no-renames", "--abbrev=64", "-z"]
+    try:
+        parts = _names(run(git, *arguments, commit or "HEAD"))
+    except DvliteError:
+        if commit or has_commits(git):
+            raise
+        parts = _names(run(git, *arguments, _empty_tree(git)))
     found = []
     for head, path in zip(parts[::2], parts[1::2], strict=True):
         _, mode, _, blob, state = head.split(" ")

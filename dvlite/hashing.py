@@ -8,15 +8,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import blake3
 import xxhash
 
 from dvlite import files
 from dvlite.files import Digester
 from dvlite.oid import Oid
 
+
+def _blake3(data: bytes | memoryview = b"") -> Digester:
+    import blake3  # needs 2 ms, and few repositories use it
+
+    work: Digester = blake3.blake3(data)
+    return work
+
+
 # hashlib's own constructors, not new(): a third of the call's cost for small files.
-_HASHERS: dict[str, Callable[..., Digester]] = {"sha256": hashlib.sha256, "blake3": blake3.blake3}
+_HASHERS: dict[str, Callable[..., Digester]] = {"sha256": hashlib.sha256, "blake3": _blake3}
 
 
 def hasher(algorithm: str) -> Digester:

@@ -264,14 +264,21 @@ class Index:
         found = self._select(f"SELECT path, {_BASE} FROM bases ORDER BY path")
         return {path.decode("utf-8", "surrogateescape"): _base(tuple(rest)) for path, *rest in found}
 
+    @property
+    def followed(self) -> Path:
+        """The file that says at which state of Git's index data last followed; gone as soon as a base changes."""
+        return self._path.with_name("followed")
+
     def drop_base(self, path: str) -> None:
         """Forget a base: nothing of ours is there any more."""
+        self.followed.unlink(missing_ok=True)
         self._write("DELETE FROM bases WHERE path = ?", [(_key(path),)])
 
     def set_base(self, path: str, base: Base, trees: Mapping[Oid, bytes]) -> None:
         """Remember a base; `trees` are its tree objects that no store may have (a part of a folder)."""
         if self.base(path) == base:
             return
+        self.followed.unlink(missing_ok=True)
         if trees:
             self._write("INSERT OR REPLACE INTO trees VALUES(?,?)", [(str(one), data) for one, data in trees.items()])
         entry = base.entry

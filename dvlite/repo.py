@@ -2,20 +2,20 @@
 
 import contextlib
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from dvlite import config, files, git, remotes
+from dvlite import config, files, git
 from dvlite.config import Config
 from dvlite.errors import FormatError, UsageError
 from dvlite.index import Index
 from dvlite.pointer import SUFFIX
 from dvlite.stores.local import PACK_BELOW, PACK_SIZE, LocalStore
-from dvlite.stores.remote import RemoteStore
-from dvlite.worktree.materialise import LINKS, NEAR
+
+if TYPE_CHECKING:
+    from dvlite.stores.remote import RemoteStore
 
 _FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
@@ -31,7 +31,7 @@ class Setting(NamedTuple):
 SETTINGS = {
     "packbelow": Setting("objects of this size and more get a file of their own (1 MiB)", "size"),
     "packsize": Setting("a pack is full at this size (64 MiB)", "size"),
-    "link": Setting("how large files get into the worktree (reflink)", LINKS),
+    "link": Setting("how large files get into the worktree (reflink)", files.LINKS),
     "store": Setting("folder of the local store, when it is shared"),
     "sync": Setting("'always' makes add wait for the disk", ("always", "later")),
     "autostage": Setting("'false' makes add, mv and rm leave staging to you", "flag"),
@@ -118,7 +118,7 @@ class Repo:
         folder = self.git.folder / "dvlite" / "tmp"
         folder.mkdir(parents=True, exist_ok=True)
         near = next(one for one in (path, *path.parents) if one.is_dir() and not one.is_symlink())
-        return folder if folder.stat().st_dev == near.stat().st_dev else near / NEAR
+        return folder if folder.stat().st_dev == near.stat().st_dev else near / files.NEAR
 
     @property
     def hooks_note(self) -> Path:
@@ -132,11 +132,13 @@ class Repo:
         with contextlib.suppress(FileNotFoundError):
             return path.read_text().strip()
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_atomic(path, secrets.token_hex(16).encode() + b"\n")
+        files.write_atomic(path, files.token(16).encode() + b"\n")
         return path.read_text().strip()
 
-    def remote(self, name: str = "") -> RemoteStore:
+    def remote(self, name: str = "") -> "RemoteStore":
         """Open a remote by name; the default one without."""
+        from dvlite import remotes  # needs 10 ms, and only where a remote is asked
+
         name = name or remotes.default_name(self.config, self.settings)
         return remotes.open_store(name, self.config, self.settings, root=self.root, folder=self.git.common / "dvlite")
 

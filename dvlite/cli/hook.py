@@ -3,6 +3,7 @@
 A hook that comes after something always exits 0: what it could not do is said, and the next command does it.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -57,6 +58,7 @@ def _say_error(exc: DvliteError, path: str = "") -> None:
 
 
 def _open() -> Repo:
+    gc.enable()
     return open_repo(Path.cwd())
 
 

@@ -12,7 +12,6 @@ from dvlite import config, files, git, pointer, refs, transfer
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, UnsavedError, UsageError
 from dvlite.git import Staged
 from dvlite.oid import Oid
-from dvlite.ops.add import add
 from dvlite.ops.base import Failure, algorithm_of, enclosing, look
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
@@ -122,6 +121,8 @@ def _is_stale(repo: Repo, tracked: str, item: Pointer, limit: int, result: Commi
 
 
 def _update(repo: Repo, tracked: Sequence[str], result: CommitResult, progress: Progress) -> None:
+    from dvlite.ops.add import add  # most commits change no data
+
     added = add(repo, tracked, progress=progress)
     if added.to_stage:  # staging is the user's by choice, but this commit would not have it
         git.stage(repo.git, added.to_stage)

@@ -6,7 +6,7 @@ Git's hooks call this after Git has changed the worktree. Unsaved data stays, an
 import contextlib
 from dataclasses import dataclass, field
 
-from dvlite import git, refs, tree
+from dvlite import files, git, hashing, refs, tree
 from dvlite.errors import DvliteError, FormatError, MissingError
 from dvlite.index import Base, spell
 from dvlite.ops.base import Selection, reader
@@ -40,8 +40,18 @@ def follow(
     came = git.changed_between(repo.git, old, new, SUFFIX) if old and new else set()
     selection = _moved(repo, here, {name.removesuffix(SUFFIX) for name in came}, result)
     add_left_behind(repo, here, selection)
-    if not selection.parts:
-        return result
+    if selection.parts:
+        _bring(repo, here, selection, may_fetch, result, progress)
+    if state := git.index_state(repo.git, SUFFIX):
+        files.write_atomic(repo.index.followed, state, is_synced=False)
+    else:
+        repo.index.followed.unlink(missing_ok=True)
+    return result
+
+
+def _bring(
+    repo: Repo, here: Pointers, selection: Selection, may_fetch: bool, result: FollowResult, progress: Progress
+) -> None:
     result.checkout = bring(repo, here, selection, progress=progress)
     if result.checkout.missing and may_fetch:
         again = Selection({path: selection.parts[path] for path in _owners(selection, result.checkout.missing)})
@@ -52,7 +62,6 @@ def follow(
             result.fetch_error = exc
         else:
             result.checkout = bring(repo, here, again, progress=progress)
-    return result
 
 
 def _moved(repo: Repo, here: Pointers, came: set[str], result: FollowResult) -> Selection:
@@ -96,8 +105,9 @@ def _files(repo: Repo, base: Base) -> list[str]:
 
 
 def told(repo: Repo, missing: list[str]) -> bool:
-    """Tell whether just this was said to be missing the last time, and remember it: one switch calls several hooks."""
-    text = "\n".join(sorted(missing))
+    """Tell whether just this was said to be missing at the same state, and remember it: one switch calls several hooks."""
+    state = hashing.checksum(git.index_state(repo.git, SUFFIX)).hex() if missing else ""
+    text = "\n".join([state, *sorted(missing)])
     if repo.index.note("told missing") == text:
         return True
     repo.index.set_note("told missing", text)

@@ -45,10 +45,10 @@ _CALL = f"""if [ -f dvlite.toml ]; then
   fi
 fi
 """
-# After a switch $1 and $2 are the commits, before a checkout of files they are one and $3 is 0. Where another program has set
-# unstaged changes aside for a moment, nothing follows.
+# $1 and $2 are the commits before and after; $3 is 0 after a checkout of files. Where another program has set unstaged changes
+# aside for a moment, nothing follows.
 _AFTER_CHECKOUT = f"""if [ -f dvlite.toml ] && [ -z "${{_PRE_COMMIT_SKIP_POST_CHECKOUT:-}}" ]; then
-  if [ "${{1:-}}" != "${{2:-}}" ] || [ "${{3:-}}" = 0 ]; then
+  if [ "${{3:-}}" = 0 ] || ! git diff --quiet "${{1:-}}" "${{2:-}}" -- '*.dvlite' 2>/dev/null; then
     if command -v dvlite >/dev/null 2>&1; then
       dvlite hook EVENT "$@" </dev/null || :
     else
@@ -57,20 +57,25 @@ _AFTER_CHECKOUT = f"""if [ -f dvlite.toml ] && [ -z "${{_PRE_COMMIT_SKIP_POST_CH
   fi
 fi
 """
-# Fires for everything that writes Git's index; $1 is 1 where the worktree was changed. In a rebase only its end counts, and an
-# abort, which brings the index back to where it began.
+# Fires for everything that writes Git's index; $1 is 1 where the worktree was changed. Pointers that are all as they were when
+# data last followed need nothing. In a rebase only its end counts, and an abort, which brings the index back to its beginning.
 _AFTER_INDEX = """if [ "${1:-}" = 1 ] && [ -f dvlite.toml ] && [ -z "${_PRE_COMMIT_SKIP_POST_CHECKOUT:-}" ]; then
   if command -v dvlite >/dev/null 2>&1; then
     dvlite_dir=$(git rev-parse --git-dir)
     dvlite_at=$(cat "$dvlite_dir/rebase-merge/orig-head" 2>/dev/null || cat "$dvlite_dir/rebase-apply/orig-head" 2>/dev/null || :)
-    if [ -z "$dvlite_at" ] || git diff-index --cached --quiet "$dvlite_at" -- '*.dvlite' 2>/dev/null; then
+    if [ -n "$dvlite_at" ] && ! git diff-index --cached --quiet "$dvlite_at" -- '*.dvlite' 2>/dev/null; then
+      :
+    elif { git -c core.quotePath=false ls-files -s -- '*.dvlite'; git diff-files -- '*.dvlite'; } |
+      cmp -s - "$dvlite_dir/dvlite/followed"; then
+      :
+    else
       dvlite hook EVENT "$@" </dev/null || :
     fi
   fi
 fi
 """
-_AFTER = """if [ -f dvlite.toml ] && command -v dvlite >/dev/null 2>&1; then
-  dvlite hook EVENT "$@" </dev/null || :
+_AFTER_MERGE = """if [ -f dvlite.toml ] && command -v dvlite >/dev/null 2>&1; then
+  git diff --quiet ORIG_HEAD HEAD -- '*.dvlite' 2>/dev/null || dvlite hook EVENT "$@" </dev/null || :
 fi
 """
 _AFTER_COMMIT = """if [ -f dvlite.toml ] && [ -f "$(git rev-parse --git-dir)/dvlite/after-commit" ]; then
@@ -109,7 +114,7 @@ _BODIES = {
     "pre-merge-commit": _CALL,
     "post-commit": _AFTER_COMMIT,
     "post-checkout": _AFTER_CHECKOUT,
-    "post-merge": _AFTER,
+    "post-merge": _AFTER_MERGE,
     "post-rewrite": _AFTER_REWRITE,
     "post-index-change": _AFTER_INDEX,
     "pre-push": _BEFORE_PUSH,

@@ -1,6 +1,5 @@
 """Make a Git repository one of dvlite's."""
 
-import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +31,7 @@ def init(
     written = []
     path = repo.root / config.FILE
     if not path.exists():
-        text = config.encode_new(secrets.token_hex(16), algorithm)
+        text = config.encode_new(files.token(16), algorithm)
         files.write_atomic(path, text + (_APPEND_ONLY.encode() if has_layout else b""))
         written.append(config.FILE)
     if add_line(repo.root / ".gitattributes", ATTRIBUTES):

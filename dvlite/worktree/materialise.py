@@ -15,7 +15,6 @@ import shutil
 import stat
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -33,8 +32,6 @@ from dvlite.worktree.scan import Written
 _CHUNK = 256
 _LARGE = 1 << 26
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-NEAR = ".dvlite-tmp"  # beside the data, where that lies on another file system than the Git folder
-LINKS = ("reflink", "copy", "hardlink", "symlink")
 
 Stats = Callable[[str], StatKey | None]
 
@@ -62,7 +59,7 @@ class Outcome:
 class Place:
     """Where to materialise: a tracked path (in-repo) below `root`. `tmp` is a folder on the same file system.
 
-    `link` is one of LINKS; `stats` tells the stat that a path (relative to the tracked path) had when it was scanned.
+    `link` is one of files.LINKS; `stats` tells the stat that a path (relative to the tracked path) had when it was scanned.
     """
 
     root: Path
@@ -96,7 +93,7 @@ def apply(
         raise files.explain(exc, place.tracked, "can't check out") from exc
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-        if place.tmp.name == NEAR:
+        if place.tmp.name == files.NEAR:
             with contextlib.suppress(OSError):
                 place.tmp.rmdir()
     return outcome
@@ -194,6 +191,8 @@ class _Builder:
 
     def _write_all(self, jobs: list[_Job]) -> None:
         chunks = [jobs[at : at + _CHUNK] for at in range(0, len(jobs), _CHUNK)]
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(2) as pool:
             for written in pool.map(self._write_chunk, chunks):
                 for path, record in written:

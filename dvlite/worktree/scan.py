@@ -4,16 +4,16 @@ Each file is read once; what is hashed is what the batch takes in. Small files a
 the system calls), larger ones in two threads beside it. Order is that of names, so that equal folders make equal packs.
 """
 
+import contextlib
 import functools
 import os
 import re
 import stat
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dvlite import files, hashing, index, pointer, tree
 from dvlite.errors import DvliteError, MissingError, UsageError
@@ -24,6 +24,9 @@ from dvlite.progress import SILENT, Progress
 from dvlite.stores.base import Batch
 from dvlite.tree import EXECUTABLE, FILE, SYMLINK, TREE, Entry
 from dvlite.worktree import ignore as ignores
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 _THREADED = 1 << 16  # from this size on, reading and hashing in a thread pays
 _AHEAD = 16
@@ -97,8 +100,8 @@ def scan(
 
     Raises DvliteError naming the path for what can't be read, keeps changing, or can't be tracked.
     """
-    with ThreadPoolExecutor(2) as pool:
-        return _Scanner(root, batch, memory, algorithm, pack_below, progress, pool).run(tracked)
+    with contextlib.ExitStack() as stack:
+        return _Scanner(root, batch, memory, algorithm, pack_below, progress, stack).run(tracked)
 
 
 # A link into a store's folder of large objects.
@@ -115,7 +118,7 @@ class _Scanner:
         algorithm: str,
         pack_below: int,
         progress: Progress,
-        pool: ThreadPoolExecutor,
+        stack: contextlib.ExitStack,
     ) -> None:
         self._root = root
         self._batch = batch
@@ -123,7 +126,7 @@ class _Scanner:
         self._algorithm = algorithm
         self._pack_below = pack_below
         self._progress = progress
-        self._pool = pool
+        self._stack = stack
         self._rows: dict[str, Row] = {}
         self._stamp: int | None = None
         self._result = Scan()
@@ -308,8 +311,13 @@ class _Scanner:
             raise TooMuchError(f"'{where}' and more have changed: over {self._memory.limit} bytes to read")
         if key.size < _THREADED or stat.S_ISLNK(key.mode):
             return lambda: self._read(path, where, key)
-        future: Future[_Read] = self._pool.submit(self._read, path, where, key)
-        return future.result
+        return self._pool.submit(self._read, path, where, key).result
+
+    @functools.cached_property
+    def _pool(self) -> "ThreadPoolExecutor":
+        from concurrent.futures import ThreadPoolExecutor
+
+        return self._stack.enter_context(ThreadPoolExecutor(2))
 
     def _read(self, path: str, where: str, key: StatKey) -> _Read:
         try:

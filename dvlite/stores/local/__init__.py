@@ -7,9 +7,7 @@ in, `journal` is what is published but perhaps not on disk yet, and the record o
 import contextlib
 import json
 import os
-import secrets
 from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dvlite import files, hashing
@@ -82,7 +80,7 @@ class LocalStore(Store):
         """Make the store's folder and its id, if they aren't there."""
         self.tmp.mkdir(parents=True, exist_ok=True)
         if self._state() in ("", "unknown"):
-            self._write_state(secrets.token_hex(8), 1)
+            self._write_state(files.token(8), 1)
 
     def _write_state(self, id_: str, generation: int) -> None:
         data = json.dumps({"id": id_, "generation": generation}).encode() + b"\n"
@@ -249,6 +247,8 @@ class LocalStore(Store):
         by_pack, loose, absent = self.group(oids)
         for oid in absent:
             report.fail([oid], MissingError(f"object {oid.short} is not in the local store"))
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(jobs) as pool:
             waiting = [
                 pool.submit(self._send_pack, path, places, target, report, progress) for path, places in by_pack.items()
@@ -409,7 +409,7 @@ class LocalStore(Store):
     def _set_aside(self, name: str) -> None:
         self.create()
         self.raise_generation()
-        aside = self.root / "quarantine" / f"{secrets.token_hex(4)}-{name.replace('/', '-')}"
+        aside = self.root / "quarantine" / f"{files.token(4)}-{name.replace('/', '-')}"
         aside.parent.mkdir(exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             os.rename(self.root / name, aside)

@@ -9,7 +9,6 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dvlite import config, files, hashing, pack
@@ -126,6 +125,8 @@ class RemoteStore(Store):
         lacking = {id_ for id_ in ids if id_ not in here or self._sizes(id_)[0] != listing[f"packs/{id_}.idx"]}
         if len(lacking) > _MANY_INDEXES:
             lacking -= self._get_merged(lacking)
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(self.bucket.jobs) as pool:
             list(pool.map(self._get_index, lacking))
 
@@ -263,6 +264,8 @@ class RemoteStore(Store):
         self.tmp.mkdir(parents=True, exist_ok=True)
         files.sweep(self.tmp)
         waiting = []
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(jobs) as pool:
             for id_, places in by_pack.items():
                 if (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Collection
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,8 @@ from dvlite.stores.base import Batch, Taken, loose_name, refuse_other
 from dvlite.stores.table import list_ids
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from dvlite.stores.remote import RemoteStore
 
 _MANY_UNCOVERED = 32
@@ -31,6 +32,8 @@ class RemoteBatch(Batch):
         self._writer = packs.PackWriter(store.tmp, store.pack_size)
         self._taken: set[Oid] = set()
         self._arrived: set[Oid] = set()
+        from concurrent.futures import ThreadPoolExecutor
+
         self._pool = ThreadPoolExecutor(store.bucket.jobs)
         self._uploads: list[Future[None]] = []
 

@@ -8,7 +8,6 @@ import errno
 import importlib
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -261,7 +260,7 @@ class Bucket:
     @contextlib.contextmanager
     def _unfinished(self) -> Iterator[str]:
         """Yield a key in `tmp/`; what is left there is removed."""
-        unfinished = self._key(f"tmp/{secrets.token_hex(12)}")
+        unfinished = self._key(f"tmp/{files.token(12)}")
         self._fs.makedirs(str(PurePosixPath(unfinished).parent), exist_ok=True)
         try:
             yield unfinished
