@@ -1,6 +1,8 @@
 """Where the program starts: what Git calls goes to the light entry, without a parser; all else to the full one."""
 
+import contextlib
 import gc
+import os
 import sys
 
 
@@ -11,7 +13,11 @@ def main() -> None:
         gc.disable()  # while there is only code to load
         from dvlite.cli import hook
 
-        sys.exit(hook.run(arguments))
+        code = hook.run(arguments)
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)  # taking the interpreter down in order needs longer than most hooks
     from dvlite.cli import main as full
 
     sys.exit(full.run(arguments))

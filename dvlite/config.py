@@ -38,16 +38,15 @@ OPTIONS = {
     "https": (),
     "file": (),
 }
-_SECRET = re.compile(
-    r"secret|password|passphrase|passwd|token|credential|private|connection_string|^auth|authorization|cookie"
-    r"|^(access_?)?key(_id)?$|account_key|^sas|_sas$|pkey|^sig",
-    re.IGNORECASE,
+_SECRET = (
+    r"(?i)secret|password|passphrase|passwd|token|credential|private|connection_string|^auth|authorization|cookie"
+    r"|^(access_?)?key(_id)?$|account_key|^sas|_sas$|pkey|^sig"
 )
 # A colon before an at sign: a password may have slashes in it.
-_PASSWORD = re.compile(r"://[^@]*:[^@]*@")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_ID = re.compile(r"[0-9a-f]{32}")
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?")
+_PASSWORD = r"://[^@]*:[^@]*@"
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_ID = r"[0-9a-f]{32}"
+_SIZE = r"([0-9]+(?:\.[0-9]+)?) ?(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?"
 _UNITS = {
     None: 1,
     "B": 1,
@@ -137,7 +136,7 @@ def _check_head(head: dict[str, Any], name: str) -> None:
     version = head.get("format")
     if isinstance(version, int) and version > FORMAT:
         raise FormatError(f"'{name}' has format {version}: written by a newer dvlite", "Update dvlite.")
-    if version != FORMAT or version is True or not isinstance(head.get("id"), str) or not _ID.fullmatch(head["id"]):
+    if version != FORMAT or version is True or not isinstance(head.get("id"), str) or not re.fullmatch(_ID, head["id"]):
         raise FormatError(
             f"'{name}' lacks 'format' or 'id' in [dvlite]",
             "Run 'dvlite init' in a new repository, or restore the file with Git.",
@@ -171,7 +170,7 @@ def _check_remote(remote: str, table: Any, name: str) -> None:
                 f"'{name}': remote '{remote}' has a credential in it ('{key}')",
                 f"Remove it there, change it if it was ever committed, and set it with {command}.",
             )
-        if isinstance(value, str) and _PASSWORD.search(value):
+        if isinstance(value, str) and re.search(_PASSWORD, value):
             raise FormatError(
                 f"'{name}': option '{key}' of remote '{remote}' has a password in it", f"Set it with {command}."
             )
@@ -198,13 +197,13 @@ def _check_types(remote: str, table: dict[str, Any]) -> None:
 
 def check_name(name: str) -> None:
     """Refuse a remote's name that would not fit into files and Git config."""
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise UsageError(f"'{name}' can't be a remote's name", "Use letters, digits, '.', '_' and '-'.")
 
 
 def is_secret(key: str) -> bool:
     """Tell whether an option's name looks like a credential's."""
-    return bool(_SECRET.search(key.replace("-", "_")))
+    return bool(re.search(_SECRET, key.replace("-", "_")))
 
 
 def protocol_of(url: str) -> str:
@@ -229,7 +228,7 @@ def check_url(url: str) -> str:
         raise FormatError(
             f"'{redact(url)}' has a query in it", "Leave it out, and set secrets with 'dvlite remote set --local'."
         )
-    if protocol != "file" and _PASSWORD.search(url):
+    if protocol != "file" and re.search(_PASSWORD, url):
         hint = "Leave it out, and set it with 'dvlite remote set --local NAME password VALUE'."
         raise FormatError(f"'{redact(url)}' has a password in it", hint)
     return protocol
@@ -237,7 +236,7 @@ def check_url(url: str) -> str:
 
 def redact(url: str) -> str:
     """Return a URL without password and query, for messages."""
-    return _PASSWORD.sub("://***@", re.sub(r"(://[^?]*)\?.*", r"\1?***", url))
+    return re.sub(_PASSWORD, "://***@", re.sub(r"(://[^?]*)\?.*", r"\1?***", url))
 
 
 def is_below(url: str, prefix: str) -> bool:
@@ -250,7 +249,7 @@ def parse_size(value: object) -> int:
     """Return bytes of `100 MB`, `1.5GiB` or a number."""
     if type(value) is int and value >= 0:
         return value
-    found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    found = re.fullmatch(_SIZE, value.strip()) if isinstance(value, str) else None
     if not found:
         raise FormatError(f"'{value}' is not a size", "Write it like '100 MB' or '1.5 GiB'.")
     return int(float(found[1]) * _UNITS[found[2]])

@@ -3,7 +3,6 @@
 `xxh3` is for places where no adversary is in play: fingerprints of stat listings, checksums inside packs, page boundaries.
 """
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -14,31 +13,35 @@ from dvlite import files
 from dvlite.files import Digester
 from dvlite.oid import Oid
 
-
-def _blake3(data: bytes | memoryview = b"") -> Digester:
-    import blake3  # needs 2 ms, and few repositories use it
-
-    work: Digester = blake3.blake3(data)
-    return work
+_HASHERS: dict[str, Callable[..., Digester]] = {}
 
 
-# hashlib's own constructors, not new(): a third of the call's cost for small files.
-_HASHERS: dict[str, Callable[..., Digester]] = {"sha256": hashlib.sha256, "blake3": _blake3}
+def _load(algorithm: str) -> Callable[..., Digester]:
+    """Return a constructor; each library needs 2 ms to load, and a command with nothing to do needs none."""
+    if algorithm == "sha256":
+        import hashlib
+
+        _HASHERS[algorithm] = hashlib.sha256  # not new(): a third of the call's cost for small files
+    else:
+        import blake3
+
+        _HASHERS[algorithm] = blake3.blake3
+    return _HASHERS[algorithm]
 
 
 def hasher(algorithm: str) -> Digester:
     """Start a hash of the named algorithm."""
-    return _HASHERS[algorithm]()
+    return (_HASHERS.get(algorithm) or _load(algorithm))()
 
 
 def digest(algorithm: str, data: bytes | memoryview) -> bytes:
     """Return the raw digest of `data`."""
-    return _HASHERS[algorithm](data).digest()
+    return (_HASHERS.get(algorithm) or _load(algorithm))(data).digest()
 
 
 def oid_of(algorithm: str, data: bytes | memoryview) -> Oid:
     """Return the oid of `data`."""
-    return Oid(algorithm, _HASHERS[algorithm](data).digest())
+    return Oid(algorithm, digest(algorithm, data))
 
 
 def oid_of_file(algorithm: str, path: Path) -> Oid:

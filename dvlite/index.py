@@ -206,6 +206,11 @@ class Index:
                 rows[name.decode("utf-8", "surrogateescape")] = row
         return rows
 
+    def root(self, path: str) -> tuple[str, str] | None:
+        """Return the oid and the store's state of a tracked path's row."""
+        found = self._select("SELECT oid, state FROM folders WHERE path = ?", (_key(path),))
+        return found[0] if found else None
+
     def entries(self, path: str, row: Row) -> dict[str, tuple[StatKey, Oid]]:
         """Return the entries of a folder's row."""
         found = self._select("SELECT stats, names, oids FROM folders WHERE path = ?", (_key(path),))

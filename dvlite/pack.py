@@ -4,7 +4,6 @@ A pack is never changed once published. Its id is the sha256 of its index, so it
 Readers check that the ranges tile the file: no gaps, no overlaps. Format: docs/pack.md.
 """
 
-import hashlib
 import struct
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
@@ -54,7 +53,7 @@ def encode_index(objects: Iterable[tuple[Oid, int]]) -> tuple[str, bytes]:
     )
     index = b"".join(rows)
     footer = _FOOTER.pack(ends[-1], len(index), len(rows), hashing.checksum(index), MAGIC)
-    return hashlib.sha256(index).hexdigest(), index + footer
+    return hashing.digest("sha256", index).hex(), index + footer
 
 
 def tail_range(footer: bytes, file_size: int) -> tuple[int, int]:
@@ -90,7 +89,7 @@ def decode_index(tail: bytes) -> PackIndex:
     except IndexError as exc:
         raise FormatError("pack has a hash algorithm that this version does not know", "Update dvlite.") from exc
     _check_tiling(places, offset)
-    return PackIndex(hashlib.sha256(index).hexdigest(), offset + len(tail), places)
+    return PackIndex(hashing.digest("sha256", index).hex(), offset + len(tail), places)
 
 
 def _check_tiling(places: dict[Oid, Place], end: int) -> None:
@@ -109,13 +108,13 @@ def encode_merged(tails: Mapping[str, bytes]) -> tuple[str, bytes]:
     head = _MERGED_HEAD.pack(MERGED_MAGIC, len(ids))
     rows = b"".join(_MERGED_ROW.pack(bytes.fromhex(id_), len(tails[id_])) for id_ in ids)
     body = head + rows + b"".join(tails[id_] for id_ in ids)
-    return hashlib.sha256(body).hexdigest(), body + hashing.checksum(body)
+    return hashing.digest("sha256", body).hex(), body + hashing.checksum(body)
 
 
 def decode_merged(data: bytes, id_: str = "") -> dict[str, bytes]:
     """Read a merged index (of a known id) into the tails of its packs, by pack id; the tails are not decoded yet."""
     body = data[:-16]
-    is_right = not id_ or hashlib.sha256(body).hexdigest() == id_
+    is_right = not id_ or hashing.digest("sha256", body).hex() == id_
     if len(body) < _MERGED_HEAD.size or hashing.checksum(body) != data[-16:] or not is_right:
         raise CorruptError("merged index is cut short or changed")
     magic, count = _MERGED_HEAD.unpack_from(body)

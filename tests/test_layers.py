@@ -35,7 +35,7 @@ SEAMS = {
     "rich": {"cli"},
 }
 # Costly, and used by few commands: imported where they are used.
-LAZY = {"tomlkit", "pathspec", "rich", "ctypes", "tenacity", "concurrent", "difflib", "blake3"}
+LAZY = {"tomlkit", "pathspec", "rich", "ctypes", "tenacity", "concurrent", "difflib", "blake3", "hashlib", "shutil"}
 LAZY_ROOMS = {"dvlite.remotes", "dvlite.ops.add"}
 MODULES = sorted(ROOT.rglob("*.py"))
 

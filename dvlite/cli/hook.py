@@ -162,21 +162,21 @@ def _follow(old: str = "", new: str = "", *, repo: Repo | None = None) -> int:
 
 
 def _sync(_: Sequence[str]) -> int:
-    from dvlite import git
+    from dvlite import git, refs
     from dvlite.ops.commit import check_pointers, sync_data
 
     repo = _open()
-    result = sync_data(repo)
+    result = sync_data(repo, refs.in_worktree(repo.git))
     result.blocks += check_pointers(repo, git.staged(repo.git))
     return _show_commit(result) or (1 if result.updated else 0)
 
 
 def _large_files(_: Sequence[str]) -> int:
-    from dvlite import git
+    from dvlite import git, refs
     from dvlite.ops.commit import CommitResult, check_files
 
     repo = _open()
-    return _show_commit(CommitResult(blocks=check_files(repo, git.staged(repo.git))))
+    return _show_commit(CommitResult(blocks=check_files(repo, refs.in_worktree(repo.git), git.staged(repo.git))))
 
 
 def _checkout(_: Sequence[str]) -> int:

@@ -174,8 +174,8 @@ def look(
     With a `batch` of the store (and its `has`) what isn't stored is; without, it is only hashed.
     """
     _refuse_links(repo, tracked)
-    base = readable_base(repo, tracked)
-    if base and base.entry and base.entry.oid.algorithm != algorithm and batch is None:
+    base = repo.index.base(tracked)
+    if base and base.entry and base.entry.oid.algorithm != algorithm and batch is None and readable_base(repo, tracked):
         # Compare with the base in its own algorithm first; data that is neither as it was nor as it should be is unknown.
         before = _scan(repo, tracked, base.entry.oid.algorithm, None, has, written, limit, progress)
         if before.data and before.data.oid == base.entry.oid:
@@ -231,12 +231,18 @@ def _scan(
 def readable_base(repo: Repo, tracked: str) -> Base | None:
     """Return a tracked path's base, if its root can still be read."""
     base = repo.index.base(tracked)
-    if base and base.entry and base.entry.is_tree:
+    if base and base.entry and base.entry.is_tree and not _is_seen(repo, tracked, base.entry.oid):
         try:
             tree.open_slot(tree.root_slot(base.entry), reader(repo)(base.entry.oid))
         except (MissingError, FormatError):
             return None
     return base
+
+
+def _is_seen(repo: Repo, tracked: str, oid: Oid) -> bool:
+    """Tell whether all of a root was seen in the store, which nothing has left since."""
+    root = repo.index.root(tracked)
+    return bool(root and root[0] == str(oid) and root[1] and root[1] == repo.store.state())
 
 
 def stats_of(repo: Repo, tracked: str, found: Scan) -> Callable[[str], StatKey | None]:

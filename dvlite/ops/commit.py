@@ -45,12 +45,13 @@ def before_commit(
 
     `is_partial`: a commit of some paths alone. `sides`: the commits that are merged, where Git hasn't written that down yet.
     """
-    result = sync_data(repo, is_partial=is_partial, progress=progress)
+    here = refs.in_worktree(repo.git)
+    result = sync_data(repo, here, is_partial=is_partial, progress=progress)
     if is_partial and result.updated:
         _note_staged(repo, result.updated)
     staged = git.staged(repo.git)
     result.blocks += check_pointers(repo, staged, sides)
-    result.blocks += check_files(repo, staged, sides)
+    result.blocks += check_files(repo, here, staged, sides)
     return result
 
 
@@ -62,13 +63,12 @@ def _sides(repo: Repo, known: Sequence[str]) -> list[str]:
 # ---- data to pointers -----------------------------------------------------------------------------------------------
 
 
-def sync_data(repo: Repo, *, is_partial: bool = False, progress: Progress = SILENT) -> CommitResult:
+def sync_data(repo: Repo, here: Pointers, *, is_partial: bool = False, progress: Progress = SILENT) -> CommitResult:
     """Find tracked data that changed, and do with it what `[policy] stale` says.
 
     Where pointers are staged already, or the commit is of some paths alone, only those are concerned.
     """
     result = CommitResult()
-    here = refs.in_worktree(repo.git)
     stale = _stale(repo, here, result)
     if not stale:
         return result
@@ -203,7 +203,7 @@ def _earlier(repo: Repo, path: str, sides: Sequence[str]) -> Iterable[Pointer]:
                 continue
 
 
-def check_files(repo: Repo, staged: Sequence[Staged], sides: Sequence[str] = ()) -> list[Failure]:
+def check_files(repo: Repo, here: Pointers, staged: Sequence[Staged], sides: Sequence[str] = ()) -> list[Failure]:
     """Return why staged files must not be committed: too large for Git, or data that a pointer stands for."""
     pointers = {one.path for one in _pointers(staged)}
     added = [one for one in staged if one.mode.startswith("100") and one.path not in pointers]
@@ -213,7 +213,6 @@ def check_files(repo: Repo, staged: Sequence[Staged], sides: Sequence[str] = ())
     if not added:
         return []
     blocks = []
-    here = refs.in_worktree(repo.git)
     limit = config.parse_size(repo.config.policy.get("git_max_size", GIT_MAX_SIZE))
     sizes = git.blob_sizes(repo.git, (one.blob for one in added))
     for one in added:

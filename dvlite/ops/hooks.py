@@ -78,7 +78,8 @@ _AFTER_MERGE = """if [ -f dvlite.toml ] && command -v dvlite >/dev/null 2>&1; th
   git diff --quiet ORIG_HEAD HEAD -- '*.dvlite' 2>/dev/null || dvlite hook EVENT "$@" </dev/null || :
 fi
 """
-_AFTER_COMMIT = """if [ -f dvlite.toml ] && [ -f "$(git rev-parse --git-dir)/dvlite/after-commit" ]; then
+_AFTER_COMMIT = """if [ -f dvlite.toml ] && { [ -f .git/dvlite/after-commit ] ||
+  { [ -f .git ] && [ -f "$(git rev-parse --git-dir)/dvlite/after-commit" ]; }; }; then
   if command -v dvlite >/dev/null 2>&1; then
     dvlite hook EVENT "$@" </dev/null || :
   fi

@@ -11,7 +11,6 @@ Invariants:
 import contextlib
 import errno
 import os
-import shutil
 import stat
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -92,7 +91,7 @@ def apply(
     except OSError as exc:
         raise files.explain(exc, place.tracked, "can't check out") from exc
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        files.remove_folder(stage)
         if place.tmp.name == files.NEAR:
             with contextlib.suppress(OSError):
                 place.tmp.rmdir()
@@ -324,7 +323,7 @@ def _probe(place: Place, paths: Sequence[str], folder: Path) -> None:
             os.close(files.create(folder / path.rpartition("/")[2]))
         except FileExistsError as exc:
             raise _names_meet(f"{place.tracked}/{path}") from exc
-    shutil.rmtree(folder)
+    files.remove_folder(folder)
 
 
 def _names_meet(path: str) -> FormatError:

@@ -5,7 +5,6 @@ is downloaded once. What is remembered in `folder` is only ever a copy of immuta
 """
 
 import contextlib
-import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -355,7 +354,7 @@ class RemoteStore(Store):
         Lists the remote, and again after a claim was written: the look-up that follows rests on a listing after the claim.
         """
         names = sorted(str(oid) for oid in roots)
-        fingerprint = hashlib.sha256("\n".join(names).encode()).hexdigest()
+        fingerprint = hashing.digest("sha256", "\n".join(names).encode()).hex()
         claim = f"claims/{repository}/{clone}/{fingerprint}.json"
         listing = self.look()
         self._is_fresh = claim in listing
