@@ -107,6 +107,38 @@ def unpack(row: Row) -> dict[str, tuple[StatKey, Oid]]:
 _BASE = "mode, oid, size, files, rev, pointer, partial"
 
 
+Packed = dict[str, tuple[bytes, bytes]]
+
+
+def split(row: Row) -> Packed:
+    """Return a row's entries by name as they are packed: stat, oid."""
+    if not row.stats:
+        return {}
+    names = row.names.decode("utf-8", "surrogateescape").split("\0")
+    stats = [row.stats[at : at + _STAT.size] for at in range(0, len(row.stats), _STAT.size)]
+    oids = [row.oids[at : at + _OID_SIZE] for at in range(0, len(row.oids), _OID_SIZE)]
+    return dict(zip(names, zip(stats, oids, strict=True), strict=True))
+
+
+def join(row: Row, packed: Packed, subs: Iterable[str]) -> Row:
+    """Return a row with other entries, and the fingerprint that a folder with just these has."""
+    names = sorted(packed)
+    named = pack_names(names)
+    stats = b"".join([packed[name][0] for name in names])
+    oids = b"".join([packed[name][1] for name in names])
+    return row._replace(fingerprint=fingerprint(named, stats, subs), names=named, stats=stats, oids=oids)
+
+
+def unpack_stat(packed: bytes) -> StatKey:
+    """Return a stat key from its bytes."""
+    return StatKey._make(_STAT.unpack(packed))
+
+
+def pack_entry(key: StatKey, one: Oid) -> tuple[bytes, bytes]:
+    """Return one entry as it is packed."""
+    return pack_stats([key]), pack_oids([one])
+
+
 def _base(row: tuple) -> Base | None:  # type: ignore[type-arg]
     mode, text, size, files, rev, pointer, partial = row
     try:
@@ -213,14 +245,18 @@ class Index:
 
     def entries(self, path: str, row: Row) -> dict[str, tuple[StatKey, Oid]]:
         """Return the entries of a folder's row."""
-        found = self._select("SELECT stats, names, oids FROM folders WHERE path = ?", (_key(path),))
-        if not found:
-            return {}
-        stats, names, oids = found[0]
         try:
-            return unpack(row._replace(stats=stats, names=names, oids=oids))
+            return unpack(self.filled(path, row))
         except (ValueError, IndexError, struct.error):
             return {}
+
+    def filled(self, path: str, row: Row) -> Row:
+        """Return a folder's row with its entries; without any where they can't be had."""
+        found = self._select("SELECT stats, names, oids FROM folders WHERE path = ?", (_key(path),))
+        if not found:
+            return row._replace(stats=b"", names=b"", oids=b"")
+        stats, names, oids = found[0]
+        return row._replace(stats=stats, names=names, oids=oids)
 
     def save(self, rows: Mapping[str, Row], gone: Iterable[str] = ()) -> None:
         """Write rows and remove those of folders that are gone, in one step."""

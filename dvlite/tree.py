@@ -4,6 +4,7 @@ Exactly one valid encoding for each listing. `decode` and the walks trust nothin
 the caller's: walks are handed a function from oids to bytes. Format: docs/tree.md.
 """
 
+import operator
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -26,6 +27,9 @@ _LINE = re.compile(
     re.MULTILINE,
 )
 _HEADER = re.compile(rb"dvlite-tree 1 (0|[1-9])\n")
+_LEVEL_0 = b"dvlite-tree 1 0\n"
+_TREE = TREE.encode()
+_ORDINARY = bytes(one for one in range(9, 127) if one in b"\t\n" or one >= 32 and one not in b"%/")
 _UNSAFE = re.compile("[\x00-\x1f\x7f%\udc80-\udcff]")
 _ESCAPE = re.compile(rb"%([0-9A-F]{2})")
 # What HFS+ leaves out when it compares names.
@@ -253,44 +257,105 @@ def slots_below(slot: Slot, page: Page) -> Iterator[Slot]:
             yield Slot(oid, size, files, depth=slot.depth + 1)
 
 
-def _leaves(slot: Slot, read: Read) -> Iterator[tuple[Slot, Page | None]]:
-    """Yield a folder's level-0 pages in order; what was decoded on the way comes along, the rest is None."""
-    if slot.level == 0:
-        yield slot, None
+def _leaves(slot: Slot, read: Read) -> Iterator[Slot]:
+    """Yield a folder's level-0 pages in order, itself where it has no others."""
+    data = read(slot.oid)
+    if slot.level == 0 or data.startswith(_LEVEL_0):
+        yield slot
         return
-    page = open_slot(slot, read(slot.oid))
-    if page.level == 0:
-        yield slot, page
-        return
-    for child in slots_below(slot, page):
-        yield from _leaves(child, read)
+    for child in slots_below(slot, open_slot(slot, data)):
+        if child.level == 0:
+            yield child
+        else:
+            yield from _leaves(child, read)
 
 
 def entries(root: Entry, read: Read) -> list[Entry]:
     """Return a whole folder's entries, its pages put together."""
-    return [
-        row
-        for slot, page in _leaves(root_slot(root), read)
-        for row in (page or open_slot(slot, read(slot.oid))).entries
-    ]
+    return [row for slot in _leaves(root_slot(root), read) for row in open_slot(slot, read(slot.oid)).entries]
+
+
+def folders(root: Entry, read: Read) -> list[Entry]:
+    """Return the subfolders alone, which costs little where a folder has many files and few of them."""
+    lines = (line for slot in _leaves(root_slot(root), read) for line in _lines(slot, read(slot.oid)))
+    return [_entry(line) for line in lines if line.startswith(_TREE)]
 
 
 def differing(one: Entry | None, two: Entry | None, *others: Entry | None, read: Read) -> list[dict[str, Entry]]:
-    """Return folders' entries by name, of all of them leaving out the pages that the first two share.
+    """Return folders' entries by name, those alone in which the first two differ.
 
-    So the cost of comparing two grows with what differs, not with what is listed.
+    So the cost of comparing two grows with what differs, not with what is listed: pages that they share are not read, and lines
+    that they share are compared as bytes.
     """
     leaves = [list(_leaves(root_slot(root), read)) if root else [] for root in (one, two, *others)]
-    shared = {slot.oid for slot, _ in leaves[0]} & {slot.oid for slot, _ in leaves[1]}
-    return [
-        {
-            row.name: row
-            for slot, page in pages
-            if slot.oid not in shared
-            for row in (page or open_slot(slot, read(slot.oid))).entries
-        }
-        for pages in leaves
-    ]
+    shared = {slot.oid for slot in leaves[0]} & {slot.oid for slot in leaves[1]}
+    listed: dict[Oid, list[bytes]] = {}
+    lines = []
+    for slots in leaves:
+        for slot in slots:
+            if slot.oid not in shared and slot.oid not in listed:
+                listed[slot.oid] = _lines(slot, read(slot.oid))
+        lines.append([line for slot in slots for line in listed.get(slot.oid, ())])
+    first, second = set(lines[0]), set(lines[1])
+    wanted = [first - second, second - first]
+    names = {line.partition(b"\t")[2] for line in (*wanted[0], *wanted[1])}
+    wanted += [{line for line in found if line.partition(b"\t")[2] in names} for found in lines[2:]]
+    return [{entry.name: entry for entry in map(_entry, found)} for found in wanted]
+
+
+def _entry(line: bytes) -> Entry:
+    """Decode one line of a listing that was checked as a whole."""
+    found = _LINE.match(line)
+    assert found is not None
+    mode, named, digits, size, files, field = found.groups()
+    return Entry(
+        mode.decode(), Oid(named.decode(), bytes.fromhex(digits.decode())), int(size), int(files), unescape(field)
+    )
+
+
+_CHECKED = 1 << 14
+_checked: set[Slot] = set()  # what a place asks for and names by its oid need not be checked again
+
+
+def _lines(slot: Slot, data: bytes) -> list[bytes]:
+    """Return the lines of a level-0 page, all of it checked."""
+    if slot not in _checked:
+        if not _is_plain(slot, data):
+            open_slot(slot, data)
+        if len(_checked) >= _CHECKED:
+            _checked.clear()
+        _checked.add(slot)
+    return data.split(b"\n")[1:-1]
+
+
+def _is_plain(slot: Slot, data: bytes) -> bool:
+    """Tell whether a whole folder of ordinary names is as it must be, by checks that go over all of it at once.
+
+    False tells nothing: then it is decoded. So this must be at least as strict as `decode` and `open_slot`.
+    """
+    if (
+        slot.level is not None
+        or not data.isascii()
+        or b"git" in (folded := data.lower())
+        or data.translate(None, _ORDINARY)
+    ):
+        return False
+    rows = _LINE.findall(data, len(_LEVEL_0))
+    if not data.startswith(_LEVEL_0) or not data.endswith(b"\n") or len(rows) != data.count(b"\n") - 1:
+        return False
+    modes, _, _, sizes, files, names = zip(*rows, strict=True) if rows else ((),) * 6
+    return (
+        len(rows) <= UNPAGED_ENTRIES
+        and slot.depth <= MAX_DEPTH
+        and folded.count(f" {slot.oid.algorithm}:".encode()) == len(rows)
+        and (slot.size is None or sum(map(int, sizes)) == slot.size)
+        and (slot.files is None or sum(map(int, files)) == slot.files)
+        and all(map(operator.lt, names, names[1:]))
+        and not {b".", b".."} & set(names[:2])
+        and data.count(b"\t") == len(rows)
+        and PAGE.encode() not in modes
+        and all(count == b"1" or mode == _TREE for mode, count in zip(modes, files, strict=True))
+    )
 
 
 def find(root: Entry, parts: Sequence[str], read: Read) -> Entry | None:

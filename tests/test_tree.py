@@ -339,3 +339,54 @@ def test_graft_puts_and_takes_paths(paths):
         assert tree.find(current, path, objects.__getitem__) is None
     if current:
         assert current.files == 0
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(max_size=4), st.sampled_from([FILE, EXECUTABLE, TREE, PAGE]), st.integers(0, 3)), max_size=5
+    ),
+    st.binary(max_size=3),
+    st.integers(0, 400),
+)
+def test_what_the_quick_check_lets_pass_the_full_one_does_too(rows, noise, at):
+    """The check that goes over a listing at once must refuse all that `decode` and `open_slot` refuse."""
+    entries = [
+        Entry(mode, hashing.oid_of("sha256", name.encode("utf-8", "replace")), size, size if mode == TREE else 1, name)
+        for name, mode, size in rows
+    ]
+    data = (
+        tree.encode(Page(0, sorted(entries, key=lambda entry: entry.name.encode("utf-8", "replace"))))
+        if all(_encodable(entry.name) for entry in entries)
+        else b""
+    )
+    data = data[:at] + noise + data[at:]
+    slot = tree.Slot(
+        hashing.oid_of("sha256", data), sum(entry.size for entry in entries), sum(entry.files for entry in entries)
+    )
+    if tree._is_plain(slot, data):
+        page = tree.open_slot(slot, data)
+        assert [tree._entry(line) for line in data.split(b"\n")[1:-1]] == page.entries
+
+
+def _encodable(name):
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("bad", [b"a\tb", b"..", b".", b"a%41", b".GIT", b"x/y", b"a\x01", b"a\r"])
+def test_the_quick_check_knows_no_bad_names(bad):
+    digits = "0" * 64
+    data = b"dvlite-tree 1 0\n100644 sha256:" + digits.encode() + b" 1 1\t" + bad + b"\n"
+    assert not tree._is_plain(tree.Slot(hashing.oid_of("sha256", data), 1, 1), data)
+
+
+@pytest.mark.parametrize("good", ["a", "A b", "x.csv", "~tilde", "-dash", "{}", "sha256"])
+def test_the_quick_check_knows_ordinary_names(good):
+    folder = tree.build("sha256", [Entry(FILE, hashing.oid_of("sha256", b""), 0, 1, good)])
+    assert tree._is_plain(tree.Slot(folder.oid, 0, 1), folder.objects[-1][1])
+    assert not tree._is_plain(tree.Slot(folder.oid, 1, 1), folder.objects[-1][1])
+    assert not tree._is_plain(tree.Slot(folder.oid, 0, 2), folder.objects[-1][1])
+    assert not tree._is_plain(tree.Slot(folder.oid._replace(algorithm="blake3"), 0, 1), folder.objects[-1][1])

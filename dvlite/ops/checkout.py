@@ -12,6 +12,7 @@ from dvlite import files, pointer, refs, tree
 from dvlite.errors import DvliteError, MissingError, UnsavedError, UsageError
 from dvlite.index import Base, spell
 from dvlite.oid import Oid
+from dvlite.ops.advance import advance
 from dvlite.ops.base import Failure, Selection, View, look, pointers_at, reader, select, stats_of
 from dvlite.ops.links import relinks
 from dvlite.pointer import Pointer
@@ -117,6 +118,8 @@ def _checkout_one(
     announce: Callable[[], None],
 ) -> None:
     target = item.entry if item else None
+    if target and not is_forced and not wanted.paths and _advance(repo, tracked, target, result, progress, announce):
+        return
     algorithm = item.oid.algorithm if item else repo.config.hash
     view = look(repo, tracked, algorithm=algorithm, progress=progress)
     changes = list(
@@ -139,6 +142,40 @@ def _checkout_one(
     repo.index.set_note(f"link {tracked}", repo.link)
     _count(outcome, changes, target, result, tracked)
     _remember(repo, view, target, wanted, changes, outcome, result.rev)
+
+
+def _advance(
+    repo: Repo,
+    tracked: str,
+    target: Entry,
+    result: CheckoutResult,
+    progress: Progress,
+    announce: Callable[[], None],
+) -> bool:
+    """Take the short way from the base to the target, where that is possible; tell whether all is done."""
+    base = repo.index.base(tracked)
+    mark = spell(target)
+    if (
+        base is None
+        or base.entry is None
+        or base.rev
+        or result.rev
+        or base.is_partial
+        or base.pointer == mark
+        or not (base.entry.is_tree and target.is_tree)
+        or base.entry.oid.algorithm != target.oid.algorithm
+        or repo.link not in ("reflink", "copy")
+        or repo.index.note(f"link {tracked}") != repo.link
+    ):
+        return False
+    announce()
+    outcome = advance(repo, tracked, base.entry, target, progress)
+    if outcome is None:
+        return False
+    repo.index.set_base(tracked, Base(target, "", mark), {})
+    _count(outcome, [], None, result, tracked)
+    result.unchanged += max(0, target.files - outcome.files)
+    return True
 
 
 def _check_wanted(view: View, target: Entry | None, wanted: Only) -> None:
