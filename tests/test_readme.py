@@ -11,9 +11,9 @@ README = Path(__file__).parent.parent / "README.md"
 
 def tour():
     """Return the tour's commands with the output that follows each."""
-    block = re.search(r"<!-- tour:.*?-->\n```console\n(.*?)```", README.read_text(), re.DOTALL)[1]
+    blocks = re.findall(r"<!-- tour:.*?-->\n```console\n(.*?)```", README.read_text(), re.DOTALL)
     steps = []
-    for line in block.splitlines():
+    for line in "".join(blocks).splitlines():
         if line.startswith("$ "):
             steps.append((line[2:], []))
         else:
@@ -31,7 +31,7 @@ def test_the_tour_is_true(tmp_path):
     project = tmp_path / "project"
     project.mkdir()
     steps = tour()
-    script = "set -e\n" + "".join(f"echo '@@{n}'\n{command}\n" for n, (command, _) in enumerate(steps))
+    script = "set -e\nexec 2>&1\n" + "".join(f"echo '@@{n}'\n{command}\n" for n, (command, _) in enumerate(steps))
     env = {**os.environ, "HOME": str(home), "PATH": f"{bin_folder}:{os.environ['PATH']}"}
     done = subprocess.run(["bash", "-c", script], cwd=project, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
