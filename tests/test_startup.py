@@ -1,6 +1,7 @@
 """What starts quickly imports little: counted, not timed."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -47,3 +48,49 @@ def test_the_version_needs_no_repository_code():
     code, names = json.loads(done.stdout.strip().splitlines()[-1])
     assert code == 0 and "sqlite3" not in names and "dvlite.ops.status" not in names
     assert len(names) < 420
+
+
+HOOK = """
+import json, sys
+from dvlite.cli.hook import run
+code = run(["hook", *sys.argv[1:]])
+print(json.dumps([code, sorted(sys.modules)]))
+"""
+
+
+@pytest.mark.parametrize("event", ["pre-commit", "post-checkout", "post-merge", "post-index-change", "post-commit"])
+def test_a_hook_with_nothing_to_do_loads_no_parser_and_nothing_heavy(added, event):
+    command = [sys.executable, "-c", HOOK, event]
+    done = subprocess.run(command, cwd=added.root, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    code, names = json.loads(done.stdout.strip().splitlines()[-1])
+    assert code == 0, done.stderr
+    assert set(names).isdisjoint([*HEAVY, "typer", "concurrent.futures", "dvlite.cli.main"])
+    if event == "pre-commit":
+        assert set(names).isdisjoint(
+            ["hashlib", "dvlite.ops.add", "dvlite.stores.remote", "dvlite.worktree.materialise"]
+        )
+
+
+def test_a_switch_that_moves_no_pointer_starts_no_python(added, tmp_path):
+    """Counted by a program of that name that notes each call."""
+    added.dv("hooks", "install", "-q")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/dvlite").write_text(
+        f'#!/bin/sh\necho "$2" >> {tmp_path}/calls\nexec {sys.executable} -m dvlite "$@"\n'
+    )
+    (tmp_path / "bin/dvlite").chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+
+    def git(*arguments):
+        subprocess.run(["git", *arguments], cwd=added.root, env=env, check=True, capture_output=True)
+
+    git("switch", "-q", "-c", "side")
+    (added.root / "code.py").write_text("x")
+    git("add", "code.py")
+    git("commit", "-q", "-m", "code")
+    git("switch", "-q", "main")
+    calls = (tmp_path / "calls").read_text().split()
+    git("switch", "-q", "side")
+    git("switch", "-q", "main")
+    git("merge", "-q", "side")
+    assert (tmp_path / "calls").read_text().split() == calls
