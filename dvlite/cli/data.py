@@ -7,9 +7,10 @@ import typer
 from dvlite.cli import render
 from dvlite.cli.session import Json, Paths, Quiet, Rev, Session, SomePaths, Verbose, session
 from dvlite.errors import UsageError
+from dvlite.ops import saved
 from dvlite.ops.add import AddResult
 from dvlite.ops.add import add as add_op
-from dvlite.ops.checkout import CheckoutResult, bring_back, saved
+from dvlite.ops.checkout import CheckoutResult, bring_back
 from dvlite.ops.checkout import checkout as checkout_op
 from dvlite.ops.links import unprotect as unprotect_op
 from dvlite.repo import Repo
@@ -112,7 +113,10 @@ def checkout(
             raise UsageError("--ours and --theirs take paths, and exclude each other")
         return _take_side(run, repo, run.paths(repo, paths), is_theirs=theirs)
     if saved_number == 0:
-        rows = [(f"saved/{number}", name, item.tables["meta"]["time"]) for number, (name, item) in saved(repo).items()]
+        rows = [
+            (f"saved/{number}", name, item.tables["meta"]["time"])
+            for number, (name, item) in saved.entries(repo).items()
+        ]
         render.table(rows)
         return 0
     progress = run.progress()

@@ -4,14 +4,14 @@ What is not stored stays, and is named. Nothing here uses the network.
 """
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from dvlite import files, pointer, refs, tree
+from dvlite import refs, tree
 from dvlite.errors import DvliteError, MissingError, UnsavedError, UsageError
 from dvlite.index import Base, spell
 from dvlite.oid import Oid
+from dvlite.ops import saved
 from dvlite.ops.advance import advance
 from dvlite.ops.base import Failure, Selection, View, look, pointers_at, reader, select, stats_of
 from dvlite.ops.links import relinks
@@ -135,7 +135,7 @@ def _checkout_one(
         doable += [change for change in relinks(repo, view, repo.link, wanted) if change.path not in touched]
     place = Place(repo.root, tracked, repo.tmp(repo.root / tracked), repo.link, stats_of(repo, tracked, view.scan))
     if item is None and doable and view.base_entry and not _is_committed(repo, view.base_entry):
-        result.saved = _write_saved(repo, tracked, view.base_entry)  # nothing else would name it any more
+        result.saved = saved.write(repo, tracked, view.base_entry)  # nothing else would name it any more
     if doable:
         announce()
     outcome = materialise.apply(place, doable, repo.store, view.read, progress)
@@ -320,7 +320,7 @@ def _save(repo: Repo, tracked: str, changes: list[Change], view: View, algorithm
         for oid, data_ in made:
             batch.take(oid, data_, is_tree=True)
     assert root is not None
-    return _write_saved(repo, tracked, root)
+    return saved.write(repo, tracked, root)
 
 
 def _is_committed(repo: Repo, root: Entry) -> bool:
@@ -329,31 +329,9 @@ def _is_committed(repo: Repo, root: Entry) -> bool:
     return any(item.oid == root.oid for _, item in found)
 
 
-def _write_saved(repo: Repo, tracked: str, root: Entry) -> int:
-    folder = repo.git.common / "dvlite" / "saved"
-    folder.mkdir(parents=True, exist_ok=True)
-    number = max((int(path.name) for path in folder.iterdir() if path.name.isdigit()), default=0) + 1
-    meta = {"path": tree.escape(tracked), "time": time.strftime("%Y-%m-%d %H:%M:%S")}
-    data = pointer.encode(pointer.with_meta(pointer.of(root), meta))
-    files.write_atomic(folder / str(number), data)
-    return number
-
-
-def saved(repo: Repo) -> dict[int, tuple[str, Pointer]]:
-    """Return what `--force` replaced: number to tracked path and pointer."""
-    folder = repo.git.common / "dvlite" / "saved"
-    found = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.name.isdigit():
-            item = pointer.decode(path.read_bytes(), f"saved/{path.name}")
-            name = tree.unescape(str(item.tables["meta"]["path"]).encode())
-            found[int(path.name)] = (name, item)
-    return found
-
-
 def bring_back(repo: Repo, number: int, *, progress: Progress = SILENT) -> CheckoutResult:
     """Put back what `--force` replaced; what lies there now must be stored, or it stays."""
-    entries = saved(repo)
+    entries = saved.entries(repo)
     if number not in entries:
         raise UsageError(f"there is no saved/{number}", f"There are: {', '.join(map(str, entries)) or 'none'}.")
     tracked, item = entries[number]
