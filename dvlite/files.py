@@ -14,11 +14,11 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from dvlite.errors import DvliteError, LockedError
+from dvlite.errors import DvliteError
 
 BLOCK = 1 << 20
 LINKS = ("reflink", "copy", "hardlink", "symlink")  # how a large file gets from the store into the worktree
@@ -436,51 +436,3 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     # Elsewhere: the start of the system's clock that never jumps, to ten seconds.
     return f"boot-{int(time.time() - time.monotonic()) // 10}"
-
-
-class Lock:
-    """A kernel lock on a file: shared or exclusive, freed by the kernel when its process ends.
-
-    The holder's name stands in a file beside it and is for messages only.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @contextlib.contextmanager
-    def hold(self, *, is_exclusive: bool, label: str, wait_s: float = 30) -> Iterator[Callable[[], None]]:
-        """Hold the lock for the length of the block; LockedError when it can't be had in `wait_s` seconds.
-
-        Yields a function that writes down who holds it, to be called before the first change: who changes nothing writes nothing.
-        """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            self._acquire(fd, fcntl.LOCK_EX if is_exclusive else fcntl.LOCK_SH, wait_s)
-            yield lambda: self._write_holder(label)
-        finally:
-            os.close(fd)
-
-    @property
-    def _holder(self) -> Path:
-        return self.path.with_suffix(".holder")
-
-    def _write_holder(self, label: str) -> None:
-        self._holder.write_text(f"{label}, process {os.getpid()} on {os.uname().nodename}\n")
-
-    def _acquire(self, fd: int, kind: int, wait_s: float) -> None:
-        end = time.monotonic() + wait_s
-        while True:
-            try:
-                fcntl.flock(fd, kind | fcntl.LOCK_NB)
-                return
-            except BlockingIOError as exc:
-                if time.monotonic() > end:
-                    holder = ""
-                    with contextlib.suppress(OSError):
-                        holder = self._holder.read_text().strip()
-                    raise LockedError(
-                        f"'{self.path}' is locked by {holder or 'another process'}",
-                        "Wait for it to end, then run the command again.",
-                    ) from exc
-                time.sleep(0.05)

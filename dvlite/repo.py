@@ -11,6 +11,7 @@ from dvlite import config, files, git
 from dvlite.config import Config
 from dvlite.errors import FormatError, UsageError
 from dvlite.index import Index
+from dvlite.locks import Lock
 from dvlite.pointer import SUFFIX
 from dvlite.stores.local import PACK_BELOW, PACK_SIZE, LocalStore
 
@@ -151,7 +152,7 @@ class Repo:
     @contextlib.contextmanager
     def changing_data(self, command: str) -> Iterator[Callable[[], None]]:
         """Keep other checkouts out of this worktree; yields what to call before the first change."""
-        lock = files.Lock(self.git.folder / "dvlite" / "checkout.lock")
+        lock = Lock(self.git.folder / "dvlite" / "checkout.lock")
         with lock.hold(is_exclusive=True, label=f"dvlite {command}") as announce:
             yield announce
 

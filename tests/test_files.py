@@ -7,6 +7,7 @@ import pytest
 
 from dvlite import files, hashing
 from dvlite.errors import LockedError
+from dvlite.locks import Lock
 
 
 def test_an_atomic_write_keeps_the_mode_and_leaves_nothing_else(tmp_path):
@@ -95,7 +96,7 @@ def test_a_stamp_leaves_the_folder_as_it_is(tmp_path):
 HOLD = """
 import sys, time
 from pathlib import Path
-from dvlite.files import Lock
+from dvlite.locks import Lock
 with Lock(Path(sys.argv[1])).hold(is_exclusive=sys.argv[2] == "x", label="the other") as announce:
     announce()
     print("held", flush=True)
@@ -110,7 +111,7 @@ def test_shared_and_exclusive_locks_between_processes(tmp_path, theirs, ours, wa
     path = tmp_path / "lock"
     other = subprocess.Popen([sys.executable, "-c", HOLD, path, theirs], stdout=subprocess.PIPE, text=True)
     assert other.stdout.readline() == "held\n"
-    lock = files.Lock(path)
+    lock = Lock(path)
     try:
         if waits:
             with pytest.raises(LockedError) as caught, lock.hold(is_exclusive=ours == "x", label="me", wait_s=0.2):

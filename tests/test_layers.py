@@ -10,7 +10,7 @@ import dvlite
 ROOT = Path(dvlite.__file__).parent
 FLOORS = [
     ["errors", "progress"],
-    ["oid", "files"],
+    ["oid", "files", "locks"],
     ["hashing", "tree", "pointer", "pack", "config"],
     ["stores"],
     ["index", "git", "transfer"],
@@ -30,7 +30,7 @@ SEAMS = {
     "tenacity": {"stores/remote/bucket.py"},
     "subprocess": {"git.py"},
     "sqlite3": {"index.py"},
-    "fcntl": {"files.py"},
+    "fcntl": {"files.py", "locks.py"},
     "typer": {"cli"},
     "rich": {"cli"},
 }

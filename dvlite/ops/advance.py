@@ -18,8 +18,8 @@ from dvlite.repo import Repo
 from dvlite.tree import Entry, Read
 from dvlite.worktree import materialise
 from dvlite.worktree import plan as plans
-from dvlite.worktree.materialise import Outcome, Place
 from dvlite.worktree.plan import Change
+from dvlite.worktree.settle import Outcome, Place
 
 
 @dataclass(slots=True)

@@ -22,8 +22,8 @@ from dvlite.repo import Repo, pointer_path
 from dvlite.tree import Entry
 from dvlite.worktree import materialise
 from dvlite.worktree import plan as plans
-from dvlite.worktree.materialise import Outcome, Place
 from dvlite.worktree.plan import Change, Kind, Only
+from dvlite.worktree.settle import Outcome, Place
 
 _REASONS = {
     Kind.MODIFIED: "has changes that are not stored",

@@ -12,8 +12,8 @@ from dvlite.progress import SILENT, Progress
 from dvlite.repo import Repo
 from dvlite.tree import BLOB_MODES, SYMLINK, Entry, Read
 from dvlite.worktree import materialise
-from dvlite.worktree.materialise import Place
 from dvlite.worktree.plan import Change, Kind, Only
+from dvlite.worktree.settle import Place
 
 
 @dataclass(slots=True)

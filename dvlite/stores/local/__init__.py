@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dvlite import files, hashing
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError
+from dvlite.locks import Lock
 from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
 from dvlite.pack import Place
 from dvlite.progress import SILENT, Progress
@@ -43,7 +44,7 @@ class LocalStore(Store):
         self.pack_below = pack_below
         self.pack_size = pack_size
         self.is_synced = is_synced
-        self.lock = files.Lock(root / "lock")
+        self.lock = Lock(root / "lock")
         self.seen = Seen(root / "seen")
         self.journal = Journal(root, self.seen)
         self._table = Table(root / "table", lambda id_: packs.read_index(self.pack_path(id_)))
