@@ -43,7 +43,7 @@ def run(git: Git, *arguments: str, stdin: bytes | None = None, is_checked: bool 
     """Run a Git command at the root and return what it prints; DvliteError with Git's own words where it fails."""
     # Named, because the environment of a hook names another repository's.
     place = [f"--git-dir={git.folder}", f"--work-tree={git.root}"]
-    command = ["git", *place, "-c", "core.quotePath=false", *arguments]
+    command = ["git", *place, "--no-literal-pathspecs", "-c", "core.quotePath=false", *arguments]
     try:
         done = subprocess.run(command, cwd=git.root, input=stdin, capture_output=True, check=False)
     except FileNotFoundError as exc:
@@ -101,8 +101,8 @@ def tracked_below(git: Git, paths: Iterable[str]) -> list[str]:
 
 def index_state(git: Git, suffix: str) -> bytes:
     """Return all that Git's index says of the files that end so; empty where the worktree has one of them otherwise."""
-    differing = run(git, "diff-files", "--", f"*{suffix}")
-    return b"" if differing else run(git, "ls-files", "-s", "--", f"*{suffix}")
+    differing = run(git, "diff-files", "--", _glob(suffix))
+    return b"" if differing else run(git, "ls-files", "-s", "--", _glob(suffix))
 
 
 def changed_with_suffix(git: Git, suffix: str) -> dict[str, str]:
@@ -189,7 +189,8 @@ def blobs_at(git: Git, commit: str, suffix: str) -> dict[str, str]:
 
 def blobs_in(git: Git, revs: Iterable[str], suffix: str) -> dict[str, str]:
     """Return all versions of files that end so, in all commits that the revs select: blob id to one of its paths."""
-    return {blob: path for blob, path in _blobs(git, revs, _glob(suffix)) if path.rpartition("/")[2] != suffix}
+    found = _blobs(git, revs, _glob(suffix))  # a tag of a blob has no path
+    return {blob: path for blob, path in found if path.rpartition("/")[2] not in ("", suffix)}
 
 
 def blobs_of(git: Git, revs: Iterable[str], path: str) -> list[str]:
@@ -207,11 +208,18 @@ def _blobs(git: Git, revs: Iterable[str], pathspec: str) -> Iterator[tuple[str, 
             yield blob.decode(), path.decode("utf-8", "surrogateescape")
 
 
-def changed_between(git: Git, old: str, new: str, suffix: str) -> set[str]:
-    """Return the files that end so and differ between two commits; all of `new` where `old` is of zeros."""
+def file_at(git: Git, commit: str, path: str) -> bytes:
+    """Return a file's content in a commit; empty where it has none."""
+    return run(git, "cat-file", "blob", f"{commit}:{path}", is_checked=False)
+
+
+def changed_between(git: Git, old: str, new: str, suffix: str) -> dict[str, str]:
+    """Return the files that end so and differ between two commits, with their states (A, M, D, T); `old` of zeros has none."""
     if not old.strip("0"):
-        return set(blobs_at(git, new, suffix))
-    return set(_names(run(git, "diff-tree", "-r", "-z", "--no-renames", "--name-only", old, new, "--", _glob(suffix))))
+        return dict.fromkeys(blobs_at(git, new, suffix), "A")
+    arguments = ["diff-tree", "-r", "-z", "--no-renames", "--name-status", old, new, "--", _glob(suffix)]
+    parts = _names(run(git, *arguments))
+    return dict(zip(parts[1::2], parts[::2], strict=True))
 
 
 def has_commit(git: Git, commit: str) -> bool:
@@ -249,11 +257,11 @@ def in_progress(git: Git, *names: str) -> bool:
     return any((git.folder / name).exists() for name in names)
 
 
-def merge_texts(git: Git, ours: Path, base: Path, theirs: Path, *, marker_size: int = 7) -> tuple[bytes, bool]:
+def merge_texts(folder: Path, ours: Path, base: Path, theirs: Path, *, marker_size: int = 7) -> tuple[bytes, bool]:
     """Merge three text files as Git does; return the text, and whether it has no conflict."""
     labels = ["-L", "ours", "-L", "base", "-L", "theirs", f"--marker-size={marker_size}"]
     command = ["git", "merge-file", "-p", *labels, str(ours), str(base), str(theirs)]
-    done = subprocess.run(command, cwd=git.root, capture_output=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, check=False)
     if done.returncode < 0 or done.returncode > 127:
         raise DvliteError(f"git merge-file: {done.stderr.decode(errors='replace').strip()}")
     return done.stdout, done.returncode == 0

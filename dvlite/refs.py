@@ -83,6 +83,8 @@ def selected(
     found, broken = [], []
     for name, blob in wanted:
         tracked = name.removesuffix(SUFFIX)
+        if b"\n" not in contents[blob]:  # a symbolic link of such a name, or an empty file
+            continue
         try:
             check_path(tracked)
             found.append((tracked, pointer.decode(contents[blob], name)))

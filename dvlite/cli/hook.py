@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dvlite import git
 from dvlite.cli import render
 from dvlite.errors import DvliteError, UsageError
 from dvlite.repo import Repo, open_repo
@@ -86,14 +87,19 @@ def _show_commit(result: "CommitResult") -> int:
 
 
 def _pre_push(arguments: Sequence[str]) -> int:
-    from dvlite.ops.prepush import Update, before_push
+    from dvlite.ops.prepush import Update, before_push, open_for
+
+    gc.enable()
 
     updates = []
     for line in sys.stdin.read().split("\n"):
         fields = line.split(" ")
         if len(fields) == 4:
             updates.append(Update(fields[0], fields[1], fields[3]))
-    return _show_push(before_push(_open(), arguments[0] if arguments else "", updates, announce=_announce))
+    repo = open_for(git.discover(Path.cwd()), [update.here for update in updates])
+    if repo is None:
+        return 0
+    return _show_push(before_push(repo, arguments[0] if arguments else "", updates, announce=_announce))
 
 
 def _announce(size: int) -> None:
@@ -162,7 +168,7 @@ def _follow(old: str = "", new: str = "", *, repo: Repo | None = None) -> int:
 
 
 def _sync(_: Sequence[str]) -> int:
-    from dvlite import git, refs
+    from dvlite import refs
     from dvlite.ops.commit import check_pointers, sync_data
 
     repo = _open()
@@ -172,7 +178,7 @@ def _sync(_: Sequence[str]) -> int:
 
 
 def _large_files(_: Sequence[str]) -> int:
-    from dvlite import git, refs
+    from dvlite import refs
     from dvlite.ops.commit import CommitResult, check_files
 
     repo = _open()
@@ -217,7 +223,13 @@ def _merge_driver(arguments: Sequence[str]) -> int:
             "merge-driver is called by Git", "Usage: dvlite merge-driver BASE OURS THEIRS MARKER-SIZE PATH"
         )
     base, ours, theirs = (Path(one).absolute() for one in arguments[:3])
-    repo = _open()
+    try:
+        repo = _open()
+    except DvliteError as exc:  # Git would take an error for "ours", without markers
+        text, is_clean = git.merge_texts(Path.cwd(), ours, base, theirs, marker_size=int(arguments[3]))
+        ours.write_bytes(text)
+        _say_error(exc)
+        return 0 if is_clean else 1
     tracked = repo.in_repo(arguments[4], Path.cwd()).removesuffix(".dvlite")
     result = merge(repo, tracked, base, ours, theirs, marker_size=int(arguments[3]))
     ours.write_bytes(result.text)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from dvlite import refs, tree
+from dvlite import git, refs, tree
 from dvlite.errors import DvliteError, MissingError, UnsavedError, UsageError
 from dvlite.index import Base, spell
 from dvlite.oid import Oid
@@ -101,9 +101,16 @@ def bring(
 def add_left_behind(repo: Repo, here: Pointers, selection: Selection) -> None:
     """Add the paths that dvlite put here and whose pointers are gone: Git took them away, so the data goes too."""
     live = [*here.found, *here.broken]
+    left = []
     for tracked in repo.index.bases():
         is_mixed = any(one.startswith(f"{tracked}/") or tracked.startswith(f"{one}/") for one in live)
         if tracked not in live and not is_mixed and not os.path.lexists(pointer_path(repo, tracked)):
+            left.append(tracked)
+    in_git = git.tracked_below(repo.git, left) if left else []
+    for tracked in left:
+        if any(f"{name}/".startswith(f"{tracked}/") for name in in_git):
+            repo.index.drop_base(tracked)  # at this commit the files are Git's own
+        else:
             selection.add(tracked, "")
 
 

@@ -7,17 +7,22 @@ base isn't known or is another rev's, is never rewritten, and absent files are n
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from dvlite import config, files, git, pointer, refs, transfer
+from dvlite import config, files, git, pointer, refs, transfer, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, UnsavedError, UsageError
 from dvlite.git import Staged
+from dvlite.index import Base, spell
 from dvlite.oid import Oid
-from dvlite.ops.base import Failure, algorithm_of, enclosing, look
+from dvlite.ops.base import Failure, View, algorithm_of, enclosing, look
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.refs import Pointers
 from dvlite.repo import Repo
 from dvlite.worktree.scan import TooMuchError
+
+if TYPE_CHECKING:
+    from dvlite.ops.add import AddResult
 
 STALE_MAX_SIZE = 10**9
 GIT_MAX_SIZE = 100 * 10**6
@@ -73,6 +78,12 @@ def sync_data(repo: Repo, here: Pointers, *, is_partial: bool = False, progress:
     if not stale:
         return result
     staged = git.staged(repo.git)
+    from dvlite.ops.add import add  # most commits change no data
+
+    if is_partial and not staged:  # of what is named nothing has changed yet as Git sees it: perhaps it is a pointer
+        add(repo, stale, is_staged=False, progress=progress)
+        result.notes.append(f"pointers updated: {', '.join(stale)}; the same 'git commit' once more has what it names")
+        return result
     chosen = {one.path.removesuffix(SUFFIX) for one in _pointers(staged)}
     concerned = [tracked for tracked in stale if tracked in chosen] if chosen or is_partial else stale
     if left := [tracked for tracked in stale if tracked not in concerned]:
@@ -83,7 +94,7 @@ def sync_data(repo: Repo, here: Pointers, *, is_partial: bool = False, progress:
             said = UnsavedError(f"the data of '{tracked}' changed", f"Add it: dvlite add '{tracked}'")
             result.block(tracked, said)
     elif policy == "update" and concerned:
-        _update(repo, concerned, result, progress)
+        _report(repo, add(repo, concerned, progress=progress), result)
         if result.updated and not staged:  # Git looked before the hook, and finds nothing to commit
             result.notes.append(
                 "where Git says that there is nothing to commit, the same 'git commit' once more has it"
@@ -111,7 +122,14 @@ def _stale(repo: Repo, here: Pointers, result: CommitResult) -> list[str]:
 def _is_stale(repo: Repo, tracked: str, item: Pointer, limit: int, result: CommitResult) -> bool:
     view = look(repo, tracked, algorithm=algorithm_of(repo, item), limit=limit)
     repo.index.save(view.scan.rows, view.scan.gone)
+    if view.data == item.entry and view.base != (known := Base(item.entry, "", spell(item.entry))):
+        repo.index.set_base(tracked, known, {})  # the right data is here, whoever put it here
     if view.data is None or view.data == item.entry or (view.base and view.data == view.base.entry):
+        return False
+    if view.base and _is_all_gone(view):
+        result.notes.append(
+            f"nothing of what was in '{tracked}' is left: its pointer stays ('dvlite add' or 'dvlite checkout')"
+        )
         return False
     if view.base is None or view.base.rev:
         why = f"is that of {view.base.rev}" if view.base else "differs, and dvlite doesn't know what it put there last"
@@ -120,10 +138,16 @@ def _is_stale(repo: Repo, tracked: str, item: Pointer, limit: int, result: Commi
     return True
 
 
-def _update(repo: Repo, tracked: Sequence[str], result: CommitResult, progress: Progress) -> None:
-    from dvlite.ops.add import add  # most commits change no data
+def _is_all_gone(view: View) -> bool:
+    """Tell whether no file is left of several that were put here: that looks like an accident, or Git's doing."""
+    base, data = view.base_entry, view.data
+    if not (base and data and base.is_tree and data.is_tree and base.files > 1):
+        return False
+    in_base, in_data = tree.differing(base, data, read=view.read)
+    return sum(entry.files for entry in in_base.values()) == base.files and not in_base.keys() & in_data.keys()
 
-    added = add(repo, tracked, progress=progress)
+
+def _report(repo: Repo, added: "AddResult", result: CommitResult) -> None:
     if added.to_stage:  # staging is the user's by choice, but this commit would not have it
         git.stage(repo.git, added.to_stage)
     result.updated += [one.path for one in added.added if one.is_changed]
@@ -206,7 +230,7 @@ def _earlier(repo: Repo, path: str, sides: Sequence[str]) -> Iterable[Pointer]:
 def check_files(repo: Repo, here: Pointers, staged: Sequence[Staged], sides: Sequence[str] = ()) -> list[Failure]:
     """Return why staged files must not be committed: too large for Git, or data that a pointer stands for."""
     pointers = {one.path for one in _pointers(staged)}
-    added = [one for one in staged if one.mode.startswith("100") and one.path not in pointers]
+    added = [one for one in staged if one.mode.startswith(("100", "120")) and one.path not in pointers]
     for side in _sides(repo, sides) if added else ():  # what comes from there is in Git already
         new = {one.path for one in git.staged(repo.git, side)}
         added = [one for one in added if one.path in new]

@@ -18,6 +18,8 @@ from dvlite.refs import Pointers
 from dvlite.repo import Repo
 from dvlite.worktree import plan as plans
 
+_POINTERS = "pointers"
+
 
 @dataclass(slots=True)
 class FollowResult:
@@ -37,11 +39,13 @@ def follow(
     """
     result = FollowResult()
     here = refs.in_worktree(repo.git)
-    came = git.changed_between(repo.git, old, new, SUFFIX) if old and new else set()
-    selection = _moved(repo, here, {name.removesuffix(SUFFIX) for name in came}, result)
+    changed = git.changed_between(repo.git, old, new, SUFFIX) if old and new else {}
+    came = {name.removesuffix(SUFFIX) for name, state in changed.items() if state == "A"} | _new_here(repo, here)
+    selection = _moved(repo, here, came, {name.removesuffix(SUFFIX) for name in changed}, result)
     add_left_behind(repo, here, selection)
     if selection.parts:
         _bring(repo, here, selection, may_fetch, result, progress)
+    remember_pointers(repo, here)
     if state := git.index_state(repo.git, SUFFIX):
         files.write_atomic(repo.index.followed, state, is_synced=False)
     else:
@@ -64,13 +68,24 @@ def _bring(
             result.checkout = bring(repo, here, again, progress=progress)
 
 
-def _moved(repo: Repo, here: Pointers, came: set[str], result: FollowResult) -> Selection:
+def remember_pointers(repo: Repo, here: Pointers) -> None:
+    """Remember which pointers there are: one that is there the next time and isn't among these was brought by Git."""
+    repo.index.set_note(_POINTERS, "\n".join(["pointers:", *map(tree.escape, [*here.found, *here.broken])]))
+
+
+def _new_here(repo: Repo, here: Pointers) -> set[str]:
+    before = repo.index.note(_POINTERS)
+    known = set(before.split("\n"))
+    return {tracked for tracked in here.found if tree.escape(tracked) not in known} if before else set()
+
+
+def _moved(repo: Repo, here: Pointers, came: set[str], changed: set[str], result: FollowResult) -> Selection:
     selection = Selection()
     bases = repo.index.bases()
     for tracked, item in here.found.items():
         base = bases.get(tracked)
-        if base is None or base.entry is None:
-            if tracked in came:
+        if base is None or base.entry is None or (tracked in came and not base.rev):
+            if tracked in came or tracked in changed:  # whatever was here of it before, it is not what somebody deleted
                 selection.add(tracked, "")
         elif base.pointer == spell(item.entry):
             if base.rev:  # the pointer has come to where the data is

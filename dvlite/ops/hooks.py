@@ -9,8 +9,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dvlite import files, git
-from dvlite.ops.init import ATTRIBUTES, add_line
+from dvlite import files, git, refs
+from dvlite.ops.follow import remember_pointers
+from dvlite.ops.init import ATTRIBUTES
 from dvlite.repo import Repo
 
 BEGIN = "# >>> dvlite >>> written by 'dvlite hooks install'; 'dvlite hooks uninstall' takes it out"
@@ -48,7 +49,8 @@ fi
 # $1 and $2 are the commits before and after; $3 is 0 after a checkout of files. Where another program has set unstaged changes
 # aside for a moment, nothing follows.
 _AFTER_CHECKOUT = f"""if [ -f dvlite.toml ] && [ -z "${{_PRE_COMMIT_SKIP_POST_CHECKOUT:-}}" ]; then
-  if [ "${{3:-}}" = 0 ] || ! git diff --quiet "${{1:-}}" "${{2:-}}" -- '*.dvlite' 2>/dev/null; then
+  dvlite_git="git --no-literal-pathspecs"
+  if [ "${{3:-}}" = 0 ] || ! $dvlite_git diff --quiet "${{1:-}}" "${{2:-}}" -- ':(glob)**/*.dvlite' 2>/dev/null; then
     if command -v dvlite >/dev/null 2>&1; then
       dvlite hook EVENT "$@" </dev/null || :
     else
@@ -62,10 +64,16 @@ fi
 _AFTER_INDEX = """if [ "${1:-}" = 1 ] && [ -f dvlite.toml ] && [ -z "${_PRE_COMMIT_SKIP_POST_CHECKOUT:-}" ]; then
   if command -v dvlite >/dev/null 2>&1; then
     dvlite_dir=$(git rev-parse --git-dir)
-    dvlite_at=$(cat "$dvlite_dir/rebase-merge/orig-head" 2>/dev/null || cat "$dvlite_dir/rebase-apply/orig-head" 2>/dev/null || :)
-    if [ -n "$dvlite_at" ] && ! git diff-index --cached --quiet "$dvlite_at" -- '*.dvlite' 2>/dev/null; then
+    dvlite_at=
+    if grep -q '^[^#]' "$dvlite_dir/rebase-merge/git-rebase-todo" 2>/dev/null; then
+      dvlite_at=$(cat "$dvlite_dir/rebase-merge/orig-head")
+    elif [ -f "$dvlite_dir/rebase-apply/rebasing" ]; then
+      dvlite_at=$(cat "$dvlite_dir/rebase-apply/orig-head")
+    fi
+    dvlite_git="git --no-literal-pathspecs -c core.quotePath=false"
+    if [ -n "$dvlite_at" ] && ! $dvlite_git diff-index --cached --quiet "$dvlite_at" -- ':(glob)**/*.dvlite' 2>/dev/null; then
       :
-    elif { git -c core.quotePath=false ls-files -s -- '*.dvlite'; git diff-files -- '*.dvlite'; } |
+    elif { $dvlite_git ls-files -s -- ':(glob)**/*.dvlite'; $dvlite_git diff-files -- ':(glob)**/*.dvlite'; } |
       cmp -s - "$dvlite_dir/dvlite/followed"; then
       :
     else
@@ -75,7 +83,8 @@ _AFTER_INDEX = """if [ "${1:-}" = 1 ] && [ -f dvlite.toml ] && [ -z "${_PRE_COMM
 fi
 """
 _AFTER_MERGE = """if [ -f dvlite.toml ] && command -v dvlite >/dev/null 2>&1; then
-  git diff --quiet ORIG_HEAD HEAD -- '*.dvlite' 2>/dev/null || dvlite hook EVENT "$@" </dev/null || :
+  git --no-literal-pathspecs diff --quiet ORIG_HEAD HEAD -- ':(glob)**/*.dvlite' 2>/dev/null ||
+    dvlite hook EVENT "$@" </dev/null || :
 fi
 """
 _AFTER_COMMIT = """if [ -f dvlite.toml ] && { [ -f .git/dvlite/after-commit ] ||
@@ -90,14 +99,15 @@ _AFTER_REWRITE = """if [ "${1:-}" = rebase ] && [ -f dvlite.toml ] && command -v
 fi
 """
 # Standard input is read once, and handed on to what follows in this file.
-_BEFORE_PUSH = """if [ -f dvlite.toml ]; then
+_BEFORE_PUSH = """if [ -f dvlite.toml ] || [ -d "$(git rev-parse --git-common-dir)/dvlite" ]; then
   dvlite_refs=$(cat)
   if command -v dvlite >/dev/null 2>&1; then
     printf '%s\\n' "$dvlite_refs" | dvlite hook EVENT "$@" || exit $?
   else
     printf '%s\\n' "$dvlite_refs" | while read -r dvlite_ref dvlite_new dvlite_rest; do
       case $dvlite_new in *[!0]*) ;; *) continue ;; esac
-      if [ -n "$(git rev-list -n 1 "$dvlite_new" --not --remotes="$1" -- '*.dvlite')" ]; then
+      dvlite_list="git --no-literal-pathspecs rev-list -n 1 --full-history"
+      if [ -n "$($dvlite_list "$dvlite_new" --not --remotes="$1" -- ':(glob)**/*.dvlite')" ]; then
         echo "dvlite: not on the PATH, and $dvlite_ref names data that must be pushed first (git push --no-verify skips this)" >&2
         exit 1
       fi
@@ -204,7 +214,8 @@ def install(repo: Repo) -> HooksResult:
         if git.get_value(repo.git, key, level="local") != value:
             git.set_setting(repo.git, key, value)
     # Outranks what a branch says.
-    add_line(repo.git.common / "info" / "attributes", ATTRIBUTES)
+    _add_first_line(repo.git.common / "info" / "attributes", ATTRIBUTES)
+    remember_pointers(repo, refs.in_worktree(repo.git))
     mark(repo, "installed")
     result = status(repo)
     result.written = written
@@ -242,8 +253,9 @@ def mark(repo: Repo, state: str) -> None:
 
 # ---- one file -------------------------------------------------------------------------------------------------------
 
-_ALONE = b"#!/bin/sh\n"
+_ALONE = b"#!/bin/sh\n# made by dvlite\n"
 _CALLER = '#!/bin/sh\n{block}if [ -x "$0{kept}" ]; then exec "$0{kept}" "$@"; fi\n'
+_CALLED = re.compile(rb'exec "\$0(\.kept-by-dvlite[.0-9]*)" "\$@"; fi\n\Z')
 
 
 def _install_one(path: Path, event: str) -> bool:
@@ -255,17 +267,31 @@ def _install_one(path: Path, event: str) -> bool:
         new = _with_block(_without_block(data), text)
     elif not data and not os.path.lexists(path):
         new = _ALONE + text
-    elif _SHELL.match(data) and b"\n" in data and os.access(path, os.X_OK) and not path.is_symlink():
+    elif _is_shell(data) and os.access(path, os.X_OK) and not path.is_symlink():
         new = _with_block(data, text)
     else:  # not a shell script, switched off, or a link to one that others share
-        path.rename(path.with_name(path.name + KEPT))
-        new = _CALLER.format(block=text.decode(), kept=KEPT).encode()
+        kept = _free_name(path)
+        path.rename(kept)
+        new = _CALLER.format(block=text.decode(), kept=kept.name[len(path.name) :]).encode()
     files.write_atomic(path, new, is_synced=False)
-    path.chmod(path.stat().st_mode | 0o111)
+    if not os.access(path, os.X_OK):
+        path.chmod(path.stat().st_mode | 0o111)
     return True
 
 
+def _is_shell(data: bytes) -> bool:
+    """Tell whether lines of `sh` may stand at the top of a hook: pip's scripts look like shell, and are not."""
+    return bool(_SHELL.match(data)) and b"\n" in data and not data.split(b"\n")[1].startswith(b"'''exec")
+
+
+def _free_name(path: Path) -> Path:
+    names = (f"{path.name}{KEPT}{number}" for number in ("", *(f".{count}" for count in range(1, 1000))))
+    return next(path.with_name(name) for name in names if not os.path.lexists(path.with_name(name)))
+
+
 def _with_block(data: bytes, text: bytes) -> bytes:
+    if data.startswith(_ALONE):
+        return _ALONE + text + data[len(_ALONE) :]
     first, newline, rest = data.partition(b"\n")
     return first + (newline or b"\n") + text + rest
 
@@ -283,14 +309,23 @@ def _uninstall_one(path: Path) -> bool:
     data = path.read_bytes() if path.is_file() else b""
     if BEGIN.encode() not in data:
         return False
-    kept = path.with_name(path.name + KEPT)
-    if os.path.lexists(kept):
+    left = _without_block(data)
+    called = _CALLED.search(left)
+    kept = path.with_name(path.name + called[1].decode()) if called else None
+    if kept and os.path.lexists(kept) and left.count(b"\n") == 2:
         kept.rename(path)
     elif _is_ours_alone(data):
         path.unlink()
-    else:
-        files.write_atomic(path, _without_block(data), is_synced=False)
+    else:  # somebody's, with or without a call of what was moved aside
+        files.write_atomic(path, left, is_synced=False)
     return True
+
+
+def _add_first_line(path: Path, line: str) -> None:
+    """Put a line at the top of a file: so that taking it out leaves every other byte."""
+    data = path.read_bytes() if path.exists() else b""
+    if line.encode() not in data.split(b"\n"):
+        files.write_atomic(path, line.encode() + b"\n" + data, is_synced=False)
 
 
 def _remove_line(path: Path, line: str) -> None:

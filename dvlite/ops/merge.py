@@ -41,7 +41,7 @@ def merge(repo: Repo, tracked: str, base: Path, ours: Path, theirs: Path, *, mar
         items = [pointer.decode(text, name) if text else None for text in texts]
         one, two = _merge(repo, items[0], items[1], items[2], is_inner=marker_size > _MARKER)
     except DvliteError as exc:
-        text, is_clean = git.merge_texts(repo.git, ours, base, theirs, marker_size=marker_size)
+        text, is_clean = git.merge_texts(repo.root, ours, base, theirs, marker_size=marker_size)
         return MergeResult(text, [] if is_clean else [tracked], None if is_clean else exc)
     if one == two:
         return MergeResult(pointer.encode(one))
@@ -126,19 +126,24 @@ def _grafted(
 
 def _merge_entries(
     path: str, three: Three, read: Read, grafts: dict[str, Entry | None], conflicts: dict[str, Entry | None]
-) -> None:
-    """Note what to put into ours: `grafts` where theirs alone changed, `conflicts` (their entries) where both did."""
+) -> bool:
+    """Note what to put into ours: `grafts` where theirs alone changed, `conflicts` (their entries) where both did.
+
+    Tell whether something is left there.
+    """
     base, ours, theirs = three
     if _same(ours, theirs) or _same(base, theirs):
-        return
+        return ours is not None
     if _same(base, ours):
         grafts[path] = theirs
-    elif _are_folders(three):
-        _merge_folders(path, three, read, grafts, conflicts)
-    elif merged := _merge_files(base, ours, theirs):
+        return theirs is not None
+    if _are_folders(three):
+        return _merge_folders(path, three, read, grafts, conflicts)
+    if merged := _merge_files(base, ours, theirs):
         grafts[path] = merged
     else:
         conflicts[path] = theirs
+    return True
 
 
 def _same(one: Entry | None, two: Entry | None) -> bool:
@@ -157,19 +162,22 @@ def _are_folders(three: Three) -> bool:
 
 def _merge_folders(
     path: str, three: Three, read: Read, grafts: dict[str, Entry | None], conflicts: dict[str, Entry | None]
-) -> None:
+) -> bool:
     folders = [entry if entry and entry.is_tree else None for entry in three]
     in_ours, in_theirs, in_base = tree.differing(folders[1], folders[2], folders[0], read=read)
     inner_grafts: dict[str, Entry | None] = {}
     inner_conflicts: dict[str, Entry | None] = {}
+    is_left = three[2] is not None
     for name in {**in_ours, **in_theirs, **in_base}:
         entries = (in_base.get(name), in_ours.get(name), in_theirs.get(name))
-        _merge_entries(f"{path}/{name}" if path else name, entries, read, inner_grafts, inner_conflicts)
-    if three[2] is None and not inner_conflicts:  # they took the folder away, and ours changed nothing in it
+        inner = f"{path}/{name}" if path else name
+        is_left |= _merge_entries(inner, entries, read, inner_grafts, inner_conflicts)
+    if not is_left:  # they took the folder away, and ours has nothing new in it
         grafts[path] = None
-        return
+        return False
     grafts.update(inner_grafts)
     conflicts.update(inner_conflicts)
+    return True
 
 
 def _merge_files(base: Entry | None, ours: Entry | None, theirs: Entry | None) -> Entry | None:

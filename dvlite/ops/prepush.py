@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from dvlite import git, refs, remotes
+from dvlite import config, git, refs, remotes, transfer
 from dvlite.errors import DvliteError, UsageError
 from dvlite.ops.push import PushResult, missing_error, push
+from dvlite.pointer import Pointer
 from dvlite.progress import Silent
 from dvlite.repo import Repo
 
@@ -40,6 +41,18 @@ class PrepushResult:
     notes: list[str] = field(default_factory=list)
 
 
+def open_for(repository: git.Git, commits: Sequence[str]) -> Repo | None:
+    """Open a repository for a push, with the settings of the commits where the worktree's branch has none."""
+    repo = Repo(repository)
+    if (repo.root / config.FILE).exists():
+        return repo
+    for commit in commits:
+        if commit.strip("0") and (text := git.file_at(repository, commit, config.FILE)):
+            repo.config = config.decode(text)
+            return repo
+    return None
+
+
 def before_push(
     repo: Repo,
     remote: str,
@@ -52,7 +65,8 @@ def before_push(
     `announce` is called with the bytes to send when they are many.
     """
     revs = _revs(repo, remote, updates)
-    return _before(repo, revs, announce) if revs else PrepushResult()
+    tips = list(dict.fromkeys(update.here for update in updates if update.here.strip("0")))
+    return _before(repo, revs, announce, tips) if revs else PrepushResult()
 
 
 def before_any_push(repo: Repo, *, announce: Callable[[int], None] = lambda _: None) -> PrepushResult:
@@ -60,19 +74,34 @@ def before_any_push(repo: Repo, *, announce: Callable[[int], None] = lambda _: N
     return _before(repo, ["--branches", "--tags", "--not", "--remotes"], announce)
 
 
-def _before(repo: Repo, revs: list[str], announce: Callable[[int], None]) -> PrepushResult:
+def _before(repo: Repo, revs: list[str], announce: Callable[[int], None], tips: Sequence[str] = ()) -> PrepushResult:
     result = PrepushResult()
     found, broken = refs.selected(repo.git, revs, has_index=False)
-    if not found and not broken:
+    known = [] if found or broken else _at_tips(repo, tips)
+    if not found and not broken and not known:
         return result
     if not remotes.default_name(repo.config, repo.settings):
         raise UsageError(
             "these commits name data, and there is no dvlite remote to push it to",
             "Add one with 'dvlite remote add origin URL', or push the commits alone with 'git push --no-verify'.",
         )
-    result.push = push(repo, revs=revs, progress=_Announcing(announce))
+    if known and not _lacks(repo, known):
+        return result
+    result.push = push(repo, revs=revs, tips=tips, progress=_Announcing(announce))
     _judge(repo, result)
     return result
+
+
+def _at_tips(repo: Repo, tips: Sequence[str]) -> list[Pointer]:
+    commits = [tip for tip in tips if git.has_commit(repo.git, tip)]
+    return [item for commit in commits for item in refs.at(repo.git, commit).found.values()]
+
+
+def _lacks(repo: Repo, items: Sequence[Pointer]) -> bool:
+    """Tell whether a fresh listing of the remote lacks something of commits that Git has pushed before, hooks or not."""
+    reach = transfer.reach([item.entry for item in items], repo.store)
+    wanted = dict.fromkeys(reach.trees, 0) | reach.blobs
+    return bool(transfer.absent(wanted, repo.remote()))
 
 
 def _revs(repo: Repo, remote: str, updates: Sequence[Update]) -> list[str]:
@@ -95,7 +124,7 @@ def _judge(repo: Repo, result: PrepushResult) -> None:
         error = missing_error(result.push)
     if error is None:
         return
-    if repo.flag("allowincompletepush", default=False):
+    if not result.push.failures and repo.flag("allowincompletepush", default=False):
         result.notes.append(f"{error.message}; pushed all the same (dvlite.allowIncompletePush)")
         return
     if result.push.missing and not result.push.failures:

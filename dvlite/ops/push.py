@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from dvlite import refs, transfer, tree
+from dvlite import git, refs, transfer, tree
 from dvlite.errors import CorruptError, FormatError, MissingError
 from dvlite.oid import Oid
 from dvlite.ops.base import Failure, once_each, select
@@ -37,6 +37,7 @@ def push(
     rev: str | None = None,
     scopes: Sequence[str] = (),
     revs: Sequence[str] = (),
+    tips: Sequence[str] = (),
     is_dry_run: bool = False,
     jobs: int | None = None,
     progress: Progress = SILENT,
@@ -44,11 +45,15 @@ def push(
     """Push what the pointers name of all commits that no Git remote has yet, of HEAD and of Git's index.
 
     `rev`: the pointers of that commit alone; `scopes`: of all "branches", "tags", or "all" refs; `revs`: of the commits that
-    these words of Git's select. In-repo paths narrow it.
+    these words of Git's select, and those at `tips`, whatever Git's remotes have. In-repo paths narrow it.
     """
     target = repo.remote(remote)
     result = PushResult(target.remote.name, is_dry_run=is_dry_run)
     roots = _roots(repo, rev, [*revs, *(f"--{scope}" for scope in scopes)], paths, result)
+    for tip in tips:
+        if git.has_commit(repo.git, tip):
+            found = refs.at(repo.git, tip).found
+            roots |= {f"{path} ({item.oid.short})": item.entry for path, item in found.items()}
     result.pointers = len(roots)
     if not roots:
         return result

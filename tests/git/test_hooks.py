@@ -390,12 +390,15 @@ def test_a_push_without_a_dvlite_remote_is_refused_only_if_it_names_data(forked,
     said = forked.git("push", "-q", tmp_path / "bare", "main", code=1)
     assert "dvlite remote add origin URL" in said
     forked.git("push", "-q", "--no-verify", tmp_path / "bare", "main")
-    forked.write({"code.py": "x"})
     forked.git("remote", "add", "origin", str(tmp_path / "bare"))
     forked.git("fetch", "-q", "origin")
+    forked.write({"code.py": "x"})
     forked.git("add", "code.py")
     forked.git("commit", "-q", "-m", "code")
-    forked.git("push", "-q", "origin", "main")
+    forked.git("push", "-q", "origin", "main", code=1)  # that push was let pass, not all that follow
+    forked.git("switch", "-q", "--orphan", "pages")
+    forked.git("commit", "-q", "--allow-empty", "-m", "no data")
+    forked.git("push", "-q", "origin", "pages")
 
 
 def test_a_push_whose_data_cannot_be_sent_is_refused(shared):
