@@ -245,12 +245,13 @@ def hash_file(path: Path, work: Digester) -> bytes:
     """Return the digest of a file's content, read in blocks."""
     fd = open_regular(path)
     try:
-        return _hash_to(fd, work)
+        return hash_descriptor(fd, work)
     finally:
         os.close(fd)
 
 
-def _hash_to(fd: int, work: Digester) -> bytes:
+def hash_descriptor(fd: int, work: Digester) -> bytes:
+    """Return the digest of an open file's content, read in blocks from its beginning."""
     block = memoryview(bytearray(BLOCK))
     at = 0
     while count := os.preadv(fd, [block], at):
@@ -266,7 +267,7 @@ def copy_hashed(source: int, target: int, work: Digester, *, is_for_good: bool =
     `is_for_good`: the disk begins to write at once, so that a sync has little left to wait for.
     """
     if clone(source, target):
-        return _hash_to(target, work)
+        return hash_descriptor(target, work)
     ready = threading.Semaphore(0)
     copied, failed = [0, False], []
 

@@ -5,6 +5,7 @@ a hundred. Commands that print paths print them NUL-terminated; paths are in-rep
 """
 
 import subprocess
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 from dvlite.errors import DvliteError, UsageError
 
+_PATIENCE = 30  # tenths of a second
 _ARGUMENTS = 300  # paths of one call: the system limits the length of a command line
 
 
@@ -161,7 +163,19 @@ def stage(git: Git, paths: Iterable[str]) -> None:
     """Add files to Git's index, also where an ignore rule would leave them out."""
     wanted = _literal(paths)
     for at in range(0, len(wanted), _ARGUMENTS):
-        run(git, "add", "--force", "--", *wanted[at : at + _ARGUMENTS])
+        _patiently(git, "add", "--force", "--", *wanted[at : at + _ARGUMENTS])
+
+
+def _patiently(git: Git, *arguments: str) -> None:
+    """Run a command that writes Git's index, which another one may hold locked for a moment."""
+    for attempt in range(_PATIENCE + 1):
+        try:
+            run(git, *arguments)
+            return
+        except DvliteError as exc:
+            if "index.lock" not in exc.message or attempt == _PATIENCE:
+                raise
+            time.sleep(0.1)
 
 
 # ---- commits --------------------------------------------------------------------------------------------------------

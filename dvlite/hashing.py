@@ -49,6 +49,11 @@ def oid_of_file(algorithm: str, path: Path) -> Oid:
     return Oid(algorithm, files.hash_file(path, hasher(algorithm)))
 
 
+def oid_of_open_file(algorithm: str, fd: int) -> Oid:
+    """Return the oid of an open file's content, wherever its position is."""
+    return Oid(algorithm, files.hash_descriptor(fd, hasher(algorithm)))
+
+
 class Content(NamedTuple):
     """What a file holds: its oid, and the quick checksum by which rot is found later without hashing it again."""
 

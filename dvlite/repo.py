@@ -156,6 +156,13 @@ class Repo:
         with lock.hold(is_exclusive=True, label=f"dvlite {command}") as announce:
             yield announce
 
+    @contextlib.contextmanager
+    def writing_pointers(self, command: str) -> Iterator[None]:
+        """Let one process at a time write pointers and ignore lines of this worktree, and stage them."""
+        lock = Lock(self.git.folder / "dvlite" / "pointers.lock")
+        with lock.hold(is_exclusive=True, label=f"dvlite {command}"):
+            yield
+
     def in_repo(self, path: str | Path, base: Path) -> str:
         """Return the in-repo path of what a user named, relative to `base` (absolute); empty for the root itself.
 

@@ -93,8 +93,9 @@ def add(
                         result.failures.append(Failure(path, exc))
         except OSError as exc:
             raise files.explain(exc, repo.store.root, "can't store in") from exc
-        _write(repo, list(ready.values()), meta or {}, result)
-    _stage(repo, result, is_staged=is_staged)
+        with repo.writing_pointers("add"):
+            _write(repo, list(ready.values()), meta or {}, result)
+            _stage(repo, result, is_staged=is_staged)
     return result
 
 

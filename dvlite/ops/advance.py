@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from dvlite import files, hashing, index, tree
-from dvlite.errors import DvliteError
+from dvlite.errors import DvliteError, UsageError
 from dvlite.files import StatKey
 from dvlite.index import Packed, Row
 from dvlite.ops.base import reader
 from dvlite.progress import Progress
 from dvlite.repo import Repo
 from dvlite.tree import Entry, Read
-from dvlite.worktree import materialise
+from dvlite.worktree import ignore, materialise
 from dvlite.worktree import plan as plans
 from dvlite.worktree.plan import Change
 from dvlite.worktree.settle import Outcome, Place
@@ -67,15 +67,20 @@ def advance(repo: Repo, tracked: str, base: Entry, target: Entry, progress: Prog
     read = reader(repo)
     try:
         changes = list(plans.plan(base, base, target, read))
-        if not all(_is_plain(change) and _is_there(change, known) for change in changes):
+        if not all(_is_plain(change) and _is_there(change, known) for change in changes) or _has_ignores(
+            known, changes
+        ):
             return None
     except DvliteError:  # a tree that isn't here: the caller says so
         return None
     place = Place(repo.root, tracked, repo.tmp(repo.root / tracked), repo.link, known.stat)
-    outcome = materialise.apply(place, changes, repo.store, read, progress)
+    try:
+        outcome = materialise.apply(place, changes, repo.store, read, progress)
+    except UsageError:  # a link where a folder was: the long way does what can be done
+        return None
     if outcome.kept or outcome.failed or len(outcome.done) < len(changes):
         return None
-    repo.index.save(dict(_new_rows(known, changes, target, read)))
+    repo.index.save(dict(_new_rows(known, changes, target, read, outcome)))
     return outcome
 
 
@@ -87,11 +92,27 @@ def _is_plain(change: Change) -> bool:
 def _is_there(change: Change, known: _Known) -> bool:
     """Tell whether what a change replaces is as remembered, or the folder that gets something new is there."""
     if change.data is None:
-        return (known.repo.root / known.tracked / change.path).parent.is_dir()
+        folder = (known.repo.root / known.tracked / change.path).parent
+        return folder.is_dir() and not folder.is_symlink()
     return known.is_as_remembered(change.path, change.data)
 
 
-def _new_rows(known: _Known, changes: list[Change], target: Entry, read: Read) -> Iterator[tuple[str, Row]]:
+def _has_ignores(known: _Known, changes: list[Change]) -> bool:
+    """Tell whether something says what to ignore, there or above: what it says may have changed since the last scan."""
+    folders = {known.tracked}
+    for change in changes:
+        folder = f"{known.tracked}/{change.path}".rpartition("/")[0]
+        while folder not in folders:
+            folders.add(folder)
+            folder = folder.rpartition("/")[0]
+    parts = known.tracked.split("/")
+    folders |= {"/".join(parts[:count]) for count in range(len(parts))}
+    return any(os.path.lexists(known.repo.root / folder / ignore.FILE) for folder in folders)
+
+
+def _new_rows(
+    known: _Known, changes: list[Change], target: Entry, read: Read, outcome: Outcome
+) -> Iterator[tuple[str, Row]]:
     """Yield the rows of all folders in which something changed, and of those above, as a scan would find them now."""
     changed: dict[str, list[Change]] = {known.tracked: []}
     for change in changes:
@@ -109,16 +130,23 @@ def _new_rows(known: _Known, changes: list[Change], target: Entry, read: Read) -
         entries |= {f"{folder}/{sub.name}": sub for sub in subs}
         packed = known.folder(folder)
         for change in changed[folder]:
-            _put(known.repo, packed, folder, change)
+            _put(known.repo, packed, folder, change, outcome)
         sub_sum = hashing.checksum(tree.encode(tree.Page(0, subs)))
         row = row._replace(oid=entry.oid, size=entry.size, files=entry.files, subs=sub_sum)
         yield folder, index.join(row, packed, [sub.name for sub in subs])
 
 
-def _put(repo: Repo, packed: Packed, folder: str, change: Change) -> None:
+def _put(repo: Repo, packed: Packed, folder: str, change: Change, outcome: Outcome) -> None:
     name = change.path.rpartition("/")[2]
     if change.target is None:
         packed.pop(name, None)
         return
-    status = os.lstat(repo.root / folder / name)
-    packed[name] = index.pack_entry(files.stat_key(status), change.target.oid)
+    try:
+        key = files.stat_key(os.lstat(repo.root / folder / name))
+    except FileNotFoundError:  # somebody was quick
+        packed.pop(name, None)
+        return
+    wrote = outcome.written.get(f"{folder}/{name}")
+    if wrote is None or wrote[:3] != (key.size, key.mtime_ns, key.inode):
+        key = key._replace(ctime_ns=-1)  # changed since it was put there: to be read again
+    packed[name] = index.pack_entry(key, change.target.oid)

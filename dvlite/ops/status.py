@@ -135,9 +135,14 @@ def _compare(repo: Repo, view: View, item: Pointer, wanted: Only, one: PathStatu
         if change.kind is Kind.ABSENT and change.target:
             one.absent_files += change.target.files
         else:
-            found.extend(_files(change, view.read))
+            found.extend(one for one in _files(change, view.read) if not _holds_ignored(repo, view.tracked, one[0]))
     one.changes = _with_renames(found)
     one.missing_here = view.scan.unstored + _count_missing(repo, needed)
+
+
+def _holds_ignored(repo: Repo, tracked: str, change: FileChange) -> bool:
+    """Tell whether a folder that looks new and empty is there for what is ignored in it."""
+    return change.kind == "new" and change.path.endswith("/") and any((repo.root / tracked / change.path).iterdir())
 
 
 def _files(change: Change, read: Read) -> Iterator[tuple[FileChange, Oid]]:
@@ -146,7 +151,10 @@ def _files(change: Change, read: Read) -> Iterator[tuple[FileChange, Oid]]:
     if entry is None:
         return
     if entry.is_tree and change.kind is not Kind.DROPPED:
-        for child in tree.entries(entry, read):
+        below = tree.entries(entry, read)
+        if not below:
+            yield FileChange(f"{change.path}/", change.kind.value), entry.oid
+        for child in below:
             path = f"{change.path}/{child.name}" if change.path else child.name
             inner = change._replace(
                 path=path, data=child if change.data else None, target=None if change.data else child

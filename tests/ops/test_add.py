@@ -2,6 +2,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -446,3 +447,17 @@ def test_what_a_killed_add_left_is_swept(project):
     project.dv("add", "data")
     assert not left.exists() and (aside / f"0{files.ASIDE}").exists()
     assert "moved aside" in project.dv("doctor", code=1)
+
+
+@pytest.mark.parametrize("stage", ["true", "false"])
+def test_many_adds_at_once_lose_no_ignore_line_and_no_staging(project, stage):
+    project.git("config", "dvlite.autostage", stage)
+    names = [f"d{number}" for number in range(8)]
+    project.write({f"{name}/a": name for name in names})
+    running = [
+        subprocess.Popen([sys.executable, "-m", "dvlite", "add", "-q", name], cwd=project.root) for name in names
+    ]
+    assert [one.wait() for one in running] == [0] * 8
+    assert sorted((project.root / ".gitignore").read_text().split()) == [f"/{name}" for name in names]
+    if stage == "true":
+        assert {f"{name}.dvlite" for name in names} <= set(project.git("diff", "--cached", "--name-only").split())

@@ -136,3 +136,41 @@ def test_a_store_that_lost_something_is_looked_at_in_full(two, taken):
     two.git("switch", "-q", "--detach", "two")
     check_out(two)
     assert taken == [None] and two.read("data") == two.two
+
+
+def test_an_edit_made_while_the_switch_runs_is_not_taken_for_the_version(two, monkeypatch):
+    """It comes after the file was put into place, and before the index is written."""
+    real = room.materialise.apply
+
+    def apply(*args):
+        outcome = real(*args)
+        with (two.root / "data/d0/f0").open("a") as file:
+            file.write("PRECIOUS")
+        return outcome
+
+    monkeypatch.setattr(room.materialise, "apply", apply)
+    two.git("switch", "-q", "--detach", "two")
+    check_out(two)
+    monkeypatch.undo()
+    kinds = {one["path"]: one["kind"] for one in two.json("status")["paths"][0]["changes"]}
+    assert kinds == {"d0/f0": "modified"}
+    two.git("switch", "-q", "--detach", "one")
+    two.dv("checkout", code=14)
+    assert two.read("data")["d0/f0"] == b"changedPRECIOUS"
+
+
+@pytest.mark.parametrize("where", [".dvliteignore", "data/.dvliteignore", "data/d2/.dvliteignore"])
+def test_it_gives_way_where_something_is_ignored(two, taken, where):
+    two.write({where: "f2\n"})
+    two.git("switch", "-q", "--detach", "two")
+    check_out(two)
+    assert taken == [None] and (two.root / "data/d2/f2").exists()  # ignored now: never removed
+
+
+def test_it_gives_way_where_a_folder_became_a_link(two, tmp_path, taken):
+    (two.root / "data/d1").rename(tmp_path / "outside")
+    (two.root / "data/d1").symlink_to(tmp_path / "outside")
+    two.git("switch", "-q", "--detach", "two")
+    result = check_out(two)
+    assert taken == [None] and [one.path for one in result.kept] == ["data/d1"]
+    assert two.read("data")["d0/f0"] == b"changed" and "new" not in os.listdir(tmp_path / "outside")

@@ -122,3 +122,13 @@ def test_an_entry_too_young_to_be_trusted_leaves_no_fingerprint(project):
     project.dv("status")
     assert project.repo.index.rows("data")["data"].fingerprint
     assert project.json("add", "data")["added"][0]["files_read"] == 0
+
+
+def test_empty_folders_are_told(project):
+    project.write({"data/a": "a", "data/b": "b"})
+    project.dv("add", "data")
+    (project.root / "data/a").unlink()
+    (project.root / "data/a").mkdir()
+    (project.root / "data/new").mkdir()
+    assert changes(project) == {"a/": "modified", "new/": "new"}
+    project.dv("status", "--exit-code", code=1)

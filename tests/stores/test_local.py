@@ -4,11 +4,13 @@ import os
 import pytest
 
 from dvlite import files, pack, transfer
+from dvlite.config import Remote
 from dvlite.errors import CorruptError
 from dvlite.stores import packs
 from dvlite.stores.base import Report
 from dvlite.stores.local import LocalStore
 from dvlite.stores.memory import MemoryStore
+from dvlite.stores.remote import RemoteStore
 from tests.stores.conformance import StoreConformance, oid
 
 
@@ -261,3 +263,28 @@ def test_a_corrupt_object_does_not_stop_the_others(tmp_path):
         reopen(store).send(dict.fromkeys(found, 90), batch, report)
     assert report.failed.keys() == {found[1]} and isinstance(report.failed[found[1]], CorruptError)
     assert set(target.oids()) == set(found) - {found[1]}
+
+
+@pytest.mark.parametrize("spoil", [b"\xff\n", b"garbage\n", b"packs/x 1 2 3 zz .\n"])
+def test_a_damaged_note_of_what_was_seen_is_no_obstacle(store, tmp_path, spoil):
+    path = tmp_path / "large"
+    path.write_bytes(os.urandom(1 << 20))
+    with store.batch() as batch:
+        name = batch.put_file(path, "sha256").oid
+    with (store.root / "seen").open("ab") as file:
+        file.write(spoil)
+    assert reopen(store).secured([name]) == {name}
+
+
+def test_a_wrong_checksum_in_the_note_is_not_a_corrupt_object(store, tmp_path):
+    path = tmp_path / "large"
+    path.write_bytes(os.urandom(1 << 20))
+    with store.batch() as batch:
+        name = batch.put_file(path, "sha256").oid
+    text = (store.root / "seen").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("objects/"))
+    checksum = line.split(" ")[4]
+    (store.root / "seen").write_text(text.replace(checksum, "0" * len(checksum)))
+    target = RemoteStore(Remote("r", str(tmp_path / "remote")), tmp_path / "known")
+    report = transfer.copy(reopen(store), target, {name: 1 << 20}, jobs=1)
+    assert report.copied == {name: 1 << 20} and not report.failed

@@ -71,7 +71,7 @@ class LocalStore(Store):
     def _state(self) -> str:
         try:
             values = json.loads((self.root / "store.json").read_bytes())
-            return f"{values['id']}:{values['generation']}"
+            return f"{values['id']}:{int(values['generation'])}"
         except FileNotFoundError:
             return ""
         except (ValueError, KeyError, TypeError):
@@ -311,11 +311,16 @@ class LocalStore(Store):
             return
 
     def _send_file(self, oid: Oid, path: Path, target: Batch, report: Report, progress: Progress) -> None:
+        checksum = self.checksum_of(path)
         try:
-            taken = target.put_file(path, oid.algorithm, oid=oid, checksum=self.checksum_of(path))
+            taken = target.put_file(path, oid.algorithm, oid=oid, checksum=checksum)
             report.add({oid: taken.status.st_size}, progress)
         except CorruptError:
-            report.fail([oid], self.corrupt(oid, path))
+            # Perhaps only the checksum that was noted is wrong.
+            if checksum and self._verify_file(path.relative_to(self.root).as_posix()):
+                self._send_file(oid, path, target, report, progress)
+            else:
+                report.fail([oid], self.corrupt(oid, path))
         except files.Moved:
             report.fail([oid], DvliteError(f"object {oid.short} changed in the local store while it was read"))
         except DvliteError as exc:
@@ -370,6 +375,10 @@ class LocalStore(Store):
     def checksum_of(self, path: Path) -> bytes:
         """Return the checksum that a large object's file had when it was hashed; empty where that isn't known."""
         return self.seen.checksum(path.relative_to(self.root).as_posix(), path)
+
+    def forget(self, path: Path) -> None:
+        """Look at a file anew: what was noted of it is wrong."""
+        self._verify_file(path.relative_to(self.root).as_posix())
 
     def _verify_file(self, name: str) -> bool:
         path = self.root / name

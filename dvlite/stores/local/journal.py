@@ -47,10 +47,11 @@ class Seen:
             self._noted = {}
             lines = []
             with contextlib.suppress(OSError):
-                lines = self._path.read_text().split("\n")
+                lines = self._path.read_text(errors="replace").split("\n")
             for line in lines:
                 with contextlib.suppress(ValueError):  # a torn line
                     name, size, mtime, inode, checksum, end = line.split(" ")
+                    bytes.fromhex(checksum.replace("-", ""))
                     if end == ".":
                         self._noted[name] = Mark(int(size), int(mtime), int(inode), checksum)
         return self._noted
