@@ -203,23 +203,32 @@ def blobs_at(git: Git, commit: str, suffix: str) -> dict[str, str]:
 
 def blobs_in(git: Git, revs: Iterable[str], suffix: str) -> dict[str, str]:
     """Return all versions of files that end so, in all commits that the revs select: blob id to one of its paths."""
-    found = _blobs(git, revs, _glob(suffix))  # a tag of a blob has no path
-    return {blob: path for blob, path in found if path.rpartition("/")[2] not in ("", suffix)}
+    found = _blobs(git, revs, _glob(suffix))
+    return {blob: path for blob, path in found if path.rpartition("/")[2] != suffix}
 
 
 def blobs_of(git: Git, revs: Iterable[str], path: str) -> list[str]:
     """Return the ids of all versions of one file, in all commits that the revs select."""
-    return [blob for blob, _ in _blobs(git, revs, *_literal([path]))]
+    return list(dict.fromkeys(blob for blob, _ in _blobs(git, revs, *_literal([path]))))
 
 
 def _blobs(git: Git, revs: Iterable[str], pathspec: str) -> Iterator[tuple[str, str]]:
-    # Blobs alone: a path is cut at a newline here, so that its end tells nothing.
-    only_blobs = ["--filter=object:type=blob", "--filter-provided-objects"]
-    output = run(git, "rev-list", "--objects", *only_blobs, "--full-history", *revs, "--", pathspec)
-    for line in output.split(b"\n"):
-        blob, _, path = line.partition(b" ")
-        if blob:
-            yield blob.decode(), path.decode("utf-8", "surrogateescape")
+    """Yield the blobs that the commits brought, each with its path.
+
+    Commit by commit against its parents: listing all objects of a pattern leaves out what lies in folders. Of a merge only what
+    none of its parents has (-c): the rest came with them.
+    """
+    commits = run(git, "rev-list", *revs)
+    if not commits:
+        return
+    arguments = ["--stdin", "--root", "-r", "-c", "--raw", "--no-renames", "--no-commit-id", "--abbrev=64", "-z"]
+    parts = _names(run(git, "diff-tree", *arguments, "--", pathspec, stdin=commits))
+    for head, path in zip(parts[::2], parts[1::2], strict=True):
+        fields = head.lstrip(":").split(" ")
+        sides = len(head) - len(head.lstrip(":"))
+        mode, blob = fields[sides], fields[2 * sides + 1]
+        if mode.startswith("100"):
+            yield blob, path
 
 
 def file_at(git: Git, commit: str, path: str) -> bytes:

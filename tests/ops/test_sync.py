@@ -499,3 +499,17 @@ def test_the_innermost_of_two_pointers_owns_a_path():
     from dvlite.ops.base import enclosing
 
     assert enclosing(["d", "d/e"], "d/e/x") == "d/e" and enclosing(["d/e", "d"], "d/f") == "d"
+
+
+def test_older_versions_of_a_path_in_a_folder_are_pushed_too(project):
+    project.dv("remote", "add", "origin", "../remote")
+    for number in range(3):
+        project.write({"deep/er/data/a.txt": f"version {number}"})
+        project.dv("add", "-q", "deep/er/data")
+        project.commit(f"version {number}")
+    assert project.json("push")["pointers"] == 3
+    clone = project.clone()
+    for number in range(3):
+        clone.git("checkout", "-q", f"main~{2 - number}")
+        clone.dv("pull")
+        assert (clone.root / "deep/er/data/a.txt").read_text() == f"version {number}"

@@ -1,0 +1,67 @@
+"""The seam to Git, against the real one."""
+
+import subprocess
+
+import pytest
+
+from dvlite import git
+
+
+@pytest.fixture
+def history(tmp_path):
+    """A plain Git repository, and a way to commit one file's content."""
+    root = tmp_path / "history"
+    subprocess.run(["git", "init", "-q", "-b", "main", root], check=True)
+
+    class History:
+        repository = git.discover(root)
+
+        def git(self, *arguments):
+            return subprocess.run(
+                ["git", *arguments], cwd=root, check=True, capture_output=True, text=True
+            ).stdout.strip()
+
+        def write(self, path, text):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(text)
+            self.git("add", "-A")
+            return self.git("hash-object", path)
+
+        def commit(self, path, text):
+            blob = self.write(path, text)
+            self.git("commit", "-q", "-m", text)
+            return blob
+
+    return History()
+
+
+def test_all_versions_are_found_in_folders_too(history):
+    blobs = [
+        history.commit(path, text) for path in ("x.p", "a/x.p", "a/b c/é\n.p") for text in (f"{path} 1", f"{path} 2")
+    ]
+    assert git.blobs_in(history.repository, ["--all"], ".p").keys() == set(blobs)
+    assert git.blobs_of(history.repository, ["--all"], "a/b c/é\n.p") == blobs[:3:-1]
+    assert git.blobs_in(history.repository, ["HEAD", "--not", "HEAD~1"], ".p") == {blobs[-1]: "a/b c/é\n.p"}
+
+
+def test_a_version_that_only_a_merge_or_a_stash_has_is_found(history):
+    history.commit("a/x.p", "one")
+    history.git("switch", "-q", "-c", "side")
+    history.commit("a/y.p", "side")
+    history.git("switch", "-q", "main")
+    history.commit("a/z.p", "main")
+    history.git("merge", "-q", "--no-commit", "side")
+    evil = history.commit("a/x.p", "of the merge alone")
+    assert evil in git.blobs_in(history.repository, ["--all"], ".p")
+    stashed = history.write("a/x.p", "stashed")
+    history.git("stash", "-q")
+    assert stashed in git.blobs_in(history.repository, ["--all"], ".p")
+
+
+def test_a_shallow_clone_has_what_its_commits_have(history, tmp_path):
+    blobs = [history.commit("a/x.p", text) for text in ("one", "two")]
+    other = history.commit("a/y.p", "other")
+    subprocess.run(
+        ["git", "clone", "-q", "--depth=1", f"file://{history.repository.root}", tmp_path / "shallow"], check=True
+    )
+    assert git.blobs_in(git.discover(tmp_path / "shallow"), ["--all"], ".p").keys() == {blobs[1], other}
