@@ -107,8 +107,13 @@ def sweep(folder: Path) -> None:
                 continue
             if not path.is_dir():
                 path.unlink(missing_ok=True)
-            elif not any(name.endswith(ASIDE) for name in os.listdir(path)):
+            elif not holds_aside(path):
                 remove_folder(path)
+
+
+def holds_aside(folder: Path) -> bool:
+    """Tell whether a folder of unfinished files has something in it that was moved aside."""
+    return any(name.endswith(ASIDE) for name in os.listdir(folder))
 
 
 def remove_folder(path: Path) -> None:

@@ -67,6 +67,13 @@ class Base(NamedTuple):
     is_partial: bool = False
 
 
+class Intent(NamedTuple):
+    """What a checkout is about to bring to a tracked path, noted before its first change; gone once it is done."""
+
+    target: Entry | None
+    rev: str = ""
+
+
 def spell(root: Entry) -> str:
     """Return what tells one root from another."""
     return f"{root.mode} {root.oid}"
@@ -314,10 +321,12 @@ class Index:
         """Forget a base: nothing of ours is there any more."""
         self.followed.unlink(missing_ok=True)
         self._write("DELETE FROM bases WHERE path = ?", [(_key(path),)])
+        self.finish(path)
 
     def set_base(self, path: str, base: Base, trees: Mapping[Oid, bytes]) -> None:
         """Remember a base; `trees` are its tree objects that no store may have (a part of a folder)."""
         if self.base(path) == base:
+            self.finish(path)
             return
         self.followed.unlink(missing_ok=True)
         if trees:
@@ -326,6 +335,27 @@ class Index:
         value = (entry.mode, str(entry.oid), entry.size, entry.files) if entry else (None, None, None, None)
         values = (_key(path), *value, base.rev, base.pointer, base.is_partial)
         self._write("INSERT OR REPLACE INTO bases VALUES(?,?,?,?,?,?,?,?)", [values])
+        self.finish(path)
+
+    def begin(self, path: str, target: Entry | None, rev: str = "") -> None:
+        """Note what is about to be brought to a tracked path, so that an interruption is not taken for the user's changes."""
+        fields = [target.mode, str(target.oid), str(target.size), str(target.files)] if target else [""] * 4
+        self.set_note(f"intent {path}", "\n".join([*fields, rev]))
+
+    def intent(self, path: str) -> Intent | None:
+        """Return what was begun at a tracked path and not finished."""
+        text = self.note(f"intent {path}")
+        if not text:
+            return None
+        with contextlib.suppress(ValueError, FormatError):
+            mode, named, size, files, rev = text.split("\n", 4)
+            return Intent(Entry(mode, oid.parse(named), int(size), int(files), "") if mode else None, rev)
+        return Intent(None)
+
+    def finish(self, path: str) -> None:
+        """Forget what was begun."""
+        if self.note(f"intent {path}"):
+            self._write("DELETE FROM notes WHERE name = ?", [(_key(f"intent {path}"),)])
 
     def tree(self, one: Oid) -> bytes | None:
         """Return a tree object that was kept with a base."""

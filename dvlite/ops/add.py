@@ -11,7 +11,7 @@ from dvlite import config, files, git, pointer, refs, tree
 from dvlite.errors import DvliteError, FormatError, UnsavedError, UsageError
 from dvlite.index import Base, spell
 from dvlite.oid import Oid
-from dvlite.ops.base import MAGIC, Failure, View, algorithm_of, enclosing, look, reader
+from dvlite.ops.base import MAGIC, Failure, View, algorithm_of, enclosing, look
 from dvlite.ops.init import add_line
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
@@ -181,7 +181,13 @@ def _refuse_tracked_by_git(path: str, in_git: Iterable[str]) -> None:
 
 def _before(repo: Repo, tracked: str, old: Pointer | None) -> _Ready:
     """Return a tracked path as it stands before anything is added."""
-    return _Ready(tracked, old, repo.index.base(tracked))
+    if repo.index.intent(tracked) is None:
+        return _Ready(tracked, old, repo.index.base(tracked))
+    view = look(
+        repo, tracked, algorithm=algorithm_of(repo, old)
+    )  # a checkout was interrupted: what was put here must be told
+    base = view.base
+    return _Ready(tracked, old, base, dict(_trees_of(base.entry, view.read)) if base else {})
 
 
 def _prepare(repo: Repo, batch: LocalBatch, path: str, before: _Ready, is_forced: bool, progress: Progress) -> _Ready:
@@ -192,7 +198,10 @@ def _prepare(repo: Repo, batch: LocalBatch, path: str, before: _Ready, is_forced
         raise UsageError(f"'{path}' does not exist")
     base = view.base if path == tracked and not before.views else before.base
     trees = dict(before.base_trees)
-    read = reader(repo, trees.get, batch.tree)
+
+    def read(oid: Oid) -> bytes:
+        return trees.get(oid) or view.read(oid)
+
     parts = path[len(tracked) + 1 :].split("/") if path != tracked else []
     root, note = _root(path, parts, base, view, old, batch, trees, read, is_forced)
     if parts:

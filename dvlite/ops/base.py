@@ -10,13 +10,14 @@ from typing import NamedTuple
 from dvlite import refs, tree
 from dvlite.errors import DvliteError, FormatError, MissingError, RemoteError, UsageError
 from dvlite.files import StatKey
-from dvlite.index import Base, unpack
+from dvlite.index import Base, Intent, unpack
 from dvlite.oid import Oid
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.refs import Pointers
 from dvlite.repo import Repo
 from dvlite.stores.base import Batch
+from dvlite.stores.local.batch import LocalBatch
 from dvlite.stores.memory import Hashing
 from dvlite.tree import Entry, Read
 from dvlite.worktree import plan as plans
@@ -225,7 +226,26 @@ def _scan(
         pack_below=repo.store.pack_below,
         progress=progress,
     )
-    return View(tracked, readable_base(repo, tracked), found, reader(repo, hashing.trees.get))
+    base = readable_base(repo, tracked)
+    read = reader(repo, hashing.trees.get, *([batch.tree] if isinstance(batch, LocalBatch) else []))
+    if intent := repo.index.intent(tracked):
+        base, read = _resumed(base, found, intent, read)
+    return View(tracked, base, found, read)
+
+
+def _resumed(base: Base | None, found: Scan, intent: Intent, read: Read) -> tuple[Base | None, Read]:
+    """Return the base after a checkout that was interrupted, and how to read its trees."""
+    if base is None:
+        return None, read
+    data, target = found.entry, intent.target
+    if data and any(one and one.oid.algorithm != data.oid.algorithm for one in (base.entry, target)):
+        return None, read  # one tree can't name both
+    try:
+        entry, objects = plans.resumed(base.entry, data, target, read)
+    except (MissingError, FormatError):
+        return None, read
+    made = dict(objects)
+    return base._replace(entry=entry, rev=intent.rev or base.rev), lambda oid: made.get(oid) or read(oid)
 
 
 def readable_base(repo: Repo, tracked: str) -> Base | None:

@@ -145,6 +145,7 @@ def _checkout_one(
         result.saved = saved.write(repo, tracked, view.base_entry)  # nothing else would name it any more
     if doable:
         announce()
+        repo.index.begin(tracked, target, result.rev)
     outcome = materialise.apply(place, doable, repo.store, view.read, progress)
     repo.index.set_note(f"link {tracked}", repo.link)
     _count(outcome, changes, target, result, tracked)
@@ -176,6 +177,7 @@ def _advance(
     ):
         return False
     announce()
+    repo.index.begin(tracked, target)
     outcome = advance(repo, tracked, base.entry, target, progress)
     if outcome is None:
         return False
@@ -354,7 +356,9 @@ def bring_back(repo: Repo, number: int, *, progress: Progress = SILENT) -> Check
         repo.index.save(view.scan.rows, view.scan.gone)
         stats = stats_of(repo, tracked, view.scan)
         place = Place(repo.root, tracked, repo.tmp(repo.root / tracked), repo.link, stats)
+        repo.index.begin(tracked, None)
         outcome = materialise.apply(place, changes, repo.store, view.read, progress)
+        repo.index.finish(tracked)
         _count(outcome, changes, item.entry, result, tracked)
         again = look(repo, tracked, algorithm=item.oid.algorithm, written=outcome.written)
         repo.index.save(again.scan.rows, again.scan.gone)

@@ -50,11 +50,17 @@ def apply(
             files.stamp_after(stage, builder.newest_ns)
         with Walker(place.root) as walker:
             for position, change in enumerate(changes):
-                settle(place, walker, change, staged.get(position), stage / f"{position}{files.ASIDE}", outcome)
+                aside = stage / f"{position}{files.ASIDE}"
+                settle(place, walker, change, staged.get(position), aside, outcome)
+                if os.path.lexists(aside):
+                    outcome.kept.append(
+                        Kept(change, f"is in the way of what was there before and lies in '{aside}' now")
+                    )
     except OSError as exc:
         raise files.explain(exc, place.tracked, "can't check out") from exc
     finally:
-        files.remove_folder(stage)
+        if not files.holds_aside(stage):  # what could not be put back stays there
+            files.remove_folder(stage)
         if place.tmp.name == files.NEAR:
             with contextlib.suppress(OSError):
                 place.tmp.rmdir()

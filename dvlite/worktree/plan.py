@@ -9,6 +9,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from dvlite import tree
+from dvlite.oid import Oid
 from dvlite.tree import Entry, Read
 
 
@@ -102,6 +103,29 @@ def _plan(
     else:
         if kind := _judge(base, data, target, is_known):
             yield Change(path, kind, base, data, target)
+
+
+def resumed(
+    base: Entry | None, data: Entry | None, target: Entry | None, read: Read
+) -> tuple[Entry | None, list[tuple[Oid, bytes]]]:
+    """Return what counts as the base after a checkout to `target` was interrupted, and the tree objects that it needs.
+
+    What is there as the target has it was put there, and what is absent is not deleted: it may have been taken away a moment before.
+    """
+    if data is None:
+        return None, []
+    root: Entry | None = data
+    made: dict[Oid, bytes] = {}
+
+    def reading(oid: Oid) -> bytes:
+        return made.get(oid) or read(oid)
+
+    for change in list(plan(base, data, target, read)):
+        if change.data is not None and change.data != change.base:
+            key = tuple(change.path.split("/")) if change.path else ()
+            root, objects = tree.graft(root, {key: change.base}, reading)
+            made.update(objects)
+    return (root._replace(name="") if root else None), list(made.items())
 
 
 def _must_descend(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from dvlite import files
 from dvlite.errors import DvliteError, UsageError
 from dvlite.files import StatKey
 from dvlite.worktree.plan import Change
@@ -106,6 +107,8 @@ def settle(place: Place, walker: Walker, change: Change, staged: Path | None, as
         fd = walker.open(parent, may_create=change.target is not None)
     except FileNotFoundError:
         return
+    except OSError as exc:
+        raise files.explain(exc, parent, "can't check out in") from exc
     try:
         if change.data and change.data.is_tree and not change.data.files and not change.target:
             _remove_if_empty(name, fd)  # the files of such a folder are dealt with one by one
@@ -119,7 +122,7 @@ def settle(place: Place, walker: Walker, change: Change, staged: Path | None, as
         return
     except OSError as exc:
         if exc.errno != errno.ENOTEMPTY:
-            raise
+            raise files.explain(exc, full, "can't check out") from exc
         outcome.kept.append(Kept(change, "is in the way"))
         return
     outcome.done.append(change)
@@ -150,13 +153,15 @@ def _take_away(place: Place, path: str, fd: int, name: str, aside: Path) -> bool
     status = os.stat(name, dir_fd=fd, follow_symlinks=False)
     if stat.S_ISDIR(status.st_mode):
         return _clear_folder(place, path, fd, name, aside)
-    os.rename(name, aside, src_dir_fd=fd)
-    if _is_as_scanned(place.stats(path), aside):
-        aside.unlink()
-        return True
-    with contextlib.suppress(FileExistsError):
-        _put(aside, name, fd, is_folder=False)
-    return False
+    key = place.stats(path)
+    try:
+        os.rename(name, aside, src_dir_fd=fd)
+        if is_as_scanned := _is_as_scanned(key, aside):
+            aside.unlink()
+        return is_as_scanned
+    finally:  # also when interrupted
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            _put(aside, name, fd, is_folder=False)
 
 
 def _is_as_scanned(key: StatKey | None, path: Path) -> bool:

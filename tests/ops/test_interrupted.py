@@ -1,0 +1,102 @@
+"""A checkout that ends in the middle: what it did is not taken for the user's changes, and nothing of theirs is gone."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import tree_of
+
+# Runs the command line, and does something at the N-th of an audited system call.
+AT = """
+import os, signal, sys
+name, number, what = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+count = 0
+def hook(event, values):
+    global count
+    if event == name and ("/dvlite/tmp/" in str(values)):
+        count += 1
+        if count == number:
+            exec(what)
+sys.addaudithook(hook)
+from dvlite.cli.main import run
+sys.exit(run(sys.argv[4:]))
+"""
+KILL = "os.kill(os.getpid(), signal.SIGKILL)"
+INTERRUPT = "raise KeyboardInterrupt"
+
+
+def run_at(project, event, number, what, *arguments):
+    command = [sys.executable, "-c", AT, event, str(number), what, *arguments]
+    return subprocess.run(command, cwd=project.root, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def two(project):
+    """A folder with two versions; the second is here, and hooks are installed."""
+    project.dv("hooks", "install", "-q")
+    for version in ("v1", "v2"):
+        project.write({f"f{n}": f"{version} {n}" for n in range(9)} | {"sub/y": version, "sub/z": "same"}, "data")
+        project.dv("add", "-q", "data")
+        project.commit(version)
+    return project
+
+
+@pytest.mark.parametrize(("what", "code"), [(KILL, -9), (INTERRUPT, 130)])
+@pytest.mark.parametrize("event", ["os.rename", "os.remove", "os.link"])
+@pytest.mark.parametrize("number", [1, 3, 8])
+def test_a_checkout_of_another_rev_that_is_cut_off_never_gets_into_a_commit(two, event, number, what, code):
+    pointer = (two.root / "data.dvlite").read_bytes()
+    done = run_at(two, event, number, what, "checkout", "data", "--rev", "HEAD~1")
+    assert done.returncode == code, done.stderr
+    two.write({"code.py": "code"})
+    two.git("add", "code.py")
+    two.git("commit", "-q", "-m", "only code")
+    assert (two.root / "data.dvlite").read_bytes() == pointer
+    assert two.git("show", "HEAD:data.dvlite").encode() == pointer
+    seen = two.json("status")["paths"][0]
+    assert [change for change in seen["changes"] if change["kind"] != "outdated"] == []
+    if number > 1:
+        assert seen["at"] == "HEAD~1"
+    assert two.dv("add", "data").count("unchanged data") == 1
+    two.dv("checkout", "data", "--rev", "HEAD~2")
+    assert two.read("data") == {f"f{n}": f"v1 {n}".encode() for n in range(9)} | {"sub/y": b"v1", "sub/z": b"same"}
+    two.dv("checkout", "data")
+    assert two.read("data") == {f"f{n}": f"v2 {n}".encode() for n in range(9)} | {"sub/y": b"v2", "sub/z": b"same"}
+    assert two.dv("status").startswith("clean")
+
+
+@pytest.mark.parametrize("event", ["os.rename", "os.remove", "os.link"])
+def test_what_force_had_taken_away_is_no_deletion(two, event):
+    two.write({f"f{n}": "edited" for n in range(9)}, "data")
+    assert run_at(two, event, 3, KILL, "checkout", "data", "--force").returncode == -9
+    two.write({"code.py": "code"})
+    two.git("add", "code.py")
+    two.git("commit", "-q", "-m", "only code")
+    listed = two.dv("ls", "-R", "data")
+    assert all(f"f{n}" in listed for n in range(9))
+
+
+def test_an_edit_that_meets_an_interrupted_checkout_is_still_there(two):
+    two.settle()
+    done = subprocess.run(
+        [sys.executable, "-c", AT.replace("if count == number:", "if False:").replace("global count", """global count
+    if event == "os.rename" and "aside" in str(values) and not count:
+        count = 1
+        open("data/f0", "a").write("precious")
+    elif event == "os.link" and "aside" in str(values):
+        raise KeyboardInterrupt"""), "-", "0", "pass", "checkout", "data", "--rev", "HEAD~1"],
+        cwd=two.root, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 130, done.stderr
+    found = [*tree_of(two.root / "data").values(), *tree_of(two.root / ".git/dvlite/tmp").values()]
+    assert any(b"precious" in data for data in found if isinstance(data, bytes))
+    two.dv("checkout", "data", "--rev", "HEAD~1", code=14 if b"precious" in two.read("data").get("f0", b"") else 0)
+    found = [*tree_of(two.root / "data").values(), *tree_of(two.root / ".git/dvlite/tmp").values()]
+    assert any(b"precious" in data for data in found if isinstance(data, bytes))
+
+
+def test_an_error_in_the_middle_names_the_path(two):
+    done = run_at(two, "os.rename", 2, "raise PermissionError(13, 'no', 'f0')", "checkout", "data", "--rev", "HEAD~1")
+    assert done.returncode == 1
+    assert "can't check out 'data/f0': permission denied" in done.stderr
