@@ -159,6 +159,17 @@ def blob_sizes(git: Git, blobs: Iterable[str]) -> dict[str, int]:
     return {row[0]: int(row[2]) for row in rows if len(row) == 3}
 
 
+def unstaged(git: Git, paths: Iterable[str]) -> list[str]:
+    """Return those files that Git's index doesn't have as they are, in the order given."""
+    names = list(dict.fromkeys(paths))
+    wanted = _literal(names)
+    chunks = (wanted[at : at + _ARGUMENTS] for at in range(0, len(wanted), _ARGUMENTS))
+    listed = {
+        name for chunk in chunks for name in _names(run(git, "ls-files", "-z", "--modified", "--others", "--", *chunk))
+    }
+    return [name for name in names if name in listed]
+
+
 def stage(git: Git, paths: Iterable[str]) -> None:
     """Add files to Git's index, also where an ignore rule would leave them out."""
     wanted = _literal(paths)
@@ -232,7 +243,7 @@ def _blobs(git: Git, revs: Iterable[str], pathspec: str) -> Iterator[tuple[str, 
 
 
 def file_at(git: Git, commit: str, path: str) -> bytes:
-    """Return a file's content in a commit; empty where it has none."""
+    """Return a file's content in a commit (or, without one, in Git's index); empty where it has none."""
     return run(git, "cat-file", "blob", f"{commit}:{path}", is_checked=False)
 
 

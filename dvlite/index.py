@@ -265,6 +265,13 @@ class Index:
         stats, names, oids = found[0]
         return row._replace(stats=stats, names=names, oids=oids)
 
+    def set_state(self, path: str, state: str) -> None:
+        """Note that all objects of a tracked path were seen in the store under a state."""
+        low, high = _key(path) + b"/", _key(path) + b"0"
+        self._write(
+            "UPDATE folders SET state = ? WHERE path = ? OR (path > ? AND path < ?)", [(state, _key(path), low, high)]
+        )
+
     def save(self, rows: Mapping[str, Row], gone: Iterable[str] = ()) -> None:
         """Write rows and remove those of folders that are gone, in one step."""
         if not rows and not (gone := list(gone)):

@@ -57,6 +57,19 @@ def reach(roots: Iterable[Entry], here: Store, there: Store | None = None, *, jo
     return tree.walk(roots, read_many)
 
 
+def seen(roots: Iterable[Entry], *stores: Store) -> Reach:
+    """Return all that some roots reach, each tree read from the first store that has it; nothing is copied."""
+
+    def read_many(oids: Collection[Oid]) -> Iterator[tuple[Oid, bytes]]:
+        left = set(oids)
+        for store in stores:
+            for oid, data in store.read_many(left) if left else ():
+                left = left - {oid}
+                yield oid, data
+
+    return tree.walk(roots, read_many)
+
+
 def absent(wanted: Mapping[Oid, int], store: Store) -> dict[Oid, int]:
     """Return what a remote lacks, or has with another size than it should have; 0 stands for a size that isn't known."""
     found = store.find(wanted.keys())

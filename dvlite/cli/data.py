@@ -163,7 +163,8 @@ def show_checkout(run: Session, repo: Repo, result: CheckoutResult, *, is_partia
     if result.missing:
         shown = [render.name(run.here(repo, path)) for path in result.missing]
         render.note(f"missing here: {', '.join(shown[:5])}{f' and {len(shown) - 5:,} more' if len(shown) > 5 else ''}")
-        render.note("hint: Run 'dvlite pull' to get them from the remote.")
+        bring = f"fetch --rev {result.rev}" if result.rev else "pull"
+        render.note(f"hint: Run 'dvlite {bring}' to get them from the remote.")
     render.failures(result.failures, lambda path: run.here(repo, path), is_alone=True)
     return checkout_code(result)
 

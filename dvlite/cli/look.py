@@ -94,6 +94,8 @@ def _lines(run: Session, repo: Repo, one: PathStatus, remote: str, limit: int | 
 def _advice(one: PathStatus, where: str, remote: str) -> list[str]:
     kinds = {change.kind for change in one.changes}
     bring = "pull" if one.missing_here else "checkout"
+    is_in_git = one.git not in ("untracked", "modified")
+    send = "dvlite push" if is_in_git else f"git add {where}.dvlite, then dvlite push"
     said = [
         (kinds & {"new", "modified", "deleted", "renamed"}, f"to store it: dvlite add {where}"),
         (kinds & {"outdated", "dropped"}, f"the pointer moved: dvlite checkout {where}"),
@@ -102,8 +104,12 @@ def _advice(one: PathStatus, where: str, remote: str) -> list[str]:
             f"keep the data: dvlite add --force {where}; or the pointer's: dvlite checkout --force {where}",
         ),
         (one.absent_files, f"not here: {render.count(one.absent_files, 'file')}: dvlite {bring} {where}"),
-        (one.missing_here, f"missing in the store: {render.count(one.missing_here, 'object')}"),
-        (one.missing_there, f"not on remote '{remote}': {render.count(one.missing_there or 0, 'object')}: dvlite push"),
+        (
+            one.missing_here,
+            f"missing in the store: {render.count(one.missing_here, 'object')}:"
+            f" dvlite pull {where}, or dvlite add {where} where all of the data is",
+        ),
+        (one.missing_there, f"not on remote '{remote}': {render.count(one.missing_there or 0, 'object')}: {send}"),
         (one.unknown, f"unknown: {one.unknown}"),
     ]
     return [text for applies, text in said if applies]

@@ -123,10 +123,19 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return _interrupted()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return _unread()
+    except SystemExit as exc:  # the parser's own way to end where nobody reads on
+        if isinstance(exc.__context__, BrokenPipeError):
+            return _unread()
+        raise
     except Exception as exc:
         return _foreign(exc)
+
+
+def _unread() -> int:
+    """End as a program does that the signal ends: the reader has seen enough."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 141
 
 
 def _interrupted() -> int:

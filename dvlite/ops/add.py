@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dvlite import config, files, git, pointer, refs, tree
-from dvlite.errors import DvliteError, FormatError, UnsavedError, UsageError
+from dvlite.errors import DvliteError, FormatError, MissingError, UnsavedError, UsageError
 from dvlite.index import Base, spell
 from dvlite.oid import Oid
 from dvlite.ops.base import MAGIC, Failure, View, algorithm_of, enclosing, look
@@ -160,6 +160,11 @@ def _check_trackable(repo: Repo, path: str) -> None:
         raise UsageError(
             f"'{path}' can't be tracked: part of it is Git's, or is to some file systems", "Name data."
         ) from exc
+    if len(tree.raw(f"{name}{SUFFIX}")) > 255:
+        raise UsageError(
+            f"'{path}': name too long: its pointer's would be longer than 255 bytes",
+            "Put it into a folder, and add the folder.",
+        )
     above = (repo.root / path).parent
     while above != repo.root:
         inner = above.relative_to(repo.root)
@@ -235,9 +240,16 @@ def _root(
     assert data is not None
     if not parts and (old is None or data == _nameless(old.entry)):
         return data, ""
-    at_base = _inner(base.entry if base else None, parts, read)
-    at_target = _inner(old.entry if old else None, parts, read)
-    changes = list(plans.plan(at_base, data, at_target, read, is_base_known=base is not None))
+    try:
+        at_base = _inner(base.entry if base else None, parts, read)
+        at_target = _inner(old.entry if old else None, parts, read)
+        changes = list(plans.plan(at_base, data, at_target, read, is_base_known=base is not None))
+    except MissingError as exc:
+        if is_forced and not parts:
+            return data, ""
+        whole = path.removesuffix("/" + "/".join(parts)) if parts else path
+        hint = f"{exc.hint} Or take the data as it is: 'dvlite add --force {whole}'."
+        raise MissingError(f"what '{path}' was before can't be read: {exc.message}", hint) from exc
     # With force, data of another rev counts as a whole: what that rev doesn't have is not merely absent.
     is_whole = is_forced and not parts and bool(base and base.rev)
     grafts, note = _grafts(path, changes, is_forced=is_forced, is_whole=is_whole)
@@ -348,10 +360,8 @@ def _write_one(repo: Repo, tracked: str, new: Pointer, one: _Ready, is_synced: b
     is_changed = not path.exists() or path.read_bytes() != data
     if is_changed:
         files.write_atomic(path, data, folder=repo.tmp(path.parent), is_synced=is_synced)
-        result.to_stage.append(f"{tracked}{SUFFIX}")
-    parent, _, name = tracked.rpartition("/")
-    ignore = f"{parent}/.gitignore" if parent else ".gitignore"
-    if add_line(repo.root / ignore, ignore_line(name)):
+    ignore, line = _ignoring(tracked)
+    if add_line(repo.root / ignore, line):
         result.to_stage.append(ignore)
     files_read = sum(view.scan.files_read for view in one.views)
     result.added.append(Added(tracked, str(new.oid), new.size, new.files, is_changed, files_read, one.note))
@@ -364,8 +374,23 @@ def ignore_line(name: str) -> str:
     return "/" + re.sub("[\n\r]", "?", escaped)  # a line can't hold these; any one character matches them
 
 
+def _ignoring(tracked: str) -> tuple[str, str]:
+    """Return the `.gitignore` of a tracked path, and its line there."""
+    parent, _, name = tracked.rpartition("/")
+    return f"{parent}/.gitignore" if parent else ".gitignore", ignore_line(name)
+
+
 def _stage(repo: Repo, result: AddResult, *, is_staged: bool) -> None:
-    result.to_stage = list(dict.fromkeys(result.to_stage))
+    """Stage what Git's index lacks of pointers and ignore lines, whoever wrote them: an earlier call may have been cut off."""
+    ignores = dict(_ignoring(one.path) for one in result.added)
+    lacking = git.unstaged(repo.git, [*(f"{one.path}{SUFFIX}" for one in result.added), *ignores])
+    result.to_stage = [
+        name
+        for name in lacking
+        if name not in ignores
+        or name in result.to_stage
+        or ignores[name].encode("utf-8", "surrogateescape") not in git.file_at(repo.git, "", name).split(b"\n")
+    ]
     if result.to_stage and is_staged and repo.flag("autostage", default=True):
         git.stage(repo.git, result.to_stage)
         result.staged, result.to_stage = result.to_stage, []

@@ -248,6 +248,14 @@ def _resumed(base: Base | None, found: Scan, intent: Intent, read: Read) -> tupl
     return base._replace(entry=entry, rev=intent.rev or base.rev), lambda oid: made.get(oid) or read(oid)
 
 
+def refuse_nowhere(view: View, target: Entry | None, wanted: Only) -> None:
+    """Refuse a path that neither the pointer, nor the data, nor what was put here has."""
+    for path in sorted(wanted.paths):
+        roots = (target, view.data, view.base_entry)
+        if not any(root and tree.find(root, path.split("/"), view.read) for root in roots):
+            raise UsageError(f"there is no '{view.tracked}/{path}'", f"See 'dvlite ls {view.tracked}'.")
+
+
 def readable_base(repo: Repo, tracked: str) -> Base | None:
     """Return a tracked path's base, if its root can still be read."""
     base = repo.index.base(tracked)

@@ -13,7 +13,7 @@ from dvlite.index import Base, spell
 from dvlite.oid import Oid
 from dvlite.ops import saved
 from dvlite.ops.advance import advance
-from dvlite.ops.base import Failure, Selection, View, look, pointers_at, reader, select, stats_of
+from dvlite.ops.base import Failure, Selection, View, look, pointers_at, reader, refuse_nowhere, select, stats_of
 from dvlite.ops.links import relinks
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
@@ -132,7 +132,7 @@ def _checkout_one(
     changes = list(
         plans.plan(view.base_entry, view.data, target, view.read, is_base_known=view.base is not None, wanted=wanted)
     )
-    _check_wanted(view, target, wanted)
+    refuse_nowhere(view, target, wanted)
     if is_forced:
         result.saved = _save(repo, tracked, changes, view, algorithm) or result.saved
     doable = [change for change in changes if _is_wanted(repo, change, view, result, tracked, is_forced)]
@@ -185,14 +185,6 @@ def _advance(
     _count(outcome, [], None, result, tracked)
     result.unchanged += max(0, target.files - outcome.files)
     return True
-
-
-def _check_wanted(view: View, target: Entry | None, wanted: Only) -> None:
-    """Refuse a path that neither the pointer, nor the data, nor what was put here has."""
-    for path in sorted(wanted.paths):
-        roots = (target, view.data, view.base_entry)
-        if not any(root and tree.find(root, path.split("/"), view.read) for root in roots):
-            raise UsageError(f"there is no '{_full(view.tracked, path)}'", f"See 'dvlite ls {view.tracked}'.")
 
 
 def _is_wanted(repo: Repo, change: Change, view: View, result: CheckoutResult, tracked: str, is_forced: bool) -> bool:

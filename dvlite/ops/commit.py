@@ -192,7 +192,7 @@ def check_pointers(repo: Repo, staged: Sequence[Staged], sides: Sequence[str] = 
 
 def _refuse_never_stored(repo: Repo, tracked: str, item: Pointer, one: Staged, known: Sequence[str]) -> None:
     row = repo.index.rows(tracked).get(tracked)
-    if row and row.oid == item.oid and row.state and row.state == repo.store.state():
+    if row and row.oid == item.oid and row.state and row.state == repo.store.state() and repo.store.find([item.oid]):
         return  # seen there, all of it, and nothing has left the store since
     lacking = _lacking(repo, item)
     if not lacking:

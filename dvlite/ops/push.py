@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dvlite import git, refs, transfer, tree
-from dvlite.errors import CorruptError, FormatError, MissingError
+from dvlite.errors import CorruptError, FormatError, MissingError, UsageError
 from dvlite.oid import Oid
 from dvlite.ops.base import Failure, once_each, select
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
+from dvlite.refs import Pointers
 from dvlite.repo import Repo
 from dvlite.stores.remote import RemoteStore
 from dvlite.tree import Entry, Reach
@@ -86,6 +87,7 @@ def _roots(
 ) -> dict[str, Entry]:
     """Return the distinct roots to push by a label: the path, with the oid where a path has several versions."""
     parts: dict[str, Only] = {}
+    known = Pointers()
     if paths:
         known = refs.at(repo.git, rev) if rev else refs.in_worktree(repo.git)
         selection = select(known, paths, repo.store.read)
@@ -93,13 +95,25 @@ def _roots(
             raise failure.error
         parts = selection.parts
     roots: dict[str, Entry] = {}
+    is_there = not paths
     for path, item in _pointers(repo, rev, revs, list(parts) if paths else None, result):
         for inner in sorted(parts[path].paths) if path in parts and parts[path].paths else [""]:
             entry = tree.find(item.entry, inner.split("/"), repo.store.read) if inner else item.entry
+            is_there = is_there or entry is not None
             if entry:  # a version that doesn't have the path has nothing to push
                 label = f"{path}/{inner}" if inner else path
                 roots[label if label not in roots else f"{label} ({item.oid.short})"] = entry
+    if not is_there:
+        _refuse_unknown(known, parts, repo)
     return roots
+
+
+def _refuse_unknown(known: Pointers, parts: dict[str, Only], repo: Repo) -> None:
+    """Refuse paths that the pointers at hand don't have either: a typing error must not look like a push."""
+    for path, part in parts.items():
+        for inner in sorted(part.paths):
+            if tree.find(known.found[path].entry, inner.split("/"), repo.store.read) is None:
+                raise UsageError(f"there is no '{path}/{inner}'", f"See 'dvlite ls {path}'.")
 
 
 def _push(
@@ -113,6 +127,8 @@ def _push(
     above = {oid: size for oid, size in absent.items() if oid not in reach.blobs}
     lost = {oid for oid in contents if not repo.store.find([oid])} | reach.missing
     if lost:
+        if not result.is_dry_run:
+            repo.store.raise_generation()  # so that 'dvlite add' looks, and stores anew what lies in the worktree
         result.missing = _who_wants(repo, roots, lost)
         contents = {oid: size for oid, size in contents.items() if oid not in lost}
     if result.is_dry_run:

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dvlite import git, refs, transfer, tree
-from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError
+from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, UsageError
 from dvlite.index import Base, spell
 from dvlite.oid import Oid
-from dvlite.ops.base import Failure, View, algorithm_of, look, select
+from dvlite.ops.base import Failure, View, algorithm_of, look, refuse_nowhere, select
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.repo import Repo
@@ -89,6 +89,9 @@ def status(
             continue
         try:
             _compare(repo, view, item, selection.parts[tracked], one)
+        except UsageError as exc:
+            result.failures.append(Failure(tracked, exc))
+            continue
         except (MissingError, CorruptError, FormatError) as exc:
             one.unknown = f"{exc.message}; {exc.hint}" if exc.hint else exc.message
         repo.index.save(view.scan.rows, view.scan.gone)
@@ -113,14 +116,11 @@ def _compare(repo: Repo, view: View, item: Pointer, wanted: Only, one: PathStatu
     target = item.entry
     if view.data and view.data.oid == target.oid and view.data.size != target.size:
         one.unknown = f"the pointer says {target.size} bytes, the data has {view.data.size}: run 'dvlite add --force'"
-    if (
-        view.data
-        and view.data.oid == target.oid
-        and view.data.mode == target.mode
-        and view.base != Base(target, "", spell(target))
-    ):
+    refuse_nowhere(view, target, wanted)
+    if view.data and view.data.oid == target.oid and view.data.mode == target.mode:
         # The right data is here, whoever put it here: from now on it is ours.
         repo.index.set_base(view.tracked, Base(target, "", spell(target)), {})
+        one.missing_here = _count_unseen(repo, view.tracked, target)
         return
     known = view.base is not None
     changes = list(plans.plan(view.base_entry, view.data, target, view.read, is_base_known=known, wanted=wanted))
@@ -182,6 +182,20 @@ def _with_renames(found: list[tuple[FileChange, Oid]]) -> list[FileChange]:
     return [one for one in changes if one.kind != "deleted" or one.path not in moved]
 
 
+def _count_unseen(repo: Repo, tracked: str, target: Entry) -> int:
+    """Count what the store lacks of a root; where all was seen there, and nothing has left since, the top alone is looked up."""
+    state = repo.store.state()
+    if state and repo.index.root(tracked) == (str(target.oid), state):
+        if repo.store.find([target.oid]):
+            return 0
+        repo.store.raise_generation()  # somebody else's hand was at work
+        state = repo.store.state()
+    missing = _count_missing(repo, [target])
+    if not missing and state:
+        repo.index.set_state(tracked, state)
+    return missing
+
+
 def _count_missing(repo: Repo, roots: list[Entry]) -> int:
     reach = transfer.reach(roots, repo.store)
     return len(reach.missing) + len(transfer.lacking(reach.blobs, repo.store))
@@ -190,7 +204,7 @@ def _count_missing(repo: Repo, roots: list[Entry]) -> int:
 def _compare_remote(repo: Repo, remote: str, items: dict[str, Pointer], result: StatusResult) -> None:
     store = repo.remote(remote)
     result.remote = store.remote.name
-    found: dict[str, tree.Reach] = {path: transfer.reach([item.entry], repo.store) for path, item in items.items()}
+    found = {path: transfer.seen([item.entry], repo.store, store) for path, item in items.items()}
     wanted = {
         oid: size for reach in found.values() for oid, size in (dict.fromkeys(reach.trees, 0) | reach.blobs).items()
     }
@@ -198,3 +212,5 @@ def _compare_remote(repo: Repo, remote: str, items: dict[str, Pointer], result: 
     for one in result.paths:
         reach = found[one.path]
         one.missing_there = sum(oid in absent for oid in (*reach.trees, *reach.blobs))
+        if reach.missing and not one.unknown:
+            one.unknown = f"{len(reach.missing)} of its listings are neither here nor on '{store.remote.name}'"

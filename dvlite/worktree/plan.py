@@ -110,7 +110,7 @@ def resumed(
 ) -> tuple[Entry | None, list[tuple[Oid, bytes]]]:
     """Return what counts as the base after a checkout to `target` was interrupted, and the tree objects that it needs.
 
-    What is there as the target has it was put there, and what is absent is not deleted: it may have been taken away a moment before.
+    What is there as the target has it was put there; what is absent is not deleted, but may have been taken away to be replaced.
     """
     if data is None:
         return None, []
