@@ -78,7 +78,7 @@ def decode(data: bytes, name: str = "pointer") -> Pointer:
         line = data.count(b"\n", 0, found.start()) + 1
         raise FormatError(
             f"'{name}' line {line}: Git conflict markers",
-            f"Take one side with 'git checkout --ours -- {name}' or '--theirs', then run 'dvlite checkout'.",
+            "Take a side for each path in conflict ('dvlite status' lists them): 'dvlite checkout --ours PATH', or '--theirs'.",
         )
     values = _parse(data, name)
     _check_head(values, name)

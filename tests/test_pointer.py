@@ -88,7 +88,7 @@ def test_conflict_markers_have_an_error_of_their_own():
     text = b'version = 1\n<<<<<<< HEAD\noid = "a"\n=======\noid = "b"\n>>>>>>> other\n'
     with pytest.raises(FormatError, match="line 2: Git conflict markers") as caught:
         pointer.decode(text, "x.dvlite")
-    assert "git checkout --ours -- x.dvlite" in caught.value.hint
+    assert "dvlite checkout --ours PATH" in caught.value.hint
 
 
 def test_meta_changes_only_its_line():

@@ -161,10 +161,8 @@ def _check_trackable(repo: Repo, path: str) -> None:
             f"'{path}' can't be tracked: part of it is Git's, or is to some file systems", "Name data."
         ) from exc
     if len(tree.raw(f"{name}{SUFFIX}")) > 255:
-        raise UsageError(
-            f"'{path}': name too long: its pointer's would be longer than 255 bytes",
-            "Put it into a folder, and add the folder.",
-        )
+        said = f"'{path}': name too long: its pointer's would have more than 255 bytes"
+        raise UsageError(said, "Put it into a folder, and add the folder.")
     above = (repo.root / path).parent
     while above != repo.root:
         inner = above.relative_to(repo.root)

@@ -91,7 +91,7 @@ def test_what_could_not_be_staged_is_staged_by_the_next_add(lossy):
     lossy.dv("add", "--no-stage", "data", "other")
     assert lossy.git("diff", "--cached", "--name-only") == ""
     assert lossy.json("add", "--no-stage", "data")["to_stage"] == ["data.dvlite"]
-    assert lossy.json("add", "data", "other")["staged"] == [".gitignore", "data.dvlite", "other.dvlite"]
+    assert lossy.json("add", "data", "other")["staged"] == ["data.dvlite", "other.dvlite", ".gitignore"]
     assert lossy.git("status", "--short", "data.dvlite", "other.dvlite", ".gitignore").count("M ") == 2
     assert lossy.json("add", "data", "other")["staged"] == []
 
