@@ -12,8 +12,11 @@ The tree, with exit codes:
     └── UnsavedError    14   going on would lose data that is stored nowhere
 
 A message is in lower case, names paths in quotes and ends without a full stop; the hint is a sentence of its own. Foreign
-errors are translated where they arise. Exit code 70 is a bug in dvlite, 130 an interruption: they have no class here.
+errors are translated where they arise. Exit code 70 is a bug in dvlite, 130 an interruption: they have no class here. A path in a
+line to be pasted goes through `quote`: a name from a stranger must not be a command.
 """
+
+from shlex import quote as quote
 
 
 class DvliteError(Exception):

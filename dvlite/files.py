@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from dvlite.errors import DvliteError
+from dvlite.errors import DvliteError, quote
 
 BLOCK = 1 << 20
 LINKS = ("reflink", "copy", "hardlink", "symlink")  # how a large file gets from the store into the worktree
@@ -66,8 +66,8 @@ def explain(exc: OSError, path: str | Path, doing: str) -> DvliteError:
     hints = {
         errno.ENOSPC: "Free some space and run the same command again; nothing was lost.",
         errno.EDQUOT: "Free some space and run the same command again; nothing was lost.",
-        errno.EACCES: f"Check the permissions with 'ls -ld {path}'.",
-        errno.EPERM: f"Check the permissions with 'ls -ld {path}'.",
+        errno.EACCES: f"Check the permissions with 'ls -ld {quote(str(path))}'.",
+        errno.EPERM: f"Check the permissions with 'ls -ld {quote(str(path))}'.",
         errno.EIO: "The disk may be failing: copy your data to another one.",
     }
     return DvliteError(f"{doing} '{path}': {os.strerror(exc.errno or 0).lower()}", hints.get(exc.errno or 0, ""))

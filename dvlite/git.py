@@ -26,8 +26,13 @@ class Git:
     common: Path
 
 
-def discover(start: Path) -> Git:
-    """Find the worktree that `start` (absolute, without links) lies in, as Git does; UsageError where there is none."""
+def discover(start: Path, *, may_be_bare: bool = False) -> Git:
+    """Find the worktree that `start` (absolute, without links) lies in, as Git does; UsageError where there is none.
+
+    `may_be_bare`: `start` may be the folder of a repository without a worktree.
+    """
+    if may_be_bare and (start / "HEAD").exists() and (start / "objects").is_dir():
+        return Git(start, start, start)
     for root in (start, *start.parents):
         entry = root / ".git"
         if entry.is_dir() and (entry / "HEAD").exists():

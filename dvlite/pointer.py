@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dvlite import oid as oids
-from dvlite.errors import FormatError
+from dvlite.errors import FormatError, quote
 from dvlite.oid import Oid
 from dvlite.tree import EXECUTABLE, FILE, TREE, Entry
 
@@ -145,7 +145,7 @@ def _parse_oid(values: dict[str, Any], name: str) -> Oid:
 def _malformed(name: str, reason: str) -> FormatError:
     return FormatError(
         f"malformed pointer '{name}': {reason}",
-        f"Restore it with 'git checkout -- {name}', or remove it and run 'dvlite add {name.removesuffix(SUFFIX)}'.",
+        f"Restore it with 'git checkout -- {quote(name)}', or remove it and run 'dvlite add {quote(name.removesuffix(SUFFIX))}'.",
     )
 
 

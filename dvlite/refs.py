@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from dvlite import git, pointer, tree
-from dvlite.errors import FormatError
+from dvlite.errors import FormatError, quote
 from dvlite.git import Git
 from dvlite.pointer import SUFFIX, Pointer
 
@@ -32,7 +32,8 @@ def check_path(tracked: str) -> None:
             tree.check_name(part)
         except FormatError as exc:
             raise FormatError(
-                f"'{tracked}{SUFFIX}' can't be a pointer: {exc.message}", f"Remove it: git rm -- '{tracked}{SUFFIX}'"
+                f"'{tracked}{SUFFIX}' can't be a pointer: {exc.message}",
+                f"Remove it: git rm -- {quote(tracked + SUFFIX)}",
             ) from exc
 
 

@@ -6,7 +6,7 @@ import typer
 
 from dvlite.cli import render
 from dvlite.cli.session import Json, Paths, Quiet, Rev, Session, SomePaths, Verbose, session
-from dvlite.errors import UsageError
+from dvlite.errors import UsageError, quote
 from dvlite.ops import saved
 from dvlite.ops.add import AddResult
 from dvlite.ops.add import add as add_op
@@ -79,7 +79,7 @@ def _show_added(run: Session, repo: Repo, result: AddResult) -> None:
         if one.note:
             render.note(one.note)
     if result.to_stage:
-        render.out("to stage: git add " + " ".join(f"'{run.here(repo, path)}'" for path in result.to_stage))
+        render.out("to stage: git add " + " ".join(quote(run.here(repo, path)) for path in result.to_stage))
 
 
 @app.command()
@@ -177,7 +177,7 @@ def _take_side(run: Session, repo: Repo, paths: list[str], *, is_theirs: bool) -
         render.as_json(result)
     elif not run.is_quiet:
         for tracked in result.resolved:
-            said = "staged" if result.staged else f"to stage: git add '{run.here(repo, tracked)}.dvlite'"
+            said = "staged" if result.staged else f"to stage: git add {quote(run.here(repo, tracked) + '.dvlite')}"
             render.out(f"resolved {render.name(run.here(repo, tracked))} ({said})")
         for path in result.left:
             render.out(f"still in conflict: {render.name(run.here(repo, path))}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dvlite import git
 from dvlite.cli import render
-from dvlite.errors import DvliteError, UsageError
+from dvlite.errors import DvliteError, UsageError, quote
 from dvlite.repo import Repo, open_repo
 
 if TYPE_CHECKING:
@@ -63,6 +63,11 @@ def _open() -> Repo:
     return open_repo(Path.cwd())
 
 
+def _is_foreign() -> bool:
+    """Tell whether Git was called with another worktree than the repository's own: what lies there is not looked after."""
+    return "GIT_DIR" in os.environ and not any((one / ".git").exists() for one in (Path.cwd(), *Path.cwd().parents))
+
+
 # ---- before a commit, before a push ---------------------------------------------------------------------------------
 
 
@@ -96,7 +101,7 @@ def _pre_push(arguments: Sequence[str]) -> int:
         fields = line.split(" ")
         if len(fields) == 4:
             updates.append(Update(fields[0], fields[1], fields[3]))
-    repo = open_for(git.discover(Path.cwd()), [update.here for update in updates])
+    repo = open_for(git.discover(Path.cwd(), may_be_bare=True), [update.here for update in updates])
     if repo is None:
         return 0
     return _show_push(before_push(repo, arguments[0] if arguments else "", updates, announce=_announce))
@@ -145,10 +150,12 @@ def _post_index_change(_: Sequence[str]) -> int:
 def _follow(old: str = "", new: str = "", *, repo: Repo | None = None) -> int:
     from dvlite.ops.follow import follow, told
 
+    if repo is None and _is_foreign():
+        return 0
     repo = repo or _open()
     result = follow(repo, old=old, new=new, may_fetch=repo.flag("hooks.fetch", default=False))
     for tracked, rev in result.at_rev.items():
-        _say(f"'{tracked}' has the data of {rev}: 'dvlite checkout {tracked}' brings it to its pointer")
+        _say(f"'{tracked}' has the data of {rev}: 'dvlite checkout {quote(tracked)}' brings it to its pointer")
     for kept in result.checkout.kept:
         _say(f"kept '{kept.path}': {kept.reason}")
     for path, error in result.checkout.failures:
@@ -237,7 +244,7 @@ def _merge_driver(arguments: Sequence[str]) -> int:
     if result.error:
         _say_error(result.error, tracked)
     for path in result.conflicts:
-        _say(f"CONFLICT (data): '{path}' -> take a side: dvlite checkout --ours|--theirs '{path}'")
+        _say(f"CONFLICT (data): '{path}' -> take a side: dvlite checkout --ours {quote(path)}, or --theirs")
     return 1 if result.conflicts else 0
 
 
@@ -253,6 +260,7 @@ def _textconv(arguments: Sequence[str]) -> int:
         sys.stdout.buffer.write(data)
         return 0
     for line in textconv(repo, data):
-        sys.stdout.buffer.write(line)
+        text = line.decode("utf-8", "surrogateescape")
+        sys.stdout.buffer.write("\n".join(map(render.name, text.split("\n"))).encode("utf-8", "surrogateescape"))
     sys.stdout.flush()
     return 0

@@ -7,6 +7,7 @@ import typer
 
 from dvlite.cli import render
 from dvlite.cli.session import Json, Paths, Quiet, Rev, Session, ask_trust, session
+from dvlite.errors import quote
 from dvlite.ops.read import cat as cat_op
 from dvlite.ops.read import ls as ls_op
 from dvlite.ops.status import PathStatus, StatusResult
@@ -77,7 +78,7 @@ def _show(run: Session, repo: Repo, result: StatusResult, limit: int | None) -> 
 
 
 def _lines(run: Session, repo: Repo, one: PathStatus, remote: str, limit: int | None) -> list[str]:
-    where = run.here(repo, one.path)
+    where = quote(run.here(repo, one.path))
     lines = [f"pointer: {one.git}"] if one.git else []
     if one.at:
         lines.append(f"at {one.at}: 'dvlite checkout {where}' returns to the pointer's version")
@@ -95,7 +96,7 @@ def _advice(one: PathStatus, where: str, remote: str) -> list[str]:
     kinds = {change.kind for change in one.changes}
     bring = "pull" if one.missing_here else "checkout"
     is_in_git = one.git not in ("untracked", "modified")
-    send = "dvlite push" if is_in_git else f"git add {where}.dvlite, then dvlite push"
+    send = "dvlite push" if is_in_git else f"stage its pointer with 'dvlite add {where}', then dvlite push"
     said = [
         (kinds & {"new", "modified", "deleted", "renamed"}, f"to store it: dvlite add {where}"),
         (kinds & {"outdated", "dropped"}, f"the pointer moved: dvlite checkout {where}"),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dvlite import config, files, git, pointer, refs, tree
-from dvlite.errors import DvliteError, FormatError, MissingError, UnsavedError, UsageError
+from dvlite.errors import DvliteError, FormatError, MissingError, UnsavedError, UsageError, quote
 from dvlite.index import Base, spell
 from dvlite.oid import Oid
 from dvlite.ops.base import MAGIC, Failure, View, algorithm_of, enclosing, look
@@ -125,14 +125,16 @@ def _expand(repo: Repo, path: str) -> list[str]:
 
 def _target(repo: Repo, pointers: Pointers, path: str) -> str:
     if path.endswith(SUFFIX) and path.removesuffix(SUFFIX) in pointers.found:
-        raise UsageError(f"'{path}' is a pointer", f"Add the data itself: 'dvlite add {path.removesuffix(SUFFIX)}'.")
+        raise UsageError(
+            f"'{path}' is a pointer", f"Add the data itself: 'dvlite add {quote(path.removesuffix(SUFFIX))}'."
+        )
     _check_trackable(repo, path)
     full = repo.root / path
     if path in pointers.broken:
         raise pointers.broken[path]
     owner = enclosing(pointers.found, path)
     if not full.is_symlink() and not full.exists():
-        back = f"Its pointer stays as it is; 'dvlite checkout {path}' brings data back." if owner else ""
+        back = f"Its pointer stays as it is; 'dvlite checkout {quote(path)}' brings data back." if owner else ""
         raise UsageError(f"'{path}' does not exist", back)
     if owner:
         return owner
@@ -178,7 +180,7 @@ def _refuse_tracked_by_git(path: str, in_git: Iterable[str]) -> None:
         if name == path or name.startswith(f"{path}/"):
             raise UsageError(
                 f"'{path}' is tracked by Git" if name == path else f"'{name}' in it is tracked by Git",
-                f"Let Git forget it (the file stays): git rm -r --cached -- '{path}'",
+                f"Let Git forget it (the file stays): git rm -r --cached -- {quote(path)}",
             )
 
 
@@ -246,7 +248,7 @@ def _root(
         if is_forced and not parts:
             return data, ""
         whole = path.removesuffix("/" + "/".join(parts)) if parts else path
-        hint = f"{exc.hint} Or take the data as it is: 'dvlite add --force {whole}'."
+        hint = f"{exc.hint} Or take the data as it is: 'dvlite add --force {quote(whole)}'."
         raise MissingError(f"what '{path}' was before can't be read: {exc.message}", hint) from exc
     # With force, data of another rev counts as a whole: what that rev doesn't have is not merely absent.
     is_whole = is_forced and not parts and bool(base and base.rev)
@@ -269,13 +271,15 @@ def _rehash(repo: Repo, batch: LocalBatch, path: str, before: _Ready, is_forced:
     assert old is not None
     if path != tracked:
         raise UsageError(
-            f"'{path}' is a part of '{tracked}'", f"Convert it as a whole: 'dvlite add --rehash {tracked}'."
+            f"'{path}' is a part of '{tracked}'", f"Convert it as a whole: 'dvlite add --rehash {quote(tracked)}'."
         )
     now = look(repo, tracked, algorithm=old.oid.algorithm)
     known = now.base is not None
     changes = list(plans.plan(now.base_entry, now.data, old.entry, now.read, is_base_known=known))
     if not is_forced and any(change.kind not in (Kind.NEW, Kind.MODIFIED) for change in changes):
-        raise UnsavedError(f"not all of '{tracked}' is here as its pointer says", f"Run 'dvlite pull {tracked}' first.")
+        raise UnsavedError(
+            f"not all of '{tracked}' is here as its pointer says", f"Run 'dvlite pull {quote(tracked)}' first."
+        )
     view = look(repo, tracked, algorithm=repo.config.hash, batch=batch, has=batch.has, progress=progress)
     if view.data is None:
         raise UsageError(f"'{path}' does not exist")
@@ -302,7 +306,7 @@ def _grafts(
 ) -> tuple[dict[tuple[str, ...], Entry | None], str]:
     """Return what of the worktree goes into the pointer, by path, and a note on what doesn't; refuses to guess."""
     grafts: dict[tuple[str, ...], Entry | None] = {}
-    unclear, moved = [], 0
+    unclear, moved, here = [], 0, quote(path)
     for change in changes:
         key = tuple(change.path.split("/")) if change.path else ()
         is_deletion = change.kind is Kind.DELETED and change.base == change.target
@@ -325,10 +329,10 @@ def _grafts(
         where = "/".join(one for one in (path, unclear[0].path) if one)
         raise UnsavedError(
             f"'{where}' differs from its pointer, and {reason} ({len(unclear)} such)",
-            f"Take the data as it is: 'dvlite add --force {path}'. Or take the pointer's: 'dvlite checkout --force {path}'.",
+            f"Take the data as it is: 'dvlite add --force {here}'. Or take the pointer's: 'dvlite checkout --force {here}'.",
         )
     note = (
-        f"{moved} paths follow the pointer: run 'dvlite checkout {path}', or 'dvlite add --force {path}' to go back"
+        f"{moved} paths follow the pointer: run 'dvlite checkout {here}', or 'dvlite add --force {here}' to go back"
         if moved
         else ""
     )

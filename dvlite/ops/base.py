@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from dvlite import refs, tree
-from dvlite.errors import DvliteError, FormatError, MissingError, RemoteError, UsageError
+from dvlite.errors import DvliteError, FormatError, MissingError, RemoteError, UsageError, quote
 from dvlite.files import StatKey
 from dvlite.index import Base, Intent, unpack
 from dvlite.oid import Oid
@@ -62,7 +62,7 @@ def select(pointers: Pointers, paths: Sequence[str], read: Read) -> Selection:
     for path in paths or [""]:
         if not _select_one(pointers, _plain(path), selection, read):
             error = UsageError(
-                f"'{path}' is not tracked by dvlite", f"Add it with 'dvlite add {path}', or see 'dvlite ls'."
+                f"'{path}' is not tracked by dvlite", f"Add it with 'dvlite add {quote(path)}', or see 'dvlite ls'."
             )
             selection.failures.append(Failure(path, error))
     return selection
@@ -253,7 +253,7 @@ def refuse_nowhere(view: View, target: Entry | None, wanted: Only) -> None:
     for path in sorted(wanted.paths):
         roots = (target, view.data, view.base_entry)
         if not any(root and tree.find(root, path.split("/"), view.read) for root in roots):
-            raise UsageError(f"there is no '{view.tracked}/{path}'", f"See 'dvlite ls {view.tracked}'.")
+            raise UsageError(f"there is no '{view.tracked}/{path}'", f"See 'dvlite ls {quote(view.tracked)}'.")
 
 
 def readable_base(repo: Repo, tracked: str) -> Base | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dvlite import config, files, git, pointer, refs, transfer, tree
-from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, UnsavedError, UsageError
+from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, UnsavedError, UsageError, quote
 from dvlite.git import Staged
 from dvlite.index import Base, spell
 from dvlite.oid import Oid
@@ -91,7 +91,7 @@ def sync_data(repo: Repo, here: Pointers, *, is_partial: bool = False, progress:
     policy = repo.config.policy.get("stale", "update")
     if policy == "block":
         for tracked in concerned:
-            said = UnsavedError(f"the data of '{tracked}' changed", f"Add it: dvlite add '{tracked}'")
+            said = UnsavedError(f"the data of '{tracked}' changed", f"Add it: dvlite add {quote(tracked)}")
             result.block(tracked, said)
     elif policy == "update" and concerned:
         _report(repo, add(repo, concerned, progress=progress), result)
@@ -113,9 +113,9 @@ def _stale(repo: Repo, here: Pointers, result: CommitResult) -> list[str]:
             if os.path.lexists(repo.root / tracked) and _is_stale(repo, tracked, item, limit, result):
                 stale.append(tracked)
         except TooMuchError as exc:
-            result.block(tracked, UsageError(exc.message, f"Add it before: dvlite add '{tracked}'"))
+            result.block(tracked, UsageError(exc.message, f"Add it before: dvlite add {quote(tracked)}"))
         except DvliteError as exc:
-            result.block(tracked, exc)
+            result.notes.append(f"the data of '{tracked}' can't be looked at, its pointer stays: {exc.message}")
     return stale
 
 
@@ -208,7 +208,7 @@ def _refuse_never_stored(repo: Repo, tracked: str, item: Pointer, one: Staged, k
     if lacking:
         raise MissingError(
             f"the pointer of '{tracked}' names {len(lacking)} objects that were never stored",
-            f"Add the data: dvlite add '{tracked}'. Or take the pointer out: git restore --staged '{one.path}'",
+            f"Add the data: dvlite add {quote(tracked)}. Or take the pointer out: git restore --staged -- {quote(one.path)}",
         )
 
 
@@ -243,10 +243,12 @@ def check_files(repo: Repo, here: Pointers, staged: Sequence[Staged], sides: Seq
         size = sizes.get(one.blob, 0)
         if owner := enclosing([*here.found, *here.broken], one.path):
             said = f"'{one.path}' is staged, and the pointer '{owner}{SUFFIX}' stands for it"
-            blocks.append(Failure(one.path, UsageError(said, f"Take it out of Git: git rm --cached -- '{one.path}'")))
+            blocks.append(
+                Failure(one.path, UsageError(said, f"Take it out of Git: git rm --cached -- {quote(one.path)}"))
+            )
         elif size > limit:
             said = f"'{one.path}' has {size} bytes: more than Git should hold ({limit})"
-            hint = f"Track it: git rm --cached -- '{one.path}' && dvlite add '{one.path}'"
+            hint = f"Track it: git rm --cached -- {quote(one.path)} && dvlite add {quote(one.path)}"
             blocks.append(Failure(one.path, UsageError(said, hint)))
     return blocks
 

@@ -191,6 +191,16 @@ def _merge_files(base: Entry | None, ours: Entry | None, theirs: Entry | None) -
     return content._replace(mode=mode, name=ours.name) if content else None
 
 
+def conflicts(repo: Repo, tracked: str) -> list[str]:
+    """Return the paths in conflict of a tracked path whose pointer has conflict markers."""
+    path = pointer_path(repo, tracked)
+    try:
+        ours, theirs = (pointer.decode(text, path.name) for text in pointer.sides(path.read_bytes()))
+    except (DvliteError, OSError):
+        return []
+    return _in_conflict(tracked, ours, theirs, reader(repo))
+
+
 def _in_conflict(tracked: str, one: Pointer, two: Pointer, read: Read) -> list[str]:
     """Return the paths at which two sides differ."""
     found: list[str] = []

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dvlite import git, refs, transfer, tree
-from dvlite.errors import CorruptError, FormatError, MissingError, UsageError
+from dvlite.errors import CorruptError, FormatError, MissingError, UsageError, quote
 from dvlite.oid import Oid
 from dvlite.ops.base import Failure, once_each, select
 from dvlite.pointer import Pointer
@@ -113,7 +113,7 @@ def _refuse_unknown(known: Pointers, parts: dict[str, Only], repo: Repo) -> None
     for path, part in parts.items():
         for inner in sorted(part.paths):
             if tree.find(known.found[path].entry, inner.split("/"), repo.store.read) is None:
-                raise UsageError(f"there is no '{path}/{inner}'", f"See 'dvlite ls {path}'.")
+                raise UsageError(f"there is no '{path}/{inner}'", f"See 'dvlite ls {quote(path)}'.")
 
 
 def _push(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from dvlite import hashing, tree
-from dvlite.errors import MissingError, UsageError
+from dvlite.errors import MissingError, UsageError, quote
 from dvlite.ops.base import pointers_at, select
 from dvlite.refs import Pointers
 from dvlite.repo import Repo
@@ -75,7 +75,7 @@ def _find(repo: Repo, pointers: Pointers, path: str) -> Entry:
     parts = path[len(owner) + 1 :].split("/") if path != owner else []
     found = tree.find(pointers.found[owner].entry, parts, repo.store.read)
     if found is None:
-        raise UsageError(f"there is no '{path}' in that version", f"See 'dvlite ls {owner}'.")
+        raise UsageError(f"there is no '{path}' in that version", f"See 'dvlite ls {quote(owner)}'.")
     return found
 
 
@@ -83,13 +83,13 @@ def cat(repo: Repo, path: str, *, rev: str | None = None) -> Iterator[bytes]:
     """Yield a file's content in blocks, all of it verified before the first is given out."""
     entry = _find(repo, pointers_at(repo, rev), path)
     if entry.is_tree:
-        raise UsageError(f"'{path}' is a folder", f"See 'dvlite ls {path}'.")
+        raise UsageError(f"'{path}' is a folder", f"See 'dvlite ls {quote(path)}'.")
     source = repo.store.path_of(entry.oid)
     if source is None:
         try:
             yield repo.store.read(entry.oid)
         except MissingError as exc:
-            raise MissingError(f"'{path}': {exc.message}", f"Run 'dvlite fetch {path}'.") from exc
+            raise MissingError(f"'{path}': {exc.message}", f"Run 'dvlite fetch {quote(path)}'.") from exc
         return
     if hashing.oid_of_file(entry.oid.algorithm, source) != entry.oid:
         raise repo.store.corrupt(entry.oid, source)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dvlite import git, refs, transfer, tree
-from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, UsageError
+from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, UsageError, quote
 from dvlite.index import Base, spell
 from dvlite.oid import Oid
 from dvlite.ops.base import Failure, View, algorithm_of, look, refuse_nowhere, select
@@ -74,7 +74,7 @@ def status(
     """Compare in-repo paths (all without). `remote`: also compare with that remote (empty: the default one)."""
     pointers = refs.in_worktree(repo.git)
     selection = select(pointers, paths, repo.store.read)
-    result = StatusResult(failures=selection.failures)
+    result = StatusResult(failures=[_with_conflicts(repo, failure) for failure in selection.failures])
     states = git.changed_with_suffix(repo.git, SUFFIX)
     progress.phase("status", files=sum(pointers.found[one].files for one in selection.parts))
     for tracked in sorted(selection.parts):
@@ -100,6 +100,17 @@ def status(
         _compare_remote(repo, remote, {one.path: pointers.found[one.path] for one in result.paths}, result)
     result.lost_index = repo.index.was_lost
     return result
+
+
+def _with_conflicts(repo: Repo, failure: Failure) -> Failure:
+    """Name the paths in conflict where a pointer has conflict markers."""
+    if "conflict markers" not in failure.error.message:
+        return failure
+    from dvlite.ops.merge import conflicts  # seldom, and it needs much
+
+    found = conflicts(repo, failure.path)
+    said = f"{failure.error.message}; in conflict: {', '.join(map(quote, found))}"
+    return Failure(failure.path, FormatError(said, failure.error.hint)) if found else failure
 
 
 def _git_state(letters: str) -> str:

@@ -185,7 +185,7 @@ def test_policies_for_stale_data(work, stale, code):
     work.write({"a": "changed"}, "data")
     before = work.pointer_of("HEAD")
     said = work.git("commit", "-q", "-m", "two", code=code)
-    assert ("dvlite add 'data'" in said) == (stale == "block")
+    assert ("dvlite add data" in said) == (stale == "block")
     assert (work.root / "data.dvlite").read_text() == before
 
 
@@ -194,7 +194,7 @@ def test_more_than_the_limit_to_hash_blocks_with_the_line_to_paste(work):
         file.write('\n[policy]\nstale_max_size = "1 kB"\n')
     work.git("add", "dvlite.toml")
     work.write({"a": "x" * 2000}, "data")
-    assert "dvlite add 'data'" in work.git("commit", "-q", "-m", "two", code=1)
+    assert "dvlite add data" in work.git("commit", "-q", "-m", "two", code=1)
     work.dv("add", "-q", "data")
     work.git("commit", "-q", "-m", "two")
 
@@ -303,7 +303,7 @@ def test_large_files_staged_into_git_block_with_the_line_to_paste(work):
 def test_data_that_a_pointer_stands_for_does_not_get_into_git(work):
     work.git("add", "-f", "data/a")
     said = work.git("commit", "-q", "-m", "data", code=1)
-    assert "git rm --cached -- 'data/a'" in said
+    assert "git rm --cached -- data/a" in said
 
 
 def test_a_large_file_that_comes_by_a_merge_does_not_block(forked):
