@@ -73,6 +73,31 @@ def _literal(paths: Iterable[str]) -> list[str]:
     return [f":(top,literal){path}" for path in paths]
 
 
+def of_folder(folder: Path) -> Git:
+    """Open a repository by the Git folder that its worktrees share; UsageError where there is none."""
+    if not (folder / "HEAD").exists() or not (folder / "objects").is_dir():
+        raise UsageError(f"there is no Git repository in '{folder}'")
+    return Git(folder, folder, folder)
+
+
+def worktrees(git: Git) -> list[Git]:
+    """Return all worktrees of a repository; UsageError for one that can't be reached."""
+    found = []
+    for name in _names(run(git, "worktree", "list", "--porcelain").replace(b"\n", b"\0")):
+        kind, _, place = name.partition(" ")
+        if kind == "worktree":
+            found.append(Path(place))
+        elif kind == "bare":
+            found.pop()
+    for path in found:
+        if not path.exists():
+            raise UsageError(
+                f"the worktree '{path}' can't be reached",
+                "Make it reachable, or forget it with 'git worktree prune' if it is gone for good.",
+            )
+    return [discover(path.resolve()) for path in found]
+
+
 # ---- worktree and index ---------------------------------------------------------------------------------------------
 
 
@@ -97,6 +122,13 @@ def _regular(rows: list[str], suffix: str, column: int) -> dict[str, str]:
         if path.endswith(suffix) and path.rpartition("/")[2] != suffix and fields[0].startswith("100"):
             found[path] = fields[column]
     return found
+
+
+def staged_blobs(git: Git, suffix: str) -> list[tuple[str, str]]:
+    """Return blob id and path of all files in Git's index that end so, of all sides in a merge."""
+    rows = _names(run(git, "ls-files", "-z", "--stage", "--", _glob(suffix)))
+    parts = [row.partition("\t") for row in rows]
+    return [(head.split(" ")[1], path) for head, _, path in parts if head.startswith("100")]
 
 
 def tracked_below(git: Git, paths: Iterable[str]) -> list[str]:
@@ -289,6 +321,26 @@ def hooks_folder(git: Git) -> Path:
     """Return where Git looks for hooks: as configured, else the folder that all worktrees share."""
     text = run(git, "rev-parse", "--git-path", "hooks").decode("utf-8", "surrogateescape").rstrip("\n")
     return git.root / text
+
+
+_MARKS = ("*_HEAD", "rebase-merge/*", "rebase-apply/*")
+
+
+def marks(git: Git) -> list[str]:
+    """Return the commits that a worktree's unfinished business names: MERGE_HEAD, ORIG_HEAD, a rebase's beginning."""
+    found = set()
+    for path in (path for pattern in _MARKS for path in git.folder.glob(pattern) if path.is_file()):
+        for word in path.read_bytes()[:4096].split():
+            if len(word) in (40, 64) and set(word) <= set(b"0123456789abcdef"):
+                found.add(word.decode())
+    return sorted(commit for commit in found if has_commit(git, commit))
+
+
+def tagged_trees(git: Git) -> list[str]:
+    """Return the trees that refs name without a commit."""
+    shape = "%(objecttype) %(objectname)%0a%(*objecttype) %(*objectname)"
+    rows = run(git, "for-each-ref", f"--format={shape}").decode().split("\n")
+    return [row.split(" ")[1] for row in rows if row.startswith("tree ")]
 
 
 def in_progress(git: Git, *names: str) -> bool:

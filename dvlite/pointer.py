@@ -238,6 +238,11 @@ def _common(one: list[bytes], two: list[bytes]) -> int:
     return next((at for at, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
 
 
+def named(data: bytes) -> set[Oid]:
+    """Return all that looks like an oid in a file that can't be read as a pointer: for those who must keep what it may mean."""
+    return {oids.parse(found.decode()) for found in re.findall(rb"\b(?:sha256|blake3):[0-9a-f]{64}\b", data)}
+
+
 def sides(data: bytes) -> tuple[bytes, bytes]:
     """Return both sides of a file with conflict markers, whoever wrote them."""
     found: tuple[list[bytes], list[bytes]] = ([], [])

@@ -1,11 +1,13 @@
 """A rev to the pointers that live there: worktree, Git's index, one commit, or all commits that some revs select."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dvlite import git, pointer, tree
 from dvlite.errors import FormatError, quote
 from dvlite.git import Git
+from dvlite.oid import Oid
 from dvlite.pointer import SUFFIX, Pointer
 
 
@@ -59,6 +61,53 @@ def _read(repository: Git, blobs: dict[str, str]) -> Pointers:
     for name, blob in blobs.items():
         pointers.take(name, contents[blob])
     return pointers
+
+
+class Kept(NamedTuple):
+    """What one place keeps: pointers with their tracked paths, and what is named where a pointer can't be read."""
+
+    reason: str
+    pointers: list[tuple[str, Pointer]]
+    named: set[Oid]
+
+
+def kept(repository: Git) -> Iterator[Kept]:
+    """Yield all that a repository names: its refs, reflogs and stashes, and each worktree with all that is unfinished there.
+
+    Whatever can't be read stops this: it is never an empty result.
+    """
+    trees = git.worktrees(repository)
+    yield _kept(repository, "a branch, tag or other ref", git.blobs_in(repository, ["--all"], SUFFIX).items())
+    for tree_ in git.tagged_trees(repository):
+        yield _kept(
+            repository, "a tag", [(blob, path) for path, blob in git.blobs_at(repository, tree_, SUFFIX).items()]
+        )
+    yield _kept(repository, "a reflog or stash", git.blobs_in(repository, ["--reflog", "--all"], SUFFIX).items())
+    for worktree in trees:
+        yield _kept(worktree, "Git's index", git.staged_blobs(worktree, SUFFIX))
+        if commits := git.marks(worktree):
+            yield _kept(worktree, "a merge or rebase", git.blobs_in(worktree, commits, SUFFIX).items())
+        paths = [worktree.root / name for name in git.files_with_suffix(worktree, SUFFIX)]
+        texts = [(path.name, path.read_bytes()) for path in paths if path.is_file() and not path.is_symlink()]
+        yield _judged("a pointer in a worktree", texts)
+
+
+def _kept(repository: Git, reason: str, blobs: Iterable[tuple[str, str]]) -> Kept:
+    listed = list(blobs)
+    contents = dict(git.read_blobs(repository, (blob for blob, _ in listed)))
+    return _judged(reason, [(path, contents[blob]) for blob, path in listed])
+
+
+def _judged(reason: str, texts: Iterable[tuple[str, bytes]]) -> Kept:
+    found = Kept(reason, [], set())
+    for name, data in texts:
+        try:
+            found.pointers.append((name.removesuffix(SUFFIX), pointer.decode(data, name)))
+        except FormatError as exc:
+            if "newer dvlite" in exc.message:
+                raise
+            found.named.update(pointer.named(data))
+    return found
 
 
 def selected(

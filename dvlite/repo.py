@@ -13,7 +13,7 @@ from dvlite.errors import FormatError, UsageError
 from dvlite.index import Index
 from dvlite.locks import Lock
 from dvlite.pointer import SUFFIX
-from dvlite.stores.local import PACK_BELOW, PACK_SIZE, LocalStore
+from dvlite.stores.local import PACK_BELOW, PACK_SIZE, LocalStore, users
 
 if TYPE_CHECKING:
     from dvlite.stores.remote import RemoteStore
@@ -65,6 +65,8 @@ class Repo:
         self.git = repository
         self.root = repository.root
         self.index = Index(repository.folder / "dvlite" / "index.db")
+        self.waiting: Callable[[str], None] = lambda _: None  # is told for whom this process waits
+        self.patience_s = 30.0
 
     @cached_property
     def config(self) -> Config:
@@ -146,21 +148,36 @@ class Repo:
     @contextlib.contextmanager
     def writing(self, command: str) -> Iterator[None]:
         """Hold the store's lock shared, from the first look-up until the pointer is in place."""
-        with self.store.lock.hold(is_exclusive=False, label=f"dvlite {command}"):
+        label = f"dvlite {command}"
+        with self.store.lock.hold(is_exclusive=False, label=label, wait_s=self.patience_s, waiting=self.waiting):
+            users.note(self.store.root, self.git.common)
+            yield
+
+    @contextlib.contextmanager
+    def collecting(self, command: str) -> Iterator[None]:
+        """Hold the store's lock alone: nobody is between a look-up and a pointer that rests on it."""
+        label = f"dvlite {command}"
+        hold = self.store.lock.hold(
+            is_exclusive=True, label=label, wait_s=self.patience_s, must=True, waiting=self.waiting
+        )
+        with hold as announce:
+            announce()
             yield
 
     @contextlib.contextmanager
     def changing_data(self, command: str) -> Iterator[Callable[[], None]]:
         """Keep other checkouts out of this worktree; yields what to call before the first change."""
         lock = Lock(self.git.folder / "dvlite" / "checkout.lock")
-        with lock.hold(is_exclusive=True, label=f"dvlite {command}") as announce:
+        label = f"dvlite {command}"
+        with lock.hold(is_exclusive=True, label=label, wait_s=self.patience_s, waiting=self.waiting) as announce:
             yield announce
 
     @contextlib.contextmanager
     def writing_pointers(self, command: str) -> Iterator[None]:
         """Let one process at a time write pointers and ignore lines of this worktree, and stage them."""
         lock = Lock(self.git.folder / "dvlite" / "pointers.lock")
-        with lock.hold(is_exclusive=True, label=f"dvlite {command}"):
+        label = f"dvlite {command}"
+        with lock.hold(is_exclusive=True, label=label, wait_s=self.patience_s, waiting=self.waiting):
             yield
 
     def in_repo(self, path: str | Path, base: Path) -> str:

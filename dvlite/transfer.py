@@ -4,10 +4,12 @@ Order is what makes an interrupted transfer harmless: contents first, then the t
 first, because they say what else is wanted; the pointer already stands.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import contextlib
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from dvlite import tree
-from dvlite.errors import DvliteError, FormatError, MissingError
+from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError
 from dvlite.oid import Oid
 from dvlite.progress import SILENT, Progress
 from dvlite.stores.base import Report, Store
@@ -68,6 +70,53 @@ def seen(roots: Iterable[Entry], *stores: Store) -> Reach:
                 yield oid, data
 
     return tree.walk(roots, read_many)
+
+
+class Named(NamedTuple):
+    """What roots may reach: trees, blobs, and what could be a tree and is in none of the stores."""
+
+    trees: set[Oid]
+    blobs: set[Oid]
+    missing: set[Oid]
+
+
+def named(roots: Iterable[Oid], *stores: Store, known: Container[Oid] = ()) -> Named:
+    """Follow all that some roots may reach, except what is `known`; unchecked, so that nothing is left out.
+
+    A root that turns out to be no tree counts as a blob. A corrupt tree counts as missing.
+    """
+    found = Named(set(), set(), set())
+    level = {oid for oid in roots if oid not in known}
+    while level:
+        below: set[Oid] = set()
+        left = set(level)
+        for store in stores:
+            for oid, data in _readable(store, left):
+                trees, blobs = tree.named(data)
+                (found.trees if trees or blobs or data.startswith(b"dvlite-tree ") else found.blobs).add(oid)
+                below.update(trees)
+                found.blobs.update(one for one in blobs if one not in known)
+                left = left - {oid}
+        found.missing.update(left)
+        level = {oid for oid in below if oid not in found.trees and oid not in found.missing and oid not in known}
+    return found
+
+
+_TREE_BYTES = 1 << 23  # no page of a tree is longer
+
+
+def _readable(store: Store, oids: Collection[Oid]) -> Iterator[tuple[Oid, bytes]]:
+    sizes = store.find(oids) if oids else {}
+    for oid, size in sizes.items():
+        if size > _TREE_BYTES:
+            yield oid, b""
+    wanted = [oid for oid, size in sizes.items() if size <= _TREE_BYTES]
+    try:
+        yield from store.read_many(wanted) if wanted else ()
+    except CorruptError:
+        for oid in wanted:
+            with contextlib.suppress(CorruptError):
+                yield from store.read_many([oid])
 
 
 def absent(wanted: Mapping[Oid, int], store: Store) -> dict[Oid, int]:

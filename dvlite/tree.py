@@ -410,6 +410,16 @@ def graft(root: Entry | None, grafts: Grafts, read: Read) -> tuple[Entry | None,
     return Entry(TREE, folder.oid, folder.size, folder.files, root.name if root else ""), [*objects, *folder.objects]
 
 
+def named(data: bytes) -> tuple[list[Oid], list[Oid]]:
+    """Return the trees (pages too) and the blobs that bytes name, if they are a tree; unchecked, for those who keep things."""
+    trees: list[Oid] = []
+    blobs: list[Oid] = []
+    if _HEADER.match(data):
+        for mode, algorithm, digits, _, _, _ in _LINE.findall(data):
+            (trees if mode[:1] == b"0" else blobs).append(Oid(algorithm.decode(), bytes.fromhex(digits.decode())))
+    return trees, blobs
+
+
 # ---- many folders ---------------------------------------------------------------------------------------------------
 
 

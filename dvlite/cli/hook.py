@@ -15,6 +15,8 @@ from dvlite.cli import render
 from dvlite.errors import DvliteError, UsageError, quote
 from dvlite.repo import Repo, open_repo
 
+_PATIENCE_S = 3.0  # Git's user waits too: what could not be done is said, and the next command does it
+
 if TYPE_CHECKING:
     from dvlite.ops.commit import CommitResult
     from dvlite.ops.prepush import PrepushResult
@@ -60,7 +62,9 @@ def _say_error(exc: DvliteError, path: str = "") -> None:
 
 def _open() -> Repo:
     gc.enable()
-    return open_repo(Path.cwd())
+    repo = open_repo(Path.cwd())
+    repo.waiting, repo.patience_s = _say, _PATIENCE_S
+    return repo
 
 
 def _is_foreign() -> bool:

@@ -31,6 +31,7 @@ COMMANDS = {
     "ls": "look",
     "cat": "look",
     "unprotect": "data",
+    "gc": "care",
     "remote": "remote",
     "hooks": "hooks",
     "config": "setup",

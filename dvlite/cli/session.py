@@ -43,6 +43,7 @@ class Session:
         from dvlite.repo import open_repo
 
         repo = open_repo(self.folder)
+        repo.waiting = render.note
         if asks_hooks and not self.is_quiet and not self.is_json and not repo.hooks_note.exists():
             _settle_hooks(repo)
         return repo

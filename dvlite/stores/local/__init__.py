@@ -24,6 +24,7 @@ from dvlite.stores.table import Table, list_ids
 
 PACK_BELOW = 1 << 20
 PACK_SIZE = 1 << 26
+_FRESH_NS = 3600 * 10**9  # an hour: what is younger need not be touched each time
 
 
 class LocalStore(Store):
@@ -371,6 +372,18 @@ class LocalStore(Store):
         """Tell whether a file of the store is whole; one that isn't as it was last seen is read and, if bad, set aside."""
         name = path.relative_to(self.root).as_posix()
         return self.seen.is_as_noted(name, path) or self._verify_file(name)
+
+    def freshen(self, name: str, now_ns: int) -> bool:
+        """Make a file count as young, since something is about to rest on it; False where that is not allowed."""
+        path = self.root / name
+        try:
+            if now_ns - path.stat().st_mtime_ns > _FRESH_NS:
+                checksum = self.seen.checksum(name, path)
+                os.utime(path)
+                self.seen.note(name, path, checksum)
+        except OSError:
+            return False
+        return True
 
     def checksum_of(self, path: Path) -> bytes:
         """Return the checksum that a large object's file had when it was hashed; empty where that isn't known."""

@@ -16,6 +16,7 @@ from dvlite.oid import Oid
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Taken, loose_name, refuse_other
 from dvlite.stores.local.journal import mark
+from dvlite.stores.local.repack import drop, rewrite
 from dvlite.stores.table import list_ids
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class LocalBatch(Batch):
         self._published: set[Oid] = set()
         self._trusted: set[str] = set()
         self._is_fresh = store.is_empty()
+        self._now_ns = files.stamp(store.tmp)
         self._tree_data: dict[Oid, bytes] = {}
         self._checksums: dict[str, bytes] = {}
         # Unfinished file -> final name, contents and trees apart.
@@ -70,6 +72,8 @@ class LocalBatch(Batch):
             return True
         if not self._store.is_trusted(self._store.root / name):
             return self._store.place_of(oid) is not None and self._is_known(oid)
+        if not self._store.freshen(name, self._now_ns):
+            return False
         self._trusted.add(name)
         return True
 
@@ -209,32 +213,8 @@ class LocalBatch(Batch):
         for found in classes.values():
             total = sum(size for size, _ in found)
             if len(found) >= _FOLD_COUNT and total <= self._store.pack_size:
-                self._fold_packs(sorted(id_ for _, id_ in found))
+                names = sorted(f"packs/{id_}.pack" for _, id_ in found)
+                with contextlib.suppress(FileNotFoundError):  # another process folded: this can wait
+                    drop(self._store, rewrite(self._store, dict.fromkeys(names)))
                 self._store.refresh()
                 return
-
-    def _fold_packs(self, ids: list[str]) -> None:
-        """Write one pack from several and remove those, which nobody may rely on before the new one is on disk."""
-        writer = packs.PackWriter(self._store.tmp, 1 << 62)
-        try:
-            done: set[Oid] = set()
-            for id_ in ids:
-                path = self._store.pack_path(id_)
-                places = packs.read_index(path).places
-                for oid, data in packs.read_objects(path, {oid: places[oid] for oid in places if oid not in done}):
-                    if hashing.digest(oid.algorithm, data) != oid.digest:
-                        raise self._store.corrupt(oid, path)
-                    writer.add(oid, data)
-                    done.add(oid)
-            written = writer.finish()
-        except (FileNotFoundError, CorruptError):  # another process folded, or fsck is needed: this can wait
-            writer.abandon()
-            return
-        if written:
-            files.sync(written.path)
-            final = self._move(written.path, f"packs/{written.id}.pack")
-            files.sync(final.parent)
-            self._store.seen.note(f"packs/{written.id}.pack", final)
-        for id_ in ids:
-            if not written or id_ != written.id:
-                self._store.pack_path(id_).unlink(missing_ok=True)

@@ -7,7 +7,7 @@ about to destroy that copy settles the journal first. After a power cut the file
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,6 +70,21 @@ class Seen:
             files.write_all(fd, "".join(lines).encode())
         finally:
             os.close(fd)
+
+    def forget(self, names: Collection[str]) -> None:
+        """Take out files that left the store on purpose, and what was noted of files twice."""
+        noted = self._load()
+        for name in names:
+            noted.pop(name, None)
+        self._write(noted)
+
+    def _write(self, noted: Mapping[str, Mark]) -> None:
+        lines = ["{} {} {} {} {} .\n".format(name, *mark) for name, mark in noted.items()]
+        files.write_atomic(self._path, "".join(lines).encode(), is_synced=False)
+
+    def names(self) -> list[str]:
+        """Return the files that are noted."""
+        return list(self._load())
 
     def is_as_noted(self, name: str, path: Path) -> bool:
         """Tell whether a file is as it was when it was noted."""
