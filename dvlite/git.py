@@ -279,6 +279,41 @@ def _blobs(git: Git, revs: Iterable[str], pathspec: str) -> Iterator[tuple[str, 
             yield blob, path
 
 
+def versions(git: Git, revs: Iterable[str], suffix: str) -> set[tuple[str, str]]:
+    """Return path and blob id of every version of the files that end so, in all commits that the revs select."""
+    return {(path, blob) for blob, path in _blobs(git, revs, _glob(suffix))}
+
+
+def commits_having(
+    git: Git, revs: Iterable[str], wanted: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], list[str]]:
+    """Return for path and blob id the commits, of those that the revs select, that have just that; newest first."""
+    pairs = {pair for pair in wanted if "\n" not in pair[0]}
+    paths = sorted({path for path, _ in pairs})
+    commits = run(git, "rev-list", *revs).decode().split()
+    asked = [(commit, path) for commit in commits for path in paths]
+    text = "".join(f"{commit}:{path}\n" for commit, path in asked).encode("utf-8", "surrogateescape")
+    rows = (
+        run(git, "cat-file", "--batch-check=%(objectname)", stdin=text).decode("utf-8", "surrogateescape").split("\n")
+    )
+    found: dict[tuple[str, str], list[str]] = {pair: [] for pair in pairs}
+    for (commit, path), row in zip(asked, rows, strict=False):
+        if (path, row) in found:
+            found[path, row].append(commit)
+    return found
+
+
+def tags(git: Git) -> dict[str, str]:
+    """Return all tags of commits: name to commit."""
+    shape = "%(objecttype) %(objectname) %(*objectname) %(refname:strip=2)"
+    rows = [
+        row.split(" ", 3)
+        for row in run(git, "for-each-ref", f"--format={shape}", "refs/tags").decode().split("\n")
+        if row
+    ]
+    return {name: peeled or oid for kind, oid, peeled, name in rows if kind in ("commit", "tag")}
+
+
 def file_at(git: Git, commit: str, path: str) -> bytes:
     """Return a file's content in a commit (or, without one, in Git's index); empty where it has none."""
     return run(git, "cat-file", "blob", f"{commit}:{path}", is_checked=False)

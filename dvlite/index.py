@@ -114,6 +114,11 @@ def unpack(row: Row) -> dict[str, tuple[StatKey, Oid]]:
 _BASE = "mode, oid, size, files, rev, pointer, partial"
 
 
+def is_same(known: StatKey, now: StatKey) -> bool:
+    """Tell whether a file still has the stat that is remembered of it; that of a link into the store has no ctime."""
+    return known == now or (not known.ctime_ns and known == now._replace(ctime_ns=0))
+
+
 Packed = dict[str, tuple[bytes, bytes]]
 
 
@@ -306,6 +311,13 @@ class Index:
         db.executemany(query, values)
         db.executemany("DELETE FROM folders WHERE path = ?", [(_key(path),) for path in gone])
         db.execute("COMMIT")
+
+    def check(self) -> list[str]:
+        """Return what is wrong with the database as such; one that is damaged is begun anew."""
+        found = [row[0] for row in self._select("PRAGMA integrity_check") if row[0] != "ok"]
+        if found:
+            self._discard()
+        return found or ([f"'{self._path}' could not be read"] if self.was_lost else [])
 
     # ---- bases ----
 

@@ -35,7 +35,19 @@ SEAMS = {
     "rich": {"cli"},
 }
 # Costly, and used by few commands: imported where they are used.
-LAZY = {"tomlkit", "pathspec", "rich", "ctypes", "tenacity", "concurrent", "difflib", "blake3", "hashlib", "shutil"}
+LAZY = {
+    "multiprocessing",
+    "tomlkit",
+    "pathspec",
+    "rich",
+    "ctypes",
+    "tenacity",
+    "concurrent",
+    "difflib",
+    "blake3",
+    "hashlib",
+    "shutil",
+}
 LAZY_ROOMS = {"dvlite.remotes", "dvlite.ops.add", "dvlite.ops.merge"}
 MODULES = sorted(ROOT.rglob("*.py"))
 

@@ -1,4 +1,4 @@
-"""Commands that look after the store: gc."""
+"""Commands that look after the store: gc, fsck."""
 
 from typing import Annotated
 
@@ -8,6 +8,8 @@ from dvlite.cli import render
 from dvlite.cli.session import Json, Quiet, Verbose, session
 from dvlite.errors import UsageError
 from dvlite.ops import gc as ops
+from dvlite.ops.fsck import FsckResult, Problem
+from dvlite.ops.fsck import fsck as fsck_op
 from dvlite.ops.gc import GcResult
 
 app = typer.Typer(rich_markup_mode=None)
@@ -82,3 +84,84 @@ def _show(result: GcResult) -> None:
             f"the listings of some versions are neither here nor on the remote ({names}): what may belong to them stays;"
             " 'dvlite gc --force' lets it go"
         )
+
+
+@app.command()
+def fsck(
+    ctx: typer.Context,
+    sample: Annotated[
+        str, typer.Option("--sample", metavar="P%", help="Verify so much, beginning where the last sample ended.")
+    ] = "",
+    no_worktree: Annotated[bool, typer.Option("--no-worktree", help="Do not read the worktree's files.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Heal from the trash, the worktree and the remotes.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Verify every object, the index and the worktree, and that nothing is gone; say which paths of which commits are touched.
+
+    Example: dvlite fsck --repair
+
+    What is corrupt goes to quarantine at once. With --sample 1% each day all is verified in a hundred days.
+    Exit codes: 0 all is well, 1 something else is wrong, 10 objects are missing, 11 objects are corrupt.
+    """
+    run = session(ctx, json=json, quiet=quiet, verbose=verbose)
+    repo, progress = run.open(), run.progress()
+    share = _share(sample) if sample else 1.0
+    try:
+        result = fsck_op(repo, share=share, has_worktree=not no_worktree, is_repairing=repair, progress=progress)
+    finally:
+        run.finish(progress)
+    if json:
+        render.as_json(result)
+    else:
+        _show_fsck(result, is_quiet=run.is_quiet)
+    return result.exit_code
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text.rstrip("%")) / 100
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise UsageError(f"'{text}' is not a share", "Write it like 1% or 25%.")
+    return share
+
+
+def _show_fsck(result: FsckResult, *, is_quiet: bool) -> None:
+    where = f"remote '{result.remote}'" if result.remote else "the store"
+    for problem in result.problems:
+        state = f"healed from {problem.healed}" if problem.healed and problem.kind != "index" else problem.healed
+        tail = f" ({state})" if state else ""
+        said = f"object {problem.oid.partition(':')[2][:12]} of {problem.what}" if problem.oid else problem.what
+        render.note(f"{render.paint(f'{problem.kind}:', 'red')} {render.name(said)}{tail}")
+        for line in _places(problem):
+            render.note(f"  {line}")
+    if not is_quiet:
+        what = f"{render.count(result.files, 'file')}, {render.count(result.objects, 'object')}, {render.size(result.size)}"
+        render.out(f"verified {where}: {what}")
+        if result.not_here:
+            render.out(
+                f"not here: {render.count(result.not_here, 'object')} of other versions (dvlite fetch gets them)"
+            )
+        open_ = [one for one in result.problems if not one.healed and one.kind != "purged"]
+        render.out(f"{render.count(len(open_), 'problem')}" if open_ else "all is well")
+    if result.exit_code in (10, 11):
+        render.note("hint: Run 'dvlite fsck --repair' to heal from the trash, the worktree and the remotes.")
+    for note in result.notes:
+        render.note(render.name(note))
+
+
+def _places(problem: Problem, limit: int = 5) -> list[str]:
+    lines = []
+    for place in problem.places[:limit]:
+        commits = ", ".join(commit[:10] for commit in place.commits[:3])
+        more = f" and {len(place.commits) - 3:,} more" if len(place.commits) > 3 else ""
+        tags = f", versions {', '.join(place.tags[:3])}" if place.tags else ""
+        lines.append(f"{render.name(place.path)} in {commits or 'the worktree'}{more}{render.name(tags)}")
+    if len(problem.places) > limit:
+        lines.append(f"and {len(problem.places) - limit:,} more paths")
+    return lines

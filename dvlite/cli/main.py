@@ -32,6 +32,7 @@ COMMANDS = {
     "cat": "look",
     "unprotect": "data",
     "gc": "care",
+    "fsck": "care",
     "remote": "remote",
     "hooks": "hooks",
     "config": "setup",

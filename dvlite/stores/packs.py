@@ -100,6 +100,15 @@ def read_index(path: Path) -> PackIndex:
     return index
 
 
+def has_head(path: Path) -> bool:
+    """Tell whether a file begins as a pack does; nothing else vouches for these bytes."""
+    fd = files.open_regular(path)
+    try:
+        return os.pread(fd, len(pack.MAGIC), 0) == pack.MAGIC
+    finally:
+        os.close(fd)
+
+
 def read_objects(path: Path, places: Mapping[Oid, Place]) -> Iterator[tuple[Oid, bytes]]:
     """Yield objects of a pack in file order, unverified, in few large reads; what is cut off comes short."""
     fd = files.open_regular(path)
@@ -130,5 +139,7 @@ def coalesce(places: Mapping[Oid, Place], *, gap: int, step: int) -> Iterator[li
 
 
 def bad_objects(path: Path, index: PackIndex) -> set[Oid]:
-    """Return the objects of a pack that are not what their oids say."""
+    """Return the objects of a pack that are not what their oids say; CorruptError where it doesn't even begin as one."""
+    if not has_head(path):
+        raise CorruptError(f"'{path}' does not begin as a pack does")
     return {oid for oid, data in read_objects(path, index.places) if hashing.digest(oid.algorithm, data) != oid.digest}

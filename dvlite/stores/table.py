@@ -141,6 +141,19 @@ class Table:
         for index in self._recent.values():
             yield from index.places
 
+    def of_pack(self, id_: str) -> dict[Oid, Place]:
+        """Return what is remembered of a pack, also of one that is not live any more."""
+        if id_ in self._recent:
+            return dict(self._recent[id_].places)
+        if id_ not in self._packs:
+            return {}
+        number = self._packs.index(id_)
+        return {
+            Oid(ALGORITHMS[algorithm], digest): Place(offset, size)
+            for digest, algorithm, pack, offset, size in self._all_rows()
+            if pack == number
+        }
+
     def holds_nothing(self) -> bool:
         """Tell whether there is nothing to look up."""
         return not self._live

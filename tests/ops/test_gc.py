@@ -264,7 +264,7 @@ def test_small_packs_are_put_together_and_mostly_empty_ones_written_anew(project
     for number in range(3):
         save(project, f"version {number} " * 100)
     with project.repo.store.open_batch(is_synced=True) as batch:
-        for number in range(50):
+        for _ in range(50):
             batch.put(os.urandom(1000), "sha256")
         batch.put(b"version 0 " * 100, "sha256")
     before = len(project.packs())

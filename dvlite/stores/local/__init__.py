@@ -389,6 +389,18 @@ class LocalStore(Store):
         """Return the checksum that a large object's file had when it was hashed; empty where that isn't known."""
         return self.seen.checksum(path.relative_to(self.root).as_posix(), path)
 
+    def objects_of(self, name: str) -> set[Oid]:
+        """Return the objects that a file of the store has, or had when it was last looked at."""
+        self._make_ready()
+        if name.startswith("packs/"):
+            return set(self._table.of_pack(name[len("packs/") : -len(".pack")]))
+        _, algorithm, head, rest = name.split("/")
+        return {Oid(algorithm, bytes.fromhex(head + rest))}
+
+    def set_bad_aside(self, name: str) -> None:
+        """Move a file that turned out bad to quarantine; what is good in a pack stays."""
+        self._verify_file(name)
+
     def forget(self, path: Path) -> None:
         """Look at a file anew: what was noted of it is wrong."""
         self._verify_file(path.relative_to(self.root).as_posix())
@@ -412,22 +424,30 @@ class LocalStore(Store):
                 self.seen.note(name, path, checksum)
             return True
         if path.exists():
-            if bad and name.startswith("packs/"):
-                self._salvage(path, bad)
+            if name.startswith("packs/") and self._salvage(path):
+                return True
             self._set_aside(name)
         return False
 
-    def _salvage(self, path: Path, bad: set[Oid]) -> None:
-        good = {oid: place for oid, place in packs.read_index(path).places.items() if oid not in bad}
+    def _salvage(self, path: Path) -> bool:
+        """Write what is good in a bad pack into a new one; tell whether that is all of it, and stands in its place."""
+        try:
+            places = packs.read_index(path).places
+        except (CorruptError, FormatError, OSError):
+            return False
         self.create()
         writer = packs.PackWriter(self.tmp, 1 << 62)
-        for oid, data in packs.read_objects(path, good):
-            writer.add(oid, data)
-        if written := writer.finish():
-            files.sync(written.path)
-            os.rename(written.path, self.pack_path(written.id))
-            files.sync(path.parent)
-            self.seen.note(f"packs/{written.id}.pack", self.pack_path(written.id))
+        for oid, data in packs.read_objects(path, places):
+            if hashing.digest(oid.algorithm, data) == oid.digest:
+                writer.add(oid, data)
+        written = writer.finish()
+        if written is None:
+            return False
+        files.sync(written.path)
+        os.rename(written.path, final := self.pack_path(written.id))
+        files.sync(final.parent)
+        self.seen.note(f"packs/{written.id}.pack", final)
+        return final == path
 
     def _set_aside(self, name: str) -> None:
         self.create()
