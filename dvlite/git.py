@@ -261,22 +261,41 @@ def blobs_of(git: Git, revs: Iterable[str], path: str) -> list[str]:
 
 
 def _blobs(git: Git, revs: Iterable[str], pathspec: str) -> Iterator[tuple[str, str]]:
-    """Yield the blobs that the commits brought, each with its path.
+    """Yield the blobs that the commits brought, each with its path."""
+    return ((blob, path) for _, blob, path in _brought(git, run(git, "rev-list", *revs), pathspec))
+
+
+def _brought(git: Git, commits: bytes, pathspec: str) -> Iterator[tuple[str, str, str]]:
+    """Yield commit, blob and path of all that commits (a line each) brought, in their order.
 
     Commit by commit against its parents: listing all objects of a pattern leaves out what lies in folders. Of a merge only what
     none of its parents has (-c): the rest came with them.
     """
-    commits = run(git, "rev-list", *revs)
     if not commits:
         return
-    arguments = ["--stdin", "--root", "-r", "-c", "--raw", "--no-renames", "--no-commit-id", "--abbrev=64", "-z"]
-    parts = _names(run(git, "diff-tree", *arguments, "--", pathspec, stdin=commits))
-    for head, path in zip(parts[::2], parts[1::2], strict=True):
+    arguments = ["--stdin", "--root", "-r", "-c", "--raw", "--no-renames", "--abbrev=64", "-z"]
+    parts = iter(_names(run(git, "diff-tree", *arguments, "--", pathspec, stdin=commits)))
+    commit = ""
+    for head in parts:
+        if not head.startswith(":"):
+            commit = head
+            continue
+        path = next(parts)
         fields = head.lstrip(":").split(" ")
         sides = len(head) - len(head.lstrip(":"))
         mode, blob = fields[sides], fields[2 * sides + 1]
         if mode.startswith("100"):
-            yield blob, path
+            yield commit, blob, path
+
+
+def history(git: Git, revs: Iterable[str], suffix: str) -> list[tuple[int, str, str]]:
+    """Return when (seconds), at which path and as which blob each version came of the files that end so, newest first."""
+    rows = [
+        line.split() for line in run(git, "rev-list", "--timestamp", "--date-order", *revs).decode().split("\n") if line
+    ]
+    times = {commit: int(when) for when, commit in rows}
+    found = _brought(git, "\n".join([*times, ""]).encode(), _glob(suffix))
+    return [(times[commit], path, blob) for commit, blob, path in found]
 
 
 def versions(git: Git, revs: Iterable[str], suffix: str) -> set[tuple[str, str]]:
@@ -376,6 +395,42 @@ def tagged_trees(git: Git) -> list[str]:
     shape = "%(objecttype) %(objectname)%0a%(*objecttype) %(*objectname)"
     rows = run(git, "for-each-ref", f"--format={shape}").decode().split("\n")
     return [row.split(" ")[1] for row in rows if row.startswith("tree ")]
+
+
+GATHERED = "refs/dvlite/gathered"
+
+
+def remotes(git: Git) -> list[str]:
+    """Return the names of Git's own remotes."""
+    return run(git, "remote").decode().split()
+
+
+def refuse_incomplete(git: Git) -> None:
+    """Raise UsageError in a clone that doesn't have all commits of all branches, or gets objects when they are asked for."""
+    hint = "Run this in a whole clone: 'git clone URL' without --depth, --filter and --single-branch."
+    if run(git, "rev-parse", "--is-shallow-repository").strip() == b"true":
+        raise UsageError("this clone is shallow", hint)
+    settings_ = run(git, "config", "--get-regexp", r"^remote\..*\.(promisor|partialclonefilter)$", is_checked=False)
+    if settings_:
+        raise UsageError("this clone is partial", hint)
+    for name in remotes(git):
+        specs = run(git, "config", "--get-all", f"remote.{name}.fetch", is_checked=False).decode().split()
+        if not any("refs/heads/*:" in spec or "refs/*:" in spec for spec in specs):
+            raise UsageError(f"this clone does not have all branches of the Git remote '{name}'", hint)
+
+
+def gather(git: Git) -> None:
+    """Fetch all refs of all Git remotes into a place of their own; DvliteError where one can't be read."""
+    for name in remotes(git):
+        spec = f"+refs/*:{GATHERED}/{name}/*"
+        run(git, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--prune", "--no-auto-gc", name, spec)
+
+
+def scatter(git: Git) -> None:
+    """Forget what was gathered."""
+    names = run(git, "for-each-ref", "--format=delete %(refname)", GATHERED)
+    if names:
+        run(git, "update-ref", "--stdin", stdin=names)
 
 
 def in_progress(git: Git, *names: str) -> bool:

@@ -1,16 +1,25 @@
-"""Commands that look after the store: gc, fsck."""
+"""Commands that look after the store and remotes: gc, fsck, purge."""
 
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dvlite.cli import render
-from dvlite.cli.session import Json, Quiet, Verbose, session
+from dvlite.cli.session import Json, Quiet, Session, Verbose, session
 from dvlite.errors import UsageError
 from dvlite.ops import gc as ops
+from dvlite.ops import purge as purging
+from dvlite.ops.drop import DropResult
+from dvlite.ops.drop import drop as drop_op
 from dvlite.ops.fsck import FsckResult, Problem
 from dvlite.ops.fsck import fsck as fsck_op
+from dvlite.ops.fsck_remote import fsck_remote
 from dvlite.ops.gc import GcResult
+from dvlite.ops.gc_remote import RemoteGcResult, gc_remote
+from dvlite.ops.purge import PurgeResult
+from dvlite.repo import Repo
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -18,15 +27,34 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command()
 def gc(
     ctx: typer.Context,
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="[PATH]…", help="With --drop: whose copies to free.")
+    ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", help="Only say what would go, and what stays and why.")
+        bool, typer.Option("--dry-run", "-n", help="Only say what would go, what stays and why.")
     ] = False,
     grace: Annotated[str, typer.Option("--grace", metavar="AGE", help="What is younger stays (14d, 12h, …).")] = "14d",
     restore: Annotated[bool, typer.Option("--restore", help="Bring back all that lies in the trash.")] = False,
     empty: Annotated[bool, typer.Option("--empty", help="Delete for good all that lies in the trash.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Also what may belong to versions whose listings are nowhere.")
-    ] = False,
+    remote: Annotated[bool, typer.Option("--remote", help="Clean the remote instead, in two phases.")] = False,
+    remote_name: Annotated[
+        str, typer.Option("--remote-name", metavar="NAME", help="Another than the default remote.")
+    ] = "",
+    repos: Annotated[
+        list[Path] | None,
+        typer.Option("--repo", metavar="FOLDER", help="Another repository that pushes to that remote."),
+    ] = None,
+    drop: Annotated[bool, typer.Option("--drop", help="Free local copies of PATHs that the remote has.")] = False,
+    rev: Annotated[
+        str, typer.Option("--rev", metavar="REV", help="With --drop: only of this commit, or range A..B.")
+    ] = "",
+    keep_last: Annotated[
+        int | None, typer.Option("--keep-last", metavar="N", min=1, help="Free copies of all but the last N versions.")
+    ] = None,
+    older_than: Annotated[
+        str, typer.Option("--older-than", metavar="AGE", help="Free copies of versions that are older (90d, …).")
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Also what can't be told, or is not on the remote.")] = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -35,31 +63,95 @@ def gc(
 
     Example: dvlite gc --dry-run
 
-    Nothing younger than the grace period goes; what went can be brought back with --restore for as long again.
-    Exit codes: 0 done, 1 something that names data can't be read, 12 another process is at work.
+    Nothing younger than the grace period goes; what went can be brought back with --restore for as long again. On a remote what
+    nothing names is written down first, and deleted by a later run. --drop, --keep-last and --older-than free copies of what
+    commits name and the remote has. Exit codes: 0 done, 1 or 2 something that names data can't be read, 12 another process is
+    at work, 13 remote, 14 the remote lacks what would go.
     """
     run = session(ctx, json=json, quiet=quiet, verbose=verbose)
     repo = run.open()
+    is_dropping = drop or keep_last is not None or bool(older_than)
+    if sum((restore, empty, remote or bool(remote_name) and not is_dropping, is_dropping)) > 1 or (paths and not drop):
+        raise UsageError("--restore, --empty, --remote and --drop (or --keep-last, --older-than) exclude each other")
     if restore or empty:
-        if restore and empty or dry_run:
-            raise UsageError("--restore, --empty and --dry-run exclude each other")
-        moved = ops.restore(repo) if restore else ops.empty(repo)
-        if json:
-            render.as_json(moved)
-        elif not run.is_quiet:
-            what = f"{render.count(moved.files, 'file')} of the store, {render.size(moved.size)}"
-            render.out(f"brought back: {what}" if restore else f"deleted for good: {what}")
-        return 0
+        return _trash(run, repo, is_restoring=restore)
     progress = run.progress()
+    result: GcResult | RemoteGcResult | DropResult
     try:
-        result = ops.gc(repo, grace_s=ops.parse_age(grace), is_dry_run=dry_run, is_forced=force, progress=progress)
+        if is_dropping:
+            if drop and not paths:
+                raise UsageError("--drop needs paths", "For example: dvlite gc --drop data/")
+            result = drop_op(
+                repo,
+                run.paths(repo, paths),
+                rev=rev,
+                keep_last=keep_last,
+                older_s=ops.parse_age(older_than) if older_than else None,
+                remote=remote_name,
+                is_dry_run=dry_run,
+                is_forced=force,
+            )
+        elif remote or remote_name:
+            folders = [run.folder / one for one in repos or ()]
+            result = gc_remote(
+                repo,
+                remote_name,
+                grace_s=ops.parse_age(grace),
+                others=folders,
+                is_dry_run=dry_run,
+                is_forced=force,
+                progress=progress,
+            )
+        else:
+            result = ops.gc(repo, grace_s=ops.parse_age(grace), is_dry_run=dry_run, is_forced=force, progress=progress)
     finally:
         run.finish(progress)
     if json:
         render.as_json(result)
     elif not run.is_quiet:
-        _show(result)
+        _show_any(result)
     return 0
+
+
+def _trash(run: Session, repo: Repo, *, is_restoring: bool) -> int:
+    moved = ops.restore(repo) if is_restoring else ops.empty(repo)
+    if run.is_json:
+        render.as_json(moved)
+    elif not run.is_quiet:
+        what = f"{render.count(moved.files, 'file')} of the store, {render.size(moved.size)}"
+        render.out(f"brought back: {what}" if is_restoring else f"deleted for good: {what}")
+    return 0
+
+
+def _show_any(result: GcResult | RemoteGcResult | DropResult) -> None:
+    if isinstance(result, GcResult):
+        _show(result)
+    elif isinstance(result, RemoteGcResult):
+        _show_remote(result)
+    else:
+        would = "would be freed" if result.is_dry_run else "freed"
+        render.out(f"{would}: {render.count(result.objects, 'object')}, {render.size(result.size)}")
+        for version in result.versions:
+            render.out(f"  no local copy: {render.name(version)}")
+        if result.trashed:
+            render.out(
+                f"{render.count(result.trashed, 'object')} of them are on no remote: in the trash (dvlite gc --restore)"
+            )
+
+
+def _show_remote(result: RemoteGcResult) -> None:
+    would = "would be " if result.is_dry_run else ""
+    render.out(
+        f"{would}written down on '{result.remote}': {render.count(result.doomed, 'file')}, {render.size(result.doomed_size)}"
+    )
+    if result.deleted:
+        render.out(f"deleted: {render.count(result.deleted, 'file')}, {render.size(result.deleted_size)}")
+    if result.waiting:
+        render.out(f"waiting for the end of their grace period: {render.count(result.waiting, 'file')}")
+    if result.merged_packs:
+        render.out(f"small packs put together: {result.merged_packs:,}")
+    rows = [(render.count(one.objects, "object"), one.reason) for one in result.stays]
+    render.table([("  stays:", *row) for row in rows], right=[1])
 
 
 def _show(result: GcResult) -> None:
@@ -92,6 +184,8 @@ def fsck(
     sample: Annotated[
         str, typer.Option("--sample", metavar="P%", help="Verify so much, beginning where the last sample ended.")
     ] = "",
+    remote: Annotated[bool, typer.Option("--remote", help="Verify the remote instead.")] = False,
+    remote_name: Annotated[str, typer.Option("--remote-name", metavar="NAME", help="Verify this remote.")] = "",
     no_worktree: Annotated[bool, typer.Option("--no-worktree", help="Do not read the worktree's files.")] = False,
     repair: Annotated[
         bool, typer.Option("--repair", help="Heal from the trash, the worktree and the remotes.")
@@ -111,7 +205,10 @@ def fsck(
     repo, progress = run.open(), run.progress()
     share = _share(sample) if sample else 1.0
     try:
-        result = fsck_op(repo, share=share, has_worktree=not no_worktree, is_repairing=repair, progress=progress)
+        if remote or remote_name:
+            result = fsck_remote(repo, remote_name, share=share, is_repairing=repair, progress=progress)
+        else:
+            result = fsck_op(repo, share=share, has_worktree=not no_worktree, is_repairing=repair, progress=progress)
     finally:
         run.finish(progress)
     if json:
@@ -150,7 +247,9 @@ def _show_fsck(result: FsckResult, *, is_quiet: bool) -> None:
         open_ = [one for one in result.problems if not one.healed and one.kind != "purged"]
         render.out(f"{render.count(len(open_), 'problem')}" if open_ else "all is well")
     if result.exit_code in (10, 11):
-        render.note("hint: Run 'dvlite fsck --repair' to heal from the trash, the worktree and the remotes.")
+        there = " --remote-name " + result.remote if result.remote else ""
+        source = "what is good here" if result.remote else "the trash, the worktree and the remotes"
+        render.note(f"hint: Run 'dvlite fsck --repair{there}' to heal from {source}.")
     for note in result.notes:
         render.note(render.name(note))
 
@@ -165,3 +264,61 @@ def _places(problem: Problem, limit: int = 5) -> list[str]:
     if len(problem.places) > limit:
         lines.append(f"and {len(problem.places) - limit:,} more paths")
     return lines
+
+
+@app.command()
+def purge(
+    ctx: typer.Context,
+    what: Annotated[str, typer.Argument(metavar="OID|PATH", help="An object, or a path: all its versions.")],
+    remote: Annotated[bool, typer.Option("--remote", help="Also on the remote.")] = False,
+    remote_name: Annotated[str, typer.Option("--remote-name", metavar="NAME", help="Also on this remote.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
+    lift: Annotated[bool, typer.Option("--lift", help="Allow the content of an OID to come back.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Remove content for good, after showing every commit and registered version that it breaks.
+
+    Example: dvlite purge data/customers.csv --remote
+
+    For a leaked secret, or data that must go by law. Pointers stay in Git; other clones keep their copies until they purge too.
+    Exit codes: 0 done, 1 not confirmed, 2 no version has it.
+    """
+    run = session(ctx, json=json, quiet=quiet)
+    repo = run.open()
+    where = remote_name if remote or remote_name else None
+    if lift:
+        lifted = purging.lift(repo, what, remote=where)
+        render.out(f"may come back: {', '.join(lifted)}")
+        return 0
+    is_oid = what.partition(":")[0] in ("sha256", "blake3")
+    result = purging.plan(repo, what if is_oid else run.paths(repo, [what])[0], remote=where)
+    if not json:
+        _show_purge(result)
+    if not yes and not (sys.stdin.isatty() and not json and typer.confirm("Remove this content for good?", err=True)):
+        if json:
+            render.as_json(result)
+        render.note("nothing was removed: confirm with --yes")
+        return 1
+    result = purging.purge(repo, result, remote=where)
+    if json:
+        render.as_json(result)
+    else:
+        there = f" and on '{result.remote}'" if result.remote else ""
+        render.out(f"purged here{there}: {render.count(len(result.oids), 'object')}")
+        for path in result.worktree:
+            render.note(f"'{render.name(path)}' in the worktree still has it: delete or change it")
+        if not result.remote:
+            render.note(
+                "remotes may still have it: --remote purges there too. Other clones keep their copies until they purge."
+            )
+    return 0
+
+
+def _show_purge(result: PurgeResult) -> None:
+    render.out(f"{render.count(len(result.oids), 'object')}, {render.size(result.size)} here; this breaks:")
+    for place in result.places:
+        versions = f", versions {', '.join(map(render.name, place.tags))}" if place.tags else ""
+        render.out(f"  {render.name(place.path)}: {render.count(len(place.commits), 'commit')}{versions}")
+        for commit in place.commits:
+            render.out(f"    {commit}")

@@ -33,6 +33,7 @@ COMMANDS = {
     "unprotect": "data",
     "gc": "care",
     "fsck": "care",
+    "purge": "care",
     "remote": "remote",
     "hooks": "hooks",
     "config": "setup",

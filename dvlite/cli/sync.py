@@ -62,6 +62,10 @@ def _show_fetch(run: Session, repo: Repo, result: FetchResult) -> int:
             render.out(f"fetched from '{result.remote}': {what}")
         elif not result.failures and not result.missing:
             render.out("fetched: everything is here")
+    if result.purged:
+        names = sorted({run.here(repo, path) for path in result.purged.values()})
+        gone = render.count(len(result.purged), "object")
+        render.note(f"{gone} of {', '.join(map(render.name, names))} were purged: their content is gone for good")
     if result.missing:
         names = sorted({run.here(repo, path) for path in result.missing.values()})
         render.note(
@@ -105,6 +109,8 @@ def pull(
         return fetch_code(result.fetch) or checkout_code(result.checkout)
     code = _show_fetch(run, repo, result.fetch)
     result.checkout.failures = [one for one in result.checkout.failures if one not in result.fetch.failures]
+    if result.fetch.purged and not result.fetch.missing:
+        result.checkout.missing = []  # said already: it is gone on purpose
     if code:
         result.checkout.missing = []  # said already, with the reason
         show_checkout(run, repo, result.checkout, is_partial=True)

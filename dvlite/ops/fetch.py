@@ -12,6 +12,7 @@ from dvlite.ops.checkout import CheckoutResult, checkout
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.repo import Repo
+from dvlite.stores.local import tombs
 from dvlite.stores.remote import RemoteStore
 from dvlite.tree import Entry, Read
 from dvlite.worktree.plan import Only
@@ -25,6 +26,7 @@ class FetchResult:
     fetched: int = 0
     size: int = 0
     missing: dict[str, str] = field(default_factory=dict)
+    purged: dict[str, str] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
 
 
@@ -78,6 +80,9 @@ def _fetch(
             result.failures.append(Failure(tracked, exc))
             continue
         absent = transfer.lacking(reach.blobs, repo.store)
+        graves = (tombs.oids(repo.store.root) | source.purged()) & absent.keys()
+        result.purged |= {str(oid): tracked for oid in graves}
+        absent = {oid: size for oid, size in absent.items() if oid not in graves}
         lacking |= absent
         wanted_by |= dict.fromkeys(absent, tracked)
         result.missing |= {str(oid): tracked for oid in reach.missing}

@@ -11,6 +11,7 @@ from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.refs import Pointers
 from dvlite.repo import Repo
+from dvlite.stores.local import tombs
 from dvlite.stores.remote import RemoteStore
 from dvlite.tree import Entry, Reach
 from dvlite.worktree.plan import Only
@@ -25,6 +26,7 @@ class PushResult:
     pushed: int = 0
     size: int = 0
     present: int = 0
+    purged: int = 0
     is_dry_run: bool = False
     missing: dict[str, str] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
@@ -122,7 +124,10 @@ def _push(
     reach = _reach(repo, target, roots, jobs, result)
     trees = dict.fromkeys(reach.trees.keys() - reach.missing, 0)
     absent = transfer.absent(trees | reach.blobs, target)
-    result.present = len(trees) + len(reach.blobs) - len(absent)
+    purged = target.purged() | tombs.oids(repo.store.root)
+    absent = {oid: size for oid, size in absent.items() if oid not in purged}
+    result.purged = len(purged & reach.blobs.keys())
+    result.present = len(trees) + len(reach.blobs) - len(absent) - result.purged
     contents = {oid: size for oid, size in absent.items() if oid in reach.blobs}
     above = {oid: size for oid, size in absent.items() if oid not in reach.blobs}
     lost = {oid for oid in contents if not repo.store.find([oid])} | reach.missing

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dvlite import files, hashing
-from dvlite.errors import CorruptError
+from dvlite.errors import CorruptError, UsageError
 from dvlite.hashing import Content
 from dvlite.oid import Oid
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Taken, loose_name, refuse_other
+from dvlite.stores.local import tombs
 from dvlite.stores.local.journal import mark
 from dvlite.stores.local.repack import drop, rewrite
 from dvlite.stores.table import list_ids
@@ -39,6 +40,7 @@ class LocalBatch(Batch):
         self._trusted: set[str] = set()
         self._is_fresh = store.is_empty()
         self._now_ns = files.stamp(store.tmp)
+        self._purged = tombs.oids(store.root)
         self._tree_data: dict[Oid, bytes] = {}
         self._checksums: dict[str, bytes] = {}
         # Unfinished file -> final name, contents and trees apart.
@@ -47,6 +49,7 @@ class LocalBatch(Batch):
 
     def take(self, oid: Oid, data: bytes, *, is_tree: bool = False) -> None:
         """Append to a pack, unless the object is known."""
+        self._refuse_purged(oid)
         with self._lock:
             if oid not in self._taken:
                 if is_tree:
@@ -56,6 +59,13 @@ class LocalBatch(Batch):
                     if full := writer.add(oid, data):
                         self._note(full, is_tree=is_tree)
                 self._taken.add(oid)
+
+    def _refuse_purged(self, oid: Oid) -> None:
+        if oid in self._purged:
+            raise UsageError(
+                f"object {oid.short} was purged: its content must not come back",
+                f"If it may: dvlite purge --lift {oid}",
+            )
 
     def _note(self, written: packs.Written, *, is_tree: bool) -> None:
         (self._tree_packs if is_tree else self._contents)[written.path] = f"packs/{written.id}.pack"
@@ -99,6 +109,7 @@ class LocalBatch(Batch):
             else:
                 content, status = self._copy(path, unfinished, algorithm)
             refuse_other(content.oid, oid)
+            self._refuse_purged(content.oid)
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise

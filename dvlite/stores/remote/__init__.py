@@ -17,6 +17,8 @@ from dvlite.pack import Place
 from dvlite.progress import SILENT, Progress
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Report, Store, loose_name
+from dvlite.stores.local import tombs
+from dvlite.stores.remote import sweep
 from dvlite.stores.remote.batch import RemoteBatch
 from dvlite.stores.remote.bucket import Bucket
 from dvlite.stores.table import Table, list_ids
@@ -47,6 +49,8 @@ class RemoteStore(Store):
         self.tmp = folder / "tmp"
         self.folder = folder
         self.listing: dict[str, int] | None = None
+        self.times: dict[str, int] = {}
+        self.live: set[str] = set()
         self._is_fresh = False  # the listing was made for the look-up to come
         self._table = Table(folder / "table", self._load_index)
 
@@ -54,7 +58,9 @@ class RemoteStore(Store):
 
     def look(self) -> dict[str, int]:
         """List the remote anew, and get the pack indexes that aren't here yet."""
-        self.listing = listing = self.bucket.list()
+        found = self.bucket.list()
+        self.times = {name: one.time_ns for name, one in found.items()}
+        self.listing = listing = {name: one.size for name, one in found.items()}
         if config.MARKER in listing:
             self._check_marker(listing)
         elif any(name.startswith(("packs/", "objects/")) for name in listing):
@@ -65,7 +71,7 @@ class RemoteStore(Store):
         indexed = _ids(listing, "packs/", ".idx")
         packed = _ids(listing, "packs/", ".pack")
         self._get_indexes(indexed & packed)
-        live = [id_ for id_ in indexed & packed if self._is_whole(id_)]
+        self.live = live = {id_ for id_ in indexed & packed if self._is_whole(id_)}
         self.folder.mkdir(parents=True, exist_ok=True)
         self._table.refresh(live)
         return listing
@@ -93,6 +99,19 @@ class RemoteStore(Store):
 
     def _index_path(self, id_: str) -> Path:
         return self.folder / "packs" / f"{id_}.idx"
+
+    def purged(self) -> set[Oid]:
+        """Return what was purged there, by the last listing."""
+        found = set()
+        for name in self.listing or ():
+            if name.startswith(f"{tombs.FOLDER}/"):
+                with contextlib.suppress(FormatError):
+                    found.add(tombs.parse(name[len(tombs.FOLDER) + 1 :]))
+        return found
+
+    def index_of(self, id_: str) -> pack.PackIndex:
+        """Return the index of a live pack."""
+        return self._load_index(id_)
 
     def _load_index(self, id_: str) -> pack.PackIndex:
         try:
@@ -159,6 +178,28 @@ class RemoteStore(Store):
     def note_covered(self, id_: str, ids: Iterable[str]) -> None:
         """Remember which packs a merged index names."""
         files.write_atomic(self._covered_path(id_), "\n".join(sorted(ids)).encode(), folder=self.tmp, is_synced=False)
+
+    def names_covered(self, id_: str) -> set[str]:
+        """Return the packs that one merged index names, as far as it was read here."""
+        with contextlib.suppress(OSError):
+            return set(self._covered_path(id_).read_text().split())
+        return set()
+
+    def upload_pack(self, path: Path, id_: str, tail: bytes) -> None:
+        """Upload a pack, then its index: a pack without one does not exist yet."""
+        self.bucket.put_file(f"packs/{id_}.pack", path)
+        self.bucket.put(f"packs/{id_}.idx", tail)
+        self.keep_index(id_, tail)
+
+    def merge_indexes(self, *, at_least: int) -> None:
+        """Upload one index of all packs of the last listing that none covers, if they are so many."""
+        here = set(list_ids(self.folder / "packs", ".idx"))
+        listed = {id_ for id_ in here - self.covered() if f"packs/{id_}.idx" in (self.listing or {})}
+        if len(listed) >= at_least:
+            tails = {id_: (self.folder / "packs" / f"{id_}.idx").read_bytes() for id_ in listed}
+            id_, data = pack.encode_merged(tails)
+            self.bucket.put(f"indexes/{id_}.idx", data)
+            self.note_covered(id_, tails)
 
     def _get_merged(self, lacking: set[str]) -> set[str]:
         got: set[str] = set()
@@ -357,8 +398,9 @@ class RemoteStore(Store):
         fingerprint = hashing.digest("sha256", "\n".join(names).encode()).hex()
         claim = f"claims/{repository}/{clone}/{fingerprint}.json"
         listing = self.look()
-        self._is_fresh = claim in listing
+        self._is_fresh = claim in listing and not sweep.is_stale(self, claim)
         if self._is_fresh:
+            sweep.wait_for_others(self)
             return False
         if config.MARKER in listing:
             config.decode_marker(self.bucket.get(config.MARKER))  # whoever writes looks again
@@ -368,6 +410,7 @@ class RemoteStore(Store):
             self.bucket.put(f"repos/{repository}.json", json.dumps({"id": repository}).encode() + b"\n")
         self.bucket.put(claim, json.dumps({"oids": names}, separators=(",", ":")).encode() + b"\n")
         self.look()
+        sweep.wait_for_others(self)  # either this sees their mark, or they see the claim
         self._is_fresh = True
         return True
 

@@ -8,12 +8,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dvlite import hashing, pack
+from dvlite import hashing
 from dvlite.errors import CorruptError
 from dvlite.oid import Oid
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Taken, loose_name, refuse_other
-from dvlite.stores.table import list_ids
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -72,7 +71,7 @@ class RemoteBatch(Batch):
         index = packs.read_index(path)
         if bad := packs.bad_objects(path, index):
             raise CorruptError(f"pack {index.id[:12]} has {len(bad)} corrupt objects")
-        self._upload(path, index.id, packs.read_tail(path))
+        self._store.upload_pack(path, index.id, packs.read_tail(path))
         self._note(index.places)
         return index.places
 
@@ -82,16 +81,10 @@ class RemoteBatch(Batch):
 
     def _upload_written(self, written: packs.Written) -> None:
         try:
-            self._upload(written.path, written.id, written.tail)
+            self._store.upload_pack(written.path, written.id, written.tail)
             self._note([oid for oid, _ in written.objects])
         finally:
             os.unlink(written.path)
-
-    def _upload(self, path: Path, id_: str, tail: bytes) -> None:
-        # The pack first: one without an index does not exist yet.
-        self._store.bucket.put_file(f"packs/{id_}.pack", path)
-        self._store.bucket.put(f"packs/{id_}.idx", tail)
-        self._store.keep_index(id_, tail)
 
     def publish(self) -> None:
         """Upload the pack in hand and wait for all; then merge the indexes, if they have become many."""
@@ -101,19 +94,7 @@ class RemoteBatch(Batch):
         errors = [error for upload in self._uploads if (error := upload.exception())]
         if errors:
             raise errors[0]
-        self._merge_indexes()
-
-    def _merge_indexes(self) -> None:
-        store = self._store
-        here = set(list_ids(store.folder / "packs", ".idx"))
-        uncovered = here - store.covered()
-        if len(uncovered) > _MANY_UNCOVERED:
-            listed = {id_ for id_ in uncovered if f"packs/{id_}.idx" in (store.listing or {})}
-            tails = {id_: (store.folder / "packs" / f"{id_}.idx").read_bytes() for id_ in listed}
-            if len(tails) > _MANY_UNCOVERED:
-                id_, data = pack.encode_merged(tails)
-                store.bucket.put(f"indexes/{id_}.idx", data)
-                store.note_covered(id_, tails)
+        self._store.merge_indexes(at_least=_MANY_UNCOVERED + 1)
 
     def abandon(self) -> None:
         """Stop; what is half uploaded has no index and does not count."""

@@ -4,6 +4,7 @@ Knows no oids and no packs. A put is atomic here: where the protocol's own isn't
 """
 
 import contextlib
+import datetime
 import errno
 import importlib
 import os
@@ -11,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from dvlite import config, files
 from dvlite.errors import DvliteError, RemoteError
@@ -54,6 +55,25 @@ _REFUSED = re.compile(
     r"|(?<![0-9a-f])40[13](?![0-9a-f])",
     re.IGNORECASE,
 )
+
+
+class Listed(NamedTuple):
+    """One file of a listing: its size in bytes, and when it was written by the remote's clock (0 where it doesn't tell)."""
+
+    size: int
+    time_ns: int
+
+
+def _time_of(info: dict[str, Any]) -> int:
+    for key in ("LastModified", "last_modified", "mtime", "modified", "updated"):
+        value = info.get(key)
+        if isinstance(value, str):
+            value = datetime.datetime.fromisoformat(value.replace("Z", "+00:00"))
+        if isinstance(value, datetime.datetime):
+            value = value.timestamp()
+        if isinstance(value, int | float):
+            return int(value * 1_000_000_000)
+    return 0
 
 
 class Bucket:
@@ -155,11 +175,11 @@ class Bucket:
 
     # ---- the verbs ----
 
-    def list(self) -> dict[str, int]:
-        """Return all names below the root with their sizes in bytes; empty where nothing was ever pushed."""
+    def list(self) -> dict[str, Listed]:
+        """Return all names below the root with size and time; empty where nothing was ever pushed."""
         return self._do("can't list", self._list)
 
-    def _list(self) -> dict[str, int]:
+    def _list(self) -> dict[str, Listed]:
         if self.protocol == "file":
             return self._list_folder()
         try:
@@ -171,9 +191,10 @@ class Bucket:
         if not found and self.protocol == "s3":
             self._fs.ls(self._root.partition("/")[0], refresh=True)
         prefix = len(self._root) + 1
-        return {key[prefix:]: int(info["size"]) for key, info in found.items() if info.get("type") != "directory"}
+        files_ = ((key, info) for key, info in found.items() if info.get("type") != "directory")
+        return {key[prefix:]: Listed(int(info["size"]), _time_of(info)) for key, info in files_}
 
-    def _list_folder(self) -> dict[str, int]:
+    def _list_folder(self) -> dict[str, Listed]:
         root = Path(self._root)
         if not root.is_dir():
             # A parent that isn't there either is a disk that isn't mounted, or a typing error.
@@ -185,8 +206,32 @@ class Bucket:
             for name in names:
                 path = Path(folder, name)
                 with contextlib.suppress(FileNotFoundError):
-                    found[path.relative_to(root).as_posix()] = path.stat().st_size
+                    status = path.stat()
+                    found[path.relative_to(root).as_posix()] = Listed(status.st_size, status.st_mtime_ns)
         return found
+
+    def clock(self) -> int:
+        """Return the time by the remote's own clock, in nanoseconds, from a file just written there."""
+        name = f"tmp/clock-{files.token(8)}"
+        self._do("can't write to", lambda: self._put_raw(name, b"now"))
+        try:
+            return self._do("can't read from", lambda: _time_of(self._fs.info(self._key(name))))
+        finally:
+            self.remove(name)
+
+    def _put_raw(self, name: str, data: bytes) -> None:
+        if self.protocol not in _ATOMIC:
+            self._fs.makedirs(str(PurePosixPath(self._key(name)).parent), exist_ok=True)
+        self._fs.pipe_file(self._key(name), data)
+
+    def remove(self, name: str) -> None:
+        """Delete a file; one that is gone is no error."""
+
+        def call() -> None:
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.rm_file(self._key(name))
+
+        self._do("can't delete on", call)
 
     def get(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
         """Return a file's bytes, or those from `start` to before `end`; short answers are tried again, then refused."""

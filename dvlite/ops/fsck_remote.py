@@ -1,0 +1,222 @@
+"""Verify a remote: every object against its oid, packs against their indexes, that all is there; heal it from what is here.
+
+Everything is downloaded once and thrown away, or with a sample only a part, in turns.
+"""
+
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from dvlite import config, files, git, hashing, pack, refs, transfer
+from dvlite.errors import CorruptError, DvliteError, FormatError
+from dvlite.oid import Oid
+from dvlite.ops import where
+from dvlite.ops.fsck import FsckResult, Problem
+from dvlite.progress import SILENT, Progress
+from dvlite.repo import Repo
+from dvlite.stores import packs
+from dvlite.stores.local import audit, tombs
+from dvlite.stores.remote import RemoteStore
+
+_AUDITED = "audited"
+
+
+class _Bad(NamedTuple):
+    """A file of the remote that is not as it must be: its bad objects, and those that are good in it with their bytes' places."""
+
+    name: str
+    what: str
+    bad: set[Oid]
+    good: set[Oid]
+
+
+def fsck_remote(
+    repo: Repo, remote: str = "", *, share: float = 1.0, is_repairing: bool = False, progress: Progress = SILENT
+) -> FsckResult:
+    """Verify a remote. `share`: only so much of it, beginning where the last such audit ended."""
+    store = repo.remote(remote)
+    result = FsckResult(store.remote.name)
+    with repo.writing("fsck --remote"):
+        listing = store.look()
+        if config.MARKER not in listing:
+            result.notes.append("nothing was ever pushed there")
+            return result
+        bad = _verify(store, result, share, progress)
+        lost = {oid for one in bad for oid in one.bad}
+        result.problems += [
+            Problem("corrupt", f"{one.name}: {one.what}", str(oid)) for one in bad for oid in sorted(one.bad)
+        ] + [Problem("corrupt", f"{one.name}: {one.what}") for one in bad if not one.bad]
+        missing = _incomplete(repo, store, result) if share >= 1 else set()
+        found = where.places(repo, lost | missing, repo.store, store) if lost | missing else {}
+        graves = {str(oid) for oid in store.purged() | tombs.oids(repo.store.root)}
+        for problem in result.problems:
+            if problem.kind == "missing" and problem.oid in graves:
+                problem.kind = "purged"
+            problem.places = next((places for oid, places in found.items() if str(oid) == problem.oid), [])
+        if is_repairing and (bad or missing):
+            store.refuse_read_only()
+            _repair(repo, store, result, bad, missing, progress)
+    return result
+
+
+# ---- verifying ------------------------------------------------------------------------------------------------------
+
+
+def _verify(store: RemoteStore, result: FsckResult, share: float, progress: Progress) -> list[_Bad]:
+    listing = store.listing or {}
+    names = sorted(name for name in listing if name.startswith(("packs/", "objects/", "indexes/")))
+    chosen = names
+    cursor = store.folder / _AUDITED
+    if share < 1:
+        after = cursor.read_text() if cursor.exists() else ""
+        chosen = audit.take_turn([(name, listing[name]) for name in names], after, share)
+    progress.phase("fsck", files=len(chosen), size=sum(listing[name] for name in chosen))
+    store.tmp.mkdir(parents=True, exist_ok=True)
+    bad = []
+
+    def check(name: str) -> _Bad | None:
+        found = _check(store, name, result)
+        progress.advance(files=1, size=listing[name])
+        return found
+
+    with ThreadPoolExecutor(store.bucket.jobs) as pool:
+        for found in pool.map(check, chosen):
+            result.files += 1
+            if found:
+                bad.append(found)
+    result.size = sum(listing[name] for name in chosen)
+    if share < 1 and chosen:
+        files.write_atomic(cursor, chosen[-1].encode(), is_synced=False)
+    return bad
+
+
+def _check(store: RemoteStore, name: str, result: FsckResult) -> _Bad | None:
+    """Download one file and verify it; None where it is as it must be."""
+    if name.endswith(".pack"):
+        return _check_pack(store, name, result)
+    if name.startswith("objects/"):
+        return _check_object(store, name, result)
+    try:
+        data = store.bucket.get(name)
+        id_ = name.rpartition("/")[2].removesuffix(".idx")
+        if name.startswith("indexes/"):
+            pack.decode_merged(data, id_)
+        elif pack.decode_index(data).id != id_:
+            raise CorruptError("it is another pack's index")
+    except (CorruptError, FormatError) as exc:
+        return _Bad(name, exc.message, set(), set())
+    return None
+
+
+def _check_pack(store: RemoteStore, name: str, result: FsckResult) -> _Bad | None:
+    id_ = name[len("packs/") : -len(".pack")]
+    listing = store.listing or {}
+    if f"packs/{id_}.idx" not in listing:
+        return None  # an upload that was cut off: it does not exist yet
+    known: set[Oid] = set()
+    with contextlib.suppress(DvliteError, OSError):
+        known = set(store.index_of(id_).places)
+    path = files.temporary(store.tmp)
+    try:
+        store.bucket.get_file(name, path, listing[name])
+        index = packs.read_index(path)
+        if index.id != id_:
+            return _Bad(name, "it is another pack", known, set())
+        result.objects += len(index.places)
+        if bad := packs.bad_objects(path, index):
+            return _Bad(name, f"{len(bad)} of its objects are corrupt", bad, set(index.places) - bad)
+    except (CorruptError, FormatError) as exc:
+        return _Bad(name, exc.message.replace(str(path), name), known, set())
+    finally:
+        path.unlink(missing_ok=True)
+    return None
+
+
+def _check_object(store: RemoteStore, name: str, result: FsckResult) -> _Bad | None:
+    _, algorithm, head, rest = name.split("/")
+    path = files.temporary(store.tmp)
+    try:
+        oid = Oid(algorithm, bytes.fromhex(head + rest))
+        result.objects += 1
+        store.bucket.get_file(name, path, (store.listing or {})[name])
+        if hashing.oid_of_file(algorithm, path) != oid:
+            return _Bad(name, "it is not what its name says", {oid}, set())
+    except ValueError:
+        return _Bad(name, "its name is no oid", set(), set())
+    finally:
+        path.unlink(missing_ok=True)
+    return None
+
+
+def _incomplete(repo: Repo, store: RemoteStore, result: FsckResult) -> set[Oid]:
+    """Return what commits name that Git's remotes have and the data remote lacks."""
+    revs = ["--remotes", "--tags"] if git.remotes(repo.git) else ["--all"]
+    found, broken = refs.selected(repo.git, revs, has_index=False)
+    result.problems += [Problem("pointer", error.message) for _, error in broken]
+    reach = transfer.named([item.oid for _, item in found], repo.store, store)
+    wanted = {*reach.trees, *reach.blobs, *reach.missing}
+    known = {one.oid for one in result.problems}
+    missing = {oid for oid in wanted - store.find(wanted).keys() if str(oid) not in known}
+    result.problems += [Problem("missing", f"remote '{store.remote.name}'", str(oid)) for oid in sorted(missing)]
+    return missing
+
+
+# ---- healing --------------------------------------------------------------------------------------------------------
+
+
+def _repair(
+    repo: Repo, store: RemoteStore, result: FsckResult, bad: list[_Bad], missing: set[Oid], progress: Progress
+) -> None:
+    """Send anew what is bad or missing there and good here, then take the bad files away, a pack's index first."""
+    wanted = missing | {oid for one in bad for oid in one.bad}
+    here = repo.store.find(wanted)
+    good = {oid for one in bad for oid in one.good}
+    healed: set[str] = set()
+    for one in bad:
+        if one.name.endswith(".idx"):
+            _heal_index(store, one.name)
+    doomed = [one for one in bad if not one.name.endswith(".idx") and one.bad <= here.keys()]
+    for one in doomed:  # what is bad must not count as there while its content is sent
+        if one.name.endswith(".pack"):
+            _fetch_good(repo, store, one)
+    sizes = repo.store.find({*here, *good})
+    for one in doomed:
+        if one.name.endswith(".pack"):
+            store.bucket.remove(f"{one.name.removesuffix('.pack')}.idx")
+        store.bucket.remove(one.name)
+    store.look()
+    lacking = transfer.absent(sizes, store)
+    report = transfer.copy(repo.store, store, lacking, jobs=store.remote.jobs, progress=progress)
+    store.look()
+    present = store.find(wanted).keys()
+    healed = {str(oid) for oid in wanted & here.keys() & present if oid not in report.failed}
+    names = {one.name for one in doomed}
+    for problem in result.problems:
+        is_whole = not problem.oid and problem.what.partition(":")[0] not in {
+            one.name for one in bad if one.name not in names
+        }
+        if problem.oid in healed or (
+            problem.kind == "corrupt" and (is_whole or problem.what.partition(":")[0].endswith(".idx"))
+        ):
+            problem.healed = "the local store"
+
+
+def _heal_index(store: RemoteStore, name: str) -> None:
+    """Write a pack's index anew from the pack; a merged one is only a help, and goes."""
+    if name.startswith("indexes/"):
+        store.bucket.remove(name)
+        return
+    id_ = name[len("packs/") : -len(".idx")]
+    size = (store.listing or {}).get(f"packs/{id_}.pack", 0)
+    with contextlib.suppress(DvliteError):
+        at, end = pack.tail_range(store.bucket.get(f"packs/{id_}.pack", max(0, size - pack.FOOTER_SIZE), size), size)
+        tail = store.bucket.get(f"packs/{id_}.pack", at, end)
+        if pack.decode_index(tail).id == id_:
+            store.bucket.put(name, tail)
+            store.keep_index(id_, tail)
+
+
+def _fetch_good(repo: Repo, store: RemoteStore, one: _Bad) -> None:
+    """Bring here what is good in a bad pack, so that it can be sent anew."""
+    lacking = dict.fromkeys(one.good - repo.store.find(one.good).keys(), 0)
+    transfer.copy(store, repo.store, lacking, jobs=store.remote.jobs)

@@ -1,0 +1,303 @@
+"""Clean a remote in two phases: write down what nothing reaches; a grace period later, delete what still is so.
+
+What reaches: all refs of this repository and, freshly fetched, of its Git remotes; all claims of those who push; what other
+repositories name that were told. Small packs are put together on the way. See docs/remote.md.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dvlite import config, files, git, hashing, refs
+from dvlite.errors import CorruptError, DvliteError, FormatError, UsageError
+from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
+from dvlite.ops import roots
+from dvlite.ops.gc import GRACE_S, SHARING, Stay
+from dvlite.ops.roots import Keep
+from dvlite.progress import SILENT, Progress
+from dvlite.refs import Kept
+from dvlite.repo import Repo
+from dvlite.stores import packs
+from dvlite.stores.remote import RemoteStore, sweep
+
+_SMALL = 2  # a pack of less than half the full size is small
+_MANY_SMALL = 16  # so many small packs are worth putting together
+
+
+@dataclass(slots=True)
+class RemoteGcResult:
+    """What was written down to go later, what was deleted, and how many small packs were put together."""
+
+    remote: str
+    is_dry_run: bool = False
+    doomed: int = 0
+    doomed_size: int = 0
+    waiting: int = 0
+    deleted: int = 0
+    deleted_size: int = 0
+    merged_packs: int = 0
+    stays: list[Stay] = field(default_factory=list)
+
+
+def gc_remote(
+    repo: Repo,
+    remote: str = "",
+    *,
+    grace_s: float = GRACE_S,
+    others: Sequence[Path] = (),
+    is_dry_run: bool = False,
+    is_forced: bool = False,
+    progress: Progress = SILENT,
+) -> RemoteGcResult:
+    """Clean a remote. `others`: folders of other repositories that push there; `is_forced`: go on without those not told."""
+    store = repo.remote(remote)
+    result = RemoteGcResult(store.remote.name, is_dry_run)
+    if not is_dry_run:
+        store.refuse_read_only()
+    git.refuse_incomplete(repo.git)
+    listing = store.look()
+    if config.MARKER not in listing:
+        return result
+    _refuse_unknown(repo, store, others, is_forced)
+    with repo.writing("gc --remote"):
+        try:
+            _clean(repo, store, result, grace_s, others, is_forced, progress)
+        finally:
+            git.scatter(repo.git)
+    return result
+
+
+def _refuse_unknown(repo: Repo, store: RemoteStore, others: Sequence[Path], is_forced: bool) -> None:
+    """Refuse where something may name objects there that can't be asked."""
+    told = {repo.config.id} | {config.decode((path / config.FILE).read_bytes()).id for path in others}
+    unknown = sweep.repositories(store) - told
+    if unknown and not is_forced:
+        raise UsageError(
+            f"{len(unknown)} other repositories push to '{store.remote.name}' ({', '.join(sorted(unknown))[:200]})",
+            "Name a clone of each with --repo FOLDER, or rely on their claims of the last 90 days with --force.",
+        )
+    clones = {claim.clone for claim in sweep.claims(store) if claim.repository == repo.config.id} - {repo.clone_id}
+    if clones and not git.remotes(repo.git) and not is_forced:
+        raise UsageError(
+            f"{len(clones)} other clones push to '{store.remote.name}', and there is no Git remote to learn of their commits",
+            "Add the Git remote that they push to, or rely on their claims of the last 90 days with --force.",
+        )
+
+
+def _clean(
+    repo: Repo,
+    store: RemoteStore,
+    result: RemoteGcResult,
+    grace_s: float,
+    others: Sequence[Path],
+    is_forced: bool,
+    progress: Progress,
+) -> None:
+    progress.phase("look")
+    now = store.bucket.clock() if not result.is_dry_run else sweep.newest(store)
+    oldest = now - int(grace_s * 10**9)
+    due = [one for one in sweep.dooms(store) if one.time_ns < oldest]
+    if due and not result.is_dry_run:
+        _sweep(repo, store, due, result, others, is_forced)
+        store.look()
+    keep = _keep(repo, store, others, is_forced)
+    progress.phase("gc")
+    if not result.is_dry_run:
+        result.merged_packs = _merge(store, keep)
+    listing = store.look()
+    waiting = {name for one in sweep.dooms(store) for name in one.doomed}
+    unreached = _unreached(store, keep, result)
+    doomed = {name for name in unreached if store.times[name] < oldest or name in _redundant(store, keep)} - waiting
+    result.waiting = len(waiting & unreached)
+    result.doomed, result.doomed_size = len(doomed), sum(listing[name] for name in doomed)
+    if not result.is_dry_run:
+        sweep.doom(store, doomed)
+        _clear(store, oldest)
+
+
+def _keep(repo: Repo, store: RemoteStore, others: Sequence[Path], is_forced: bool) -> Keep:
+    """Return all that is reached, by refs fetched now and claims read now."""
+    git.gather(repo.git)
+    found: list[Kept] = list(refs.kept(repo.git))
+    for path in others:
+        one = git.discover(path.resolve())
+        git.refuse_incomplete(one)
+        git.gather(one)
+        try:
+            found += [kept._replace(reason=f"another repository ('{path}')") for kept in refs.kept(one)]
+        finally:
+            git.scatter(one)
+    found.append(Kept("a claim", [], {oid for claim in sweep.claims(store) for oid in claim.oids}))
+    keep = roots.keep(repo, found, repo.store, store)
+    if keep.missing and not is_forced:
+        paths = ", ".join(sorted(set(keep.missing.values()))[:5])
+        raise DvliteError(
+            f"the listings of some versions are neither here nor on '{store.remote.name}' ({paths})",
+            "Push them from a clone that has them, or let go what may belong to them with --force.",
+        )
+    return keep
+
+
+def _objects(store: RemoteStore, name: str) -> set[Oid]:
+    if name.startswith("packs/"):
+        return set(store.index_of(name[len("packs/") : -len(".pack")]).places)
+    parts = name.split("/")
+    return {Oid(parts[1], bytes.fromhex(parts[2] + parts[3]))}
+
+
+def _names(store: RemoteStore) -> list[str]:
+    """Return the files of the last listing that hold objects, packs without an index too."""
+    found = []
+    for name in store.listing or ():
+        parts = name.split("/")
+        is_loose = (
+            len(parts) == 4 and parts[:2] in [["objects", one] for one in ALGORITHMS] and _is_hex(parts[2] + parts[3])
+        )
+        if is_loose or (name.startswith("packs/") and name.endswith(".pack")):
+            found.append(name)
+    return found
+
+
+def _is_hex(text: str) -> bool:
+    return len(text) == 2 * DIGEST_SIZE and set(text) <= set("0123456789abcdef")
+
+
+def _is_live(store: RemoteStore, name: str) -> bool:
+    return not name.startswith("packs/") or name[len("packs/") : -len(".pack")] in store.live
+
+
+def _unreached(store: RemoteStore, keep: Keep, result: RemoteGcResult | None = None) -> set[str]:
+    """Return the files that nothing needs: no object in them is reached, or all that are lie in packs that stay."""
+    unreached = _redundant(store, keep)
+    stays: dict[str, Stay] = {}
+    for name in _names(store):
+        objects = _objects(store, name) if _is_live(store, name) else set()
+        if not objects & keep.objects.keys():
+            unreached.add(name)
+        for oid in objects if name not in unreached else ():
+            reason = keep.reasons[keep.objects[oid]] if oid in keep.objects else SHARING
+            one = stays.setdefault(reason, Stay(reason))
+            one.objects += 1
+    if result:
+        result.stays = list(stays.values())
+    return unreached
+
+
+def _redundant(store: RemoteStore, keep: Keep) -> set[str]:
+    """Return small packs whose reached objects all lie in larger packs too, which come first and stay."""
+    listing = store.listing or {}
+    covered: set[Oid] = set()
+    found = set()
+    live = [name for name in _names(store) if name.startswith("packs/") and _is_live(store, name)]
+    for name in sorted(live, key=lambda one: (-listing[one], one)):
+        needed = _objects(store, name) & keep.objects.keys()
+        if needed and needed <= covered:
+            found.add(name)
+        covered |= needed
+    return found
+
+
+# ---- the second phase -----------------------------------------------------------------------------------------------
+
+
+def _sweep(
+    repo: Repo,
+    store: RemoteStore,
+    due: Sequence[sweep.Doom],
+    result: RemoteGcResult,
+    others: Sequence[Path],
+    is_forced: bool,
+) -> None:
+    mark = sweep.begin(store)
+    until = time.monotonic() + sweep.SWEEP_S
+    try:
+        listing = store.look()  # from here on a push sees the mark; whoever did not has its claim in this listing
+        keep = _keep(repo, store, others, is_forced)
+        unreached = _unreached(store, keep)
+        for one in due:
+            names = {
+                name
+                for name, (size, at) in one.doomed.items()
+                if name in unreached and (listing.get(name), store.times.get(name)) == (size, at)
+            }
+            gone = sweep.delete(store, names, until)
+            result.deleted += len(gone)
+            result.deleted_size += sum(listing[name] for name in gone)
+            if len(gone) == len(names):
+                store.bucket.remove(one.name)
+    finally:
+        store.bucket.remove(mark)
+
+
+def _clear(store: RemoteStore, oldest: int) -> None:
+    """Delete unfinished uploads that are old, claims that have expired, and merged indexes that a larger one replaces."""
+    for name, at in store.times.items():
+        is_old_claim = name.startswith("claims/") and sweep.newest(store) - at > sweep.CLAIM_S * 10**9
+        if (name.startswith("tmp/") and at < oldest) or is_old_claim:
+            store.bucket.remove(name)
+    covered: set[str] = set()
+    for id_ in store.merged_ids():
+        names = store.names_covered(id_)
+        if names and names & store.live <= covered:
+            store.bucket.remove(f"indexes/{id_}.idx")
+        covered |= names
+
+
+# ---- small packs ----------------------------------------------------------------------------------------------------
+
+
+def _merge(store: RemoteStore, keep: Keep) -> int:
+    """Put small packs together, without what nothing reaches; return how many there were. The doom list gets the old ones."""
+    listing = store.listing or {}
+    redundant = _redundant(store, keep)
+    small = []
+    for id_ in sorted(store.live):
+        name = f"packs/{id_}.pack"
+        if (
+            listing[name] < store.pack_size // _SMALL
+            and name not in redundant
+            and _objects(store, name) & keep.objects.keys()
+        ):
+            small.append(id_)
+    if len(small) < _MANY_SMALL:
+        return 0
+    writers = {is_tree: packs.PackWriter(store.tmp, store.pack_size) for is_tree in (False, True)}
+    seen: set[Oid] = set()
+    store.tmp.mkdir(parents=True, exist_ok=True)
+    for id_ in small:
+        for oid, data in _read_pack(store, id_, keep, seen):
+            if full := writers[oid in keep.trees].add(oid, data):
+                _upload(store, full)
+    for writer in writers.values():
+        if last := writer.finish():
+            _upload(store, last)
+    store.look()
+    store.merge_indexes(at_least=1)
+    return len(small)
+
+
+def _read_pack(store: RemoteStore, id_: str, keep: Keep, seen: set[Oid]) -> list[tuple[Oid, bytes]]:
+    """Download a small pack and return what is reached of it; nothing of one that is corrupt, which stays as it is."""
+    path = files.temporary(store.tmp)
+    name = f"packs/{id_}.pack"
+    try:
+        store.bucket.get_file(name, path, (store.listing or {})[name])
+        places = packs.read_index(path).places
+        wanted = {oid: place for oid, place in places.items() if oid in keep.objects and oid not in seen}
+        found = list(packs.read_objects(path, wanted))
+        if any(hashing.digest(oid.algorithm, data) != oid.digest for oid, data in found):
+            return []
+        seen.update(wanted)
+        return found
+    except (CorruptError, FormatError):
+        return []
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _upload(store: RemoteStore, written: packs.Written) -> None:
+    try:
+        store.upload_pack(written.path, written.id, written.tail)
+    finally:
+        written.path.unlink()

@@ -1,0 +1,148 @@
+"""How a remote is cleaned without losing what somebody pushes meanwhile: doom lists, sweep marks, claims.
+
+What nothing reaches is written down (`doomed/`) and left alone for a grace period. Then whoever sweeps writes a mark (`sweeps/`),
+reads refs and claims again, and deletes what is doomed, unchanged and still unreached. A push writes its claim, then lists: it
+sees the mark and waits, or the sweep sees its claim. A sweep that takes too long stops; an older mark is a dead process's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from dvlite import files
+from dvlite.errors import FormatError, RemoteError
+from dvlite.oid import Oid, parse
+
+if TYPE_CHECKING:
+    from dvlite.stores.remote import RemoteStore
+
+SWEEP_S = 600  # a sweep deletes for so long at most
+DEAD_S = 900  # a mark that is older belongs to no living process
+CLAIM_S = 90 * 86400  # a claim that nobody renewed for so long keeps nothing any more
+_RENEW_S = 30 * 86400
+_WAIT_S = 600
+
+
+class Doom(NamedTuple):
+    """One doom list: what it names, each with the size and time it had, and when it was written."""
+
+    name: str
+    time_ns: int
+    doomed: dict[str, tuple[int, int]]
+
+
+class Claim(NamedTuple):
+    """What a clone said it would push. `repository` and `clone` are ids."""
+
+    name: str
+    repository: str
+    clone: str
+    time_ns: int
+    oids: set[Oid]
+
+
+def newest(store: RemoteStore) -> int:
+    """Return a time that the remote's clock has reached for sure, by the last listing and by ours."""
+    return max([time.time_ns(), *store.times.values()])
+
+
+def is_stale(store: RemoteStore, claim: str) -> bool:
+    """Tell whether a claim must be renewed, so that it goes on keeping what it names."""
+    return newest(store) - store.times.get(claim, 0) > _RENEW_S * 10**9
+
+
+def wait_for_others(store: RemoteStore) -> None:
+    """Wait until nobody sweeps; RemoteError where that takes too long. The listing is fresh afterwards."""
+    end = time.monotonic() + _WAIT_S
+    while marks := living_marks(store):
+        if time.monotonic() > end:
+            raise RemoteError(
+                f"another clone is cleaning {store.name} ('{marks[0]}')",
+                "Run the same command again in a quarter of an hour.",
+            )
+        time.sleep(0.2)
+        store.look()
+
+
+def living_marks(store: RemoteStore) -> list[str]:
+    """Return the sweep marks of the last listing whose process may be alive; asks the remote's clock only where there are any."""
+    marks = [name for name in store.listing or () if name.startswith("sweeps/")]
+    if not marks:
+        return []
+    now = store.bucket.clock()
+    return [name for name in marks if now - store.times[name] < DEAD_S * 10**9]
+
+
+# ---- claims ---------------------------------------------------------------------------------------------------------
+
+
+def claims(store: RemoteStore) -> Iterator[Claim]:
+    """Yield all claims of the last listing that still hold. One that can't be read stops this."""
+    for name in sorted(store.listing or ()):
+        parts = name.split("/")
+        if parts[0] != "claims" or len(parts) != 4 or newest(store) - store.times[name] > CLAIM_S * 10**9:
+            continue
+        try:
+            oids = {parse(text) for text in json.loads(store.bucket.get(name))["oids"]}
+        except (ValueError, KeyError, TypeError, FormatError) as exc:
+            raise FormatError(
+                f"'{name}' on {store.name} is no claim", "Delete it there, if you know whose it is."
+            ) from exc
+        yield Claim(name, parts[1], parts[2], store.times[name], oids)
+
+
+def repositories(store: RemoteStore) -> set[str]:
+    """Return the ids of all repositories that ever pushed here."""
+    names = store.listing or ()
+    known = {name[len("repos/") : -len(".json")] for name in names if name.startswith("repos/")}
+    return known | {name.split("/")[1] for name in names if name.startswith("claims/")}
+
+
+# ---- dooms ----------------------------------------------------------------------------------------------------------
+
+
+def doom(store: RemoteStore, names: Iterable[str]) -> None:
+    """Write down what nothing reaches."""
+    listing = store.listing or {}
+    doomed = {name: [listing[name], store.times[name]] for name in sorted(names)}
+    if doomed:
+        store.bucket.put(f"doomed/{files.token(16)}.json", json.dumps({"doomed": doomed}).encode() + b"\n")
+
+
+def dooms(store: RemoteStore) -> Iterator[Doom]:
+    """Yield the doom lists of the last listing; one that can't be read dooms nothing."""
+    for name in sorted(store.listing or ()):
+        if name.startswith("doomed/"):
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                values: Mapping[str, list[int]] = json.loads(store.bucket.get(name))["doomed"]
+                yield Doom(name, store.times[name], {one: (size, at) for one, (size, at) in values.items()})
+
+
+def begin(store: RemoteStore) -> str:
+    """Write a sweep mark; from now on a push waits. RemoteError where somebody else sweeps."""
+    if others := living_marks(store):
+        raise RemoteError(
+            f"another clone is cleaning {store.name} ('{others[0]}')", "Run the same command again later."
+        )
+    for name in [name for name in store.listing or () if name.startswith("sweeps/")]:
+        store.bucket.remove(name)
+    mark = f"sweeps/{files.token(16)}.json"
+    store.bucket.put(mark, b"{}\n")
+    return mark
+
+
+def delete(store: RemoteStore, names: Iterable[str], until: float) -> list[str]:
+    """Delete files, a pack's index before the pack; stop at a time of the monotonic clock. Return what is gone."""
+    gone = []
+    for name in sorted(names):
+        if time.monotonic() > until:
+            break
+        if name.endswith(".pack"):
+            store.bucket.remove(f"{name.removesuffix('.pack')}.idx")
+        store.bucket.remove(name)
+        gone.append(name)
+    return gone

@@ -1,0 +1,74 @@
+"""Damage at every kind of place on a remote is found, and healed from what is here."""
+
+import os
+
+import pytest
+
+from tests.ops.test_fsck import HOWS, damage
+
+
+@pytest.fixture
+def there(pushed):
+    """A project whose remote has packs, indexes, a merged index and a large file."""
+    for number in range(2):
+        pushed.write({"data/d1/f1.txt": f"version {number}"})
+        pushed.dv("add", "-q", "data")
+        pushed.commit(f"version {number}")
+        pushed.dv("push")
+    store = pushed.repo.remote()
+    store.look()
+    store.merge_indexes(at_least=1)
+    return pushed
+
+
+def remote_files(project):
+    root = project.root.parent / "remote"
+    return sorted(
+        path for folder in ("packs", "objects", "indexes") for path in (root / folder).rglob("*") if path.is_file()
+    )
+
+
+def test_a_healthy_remote_is_well(there):
+    result = there.json("fsck", "--remote")
+    assert result["problems"] == []
+    assert result["files"] == len(remote_files(there))
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_damage_at_every_file_is_found_and_healed(there, how):
+    for path in remote_files(there):
+        before = path.read_bytes()
+        damage(path, how)
+        result = there.run("fsck", "--remote", "--json")
+        is_help = path.parent.name == "indexes" and how == "gone"  # only a help for readers
+        assert (result.returncode in (10, 11)) != is_help, (path, result.stdout)
+        healed = there.json("fsck", "--remote", "--repair", code=0)
+        assert all(one["healed"] for one in healed["problems"]), (path, healed)
+        assert there.json("fsck", "--remote")["problems"] == [], path
+        assert before
+    clone = there.clone()
+    clone.dv("pull")
+    assert clone.read("data") == there.read("data")
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_no_command_delivers_wrong_bytes_from_a_damaged_remote(there, how):
+    wanted = there.read("data") | {"model.bin": (there.root / "model.bin").read_bytes()}
+    for number, path in enumerate(remote_files(there)):
+        before = path.read_bytes()
+        damage(path, how)
+        clone = there.clone(f"clone{number}")
+        clone.run("pull")
+        found = {**(clone.read("data") if (clone.root / "data").exists() else {})}
+        if (clone.root / "model.bin").exists():
+            found["model.bin"] = (clone.root / "model.bin").read_bytes()
+        assert all(wanted[name] == data for name, data in found.items()), path
+        path.write_bytes(before)
+
+
+def test_samples_of_a_remote_go_around(there):
+    seen = 0
+    for _ in range(30):
+        seen += there.json("fsck", "--remote", "--sample", "20%")["files"]
+    assert seen >= len(remote_files(there))
+    assert os.path.exists(there.root / ".git/dvlite/remotes/origin/audited")
