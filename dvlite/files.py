@@ -91,7 +91,7 @@ def token(size: int) -> str:
 def temporary(folder: Path) -> Path:
     """Return a path in `folder` that nobody else uses; makes the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{_host_mark()}-{os.getpid():x}-{token(8)}"
+    return folder / f"{host_mark()}-{os.getpid():x}-{token(8)}"
 
 
 def sweep(folder: Path) -> None:
@@ -103,7 +103,7 @@ def sweep(folder: Path) -> None:
         for path in folder.iterdir():
             mark, _, rest = path.name.partition("-")
             process = rest.partition("-")[0]
-            if mark != _host_mark() or not process or _is_alive(int(process, 16)):
+            if mark != host_mark() or not process or is_alive(int(process, 16)):
                 continue
             if not path.is_dir():
                 path.unlink(missing_ok=True)
@@ -123,11 +123,13 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def _host_mark() -> str:
+def host_mark() -> str:
+    """Return a short mark of this machine."""
     return f"{zlib.crc32(host_id().encode()):08x}"
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Tell whether a process of this machine runs."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -273,40 +275,62 @@ def copy_hashed(source: int, target: int, work: Digester, *, is_for_good: bool =
     """
     if clone(source, target):
         return hash_descriptor(target, work)
-    ready = threading.Semaphore(0)
-    copied, failed = [0, False], []
+    follower = _Follower(target, work)
+    try:
+        for count in _copy_steps(source, target):
+            follower.advance(count)
+            if is_for_good:
+                start_writeback(target, follower.copied - count, count)
+    finally:
+        follower.finish()
+    if follower.error:
+        raise follower.error
+    return work.digest()
 
-    def follow() -> None:
+
+class _Follower:
+    """Hashes a copy, in a thread of its own, behind whoever writes it."""
+
+    def __init__(self, target: int, work: Digester) -> None:
+        self.copied = 0
+        self.error: OSError | None = None
+        self._target, self._work = target, work
+        self._is_ended = False
+        self._ready = threading.Semaphore(0)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def advance(self, count: int) -> None:
+        """Tell that so many more bytes were written."""
+        self.copied += count
+        self._ready.release()
+
+    def finish(self) -> None:
+        """Wait until all that was written is hashed."""
+        self._is_ended = True
+        self._ready.release()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._hash()
+        except OSError as exc:  # nobody else would hear of it, and the digest would be of a part
+            self.error = exc
+
+    def _hash(self) -> None:
         block = memoryview(bytearray(BLOCK))
         at = 0
         while True:
-            ready.acquire()
-            is_last = copied[1]
-            while at < copied[0]:
-                count = os.preadv(target, [block[: min(BLOCK, copied[0] - at)]], at)
+            self._ready.acquire()
+            is_last = self._is_ended
+            while at < self.copied:
+                count = os.preadv(self._target, [block[: min(BLOCK, self.copied - at)]], at)
                 if not count:
-                    failed.append(OSError(errno.EIO, "short read"))
-                    return
-                work.update(block[:count])
+                    raise OSError(errno.EIO, "short read")
+                self._work.update(block[:count])
                 at += count
             if is_last:
                 return
-
-    reader = threading.Thread(target=follow)
-    reader.start()
-    try:
-        for count in _copy_steps(source, target):
-            copied[0] += count
-            ready.release()
-            if is_for_good:
-                start_writeback(target, copied[0] - count, count)
-    finally:
-        copied[1] = True
-        ready.release()
-        reader.join()
-    if failed:
-        raise failed[0]
-    return work.digest()
 
 
 def _copy_steps(source: int, target: int) -> Iterator[int]:

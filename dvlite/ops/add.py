@@ -363,7 +363,7 @@ def _write_one(repo: Repo, tracked: str, new: Pointer, one: _Ready, is_synced: b
     if is_changed:
         files.write_atomic(path, data, folder=repo.tmp(path.parent), is_synced=is_synced)
     ignore, line = _ignoring(tracked)
-    if add_line(repo.root / ignore, line):
+    if add_line(repo.root / ignore, line, folder=repo.tmp((repo.root / ignore).parent), is_synced=is_synced):
         result.to_stage.append(ignore)
     files_read = sum(view.scan.files_read for view in one.views)
     result.added.append(Added(tracked, str(new.oid), new.size, new.files, is_changed, files_read, one.note))

@@ -32,9 +32,9 @@ def init(
     path = repo.root / config.FILE
     if not path.exists():
         text = config.encode_new(files.token(16), algorithm)
-        files.write_atomic(path, text + (_APPEND_ONLY.encode() if has_layout else b""))
+        files.write_atomic(path, text + (_APPEND_ONLY.encode() if has_layout else b""), folder=repo.tmp(repo.root))
         written.append(config.FILE)
-    if add_line(repo.root / ".gitattributes", ATTRIBUTES):
+    if add_line(repo.root / ".gitattributes", ATTRIBUTES, folder=repo.tmp(repo.root)):
         written.append(".gitattributes")
     if has_layout:
         for name in FOLDERS:
@@ -48,13 +48,16 @@ def init(
     return InitResult(str(repo.root), repo.config.id, written)
 
 
-def add_line(path: Path, line: str) -> bool:
-    """Append a line to a text file, once; tell whether the file changed. Foreign lines stay as they are."""
+def add_line(path: Path, line: str, *, folder: Path | None = None, is_synced: bool = True) -> bool:
+    """Append a line to a text file, once; tell whether the file changed. Foreign lines stay as they are.
+
+    `folder` (same file system) takes the unfinished file, so that a kill leaves nothing among the user's.
+    """
     data = path.read_bytes() if path.exists() else b""
     wanted = line.encode("utf-8", "surrogateescape")
     if wanted in data.replace(b"\r\n", b"\n").split(b"\n"):
         return False
     if data and not data.endswith(b"\n"):
         data += b"\n"
-    files.write_atomic(path, data + wanted + b"\n", is_synced=False)
+    files.write_atomic(path, data + wanted + b"\n", folder=folder, is_synced=is_synced)
     return True

@@ -287,10 +287,10 @@ def _resolve_one(repo: Repo, tracked: str, inner: str, is_theirs: bool, result: 
         other = other.pointing_to(root)
     one, two = (other, chosen) if is_theirs else (chosen, other)
     if one == two:
-        files.write_atomic(path, pointer.encode(one))
+        files.write_atomic(path, pointer.encode(one), folder=repo.tmp(path.parent))
         result.resolved.append(tracked)
         result.left = [left for left in result.left if enclosing([tracked], left) != tracked]
         return
-    files.write_atomic(path, pointer.conflict(pointer.encode(one), pointer.encode(two)))
+    files.write_atomic(path, pointer.conflict(pointer.encode(one), pointer.encode(two)), folder=repo.tmp(path.parent))
     result.left = [left for left in result.left if enclosing([tracked], left) != tracked]
     result.left += _in_conflict(tracked, one, two, read)

@@ -136,7 +136,7 @@ def _edit(repo: Repo, edit: Any) -> None:
     data = tomlkit.dumps(document).encode()
     config.decode(data)
     if data != path.read_bytes():
-        files.write_atomic(path, data)
+        files.write_atomic(path, data, folder=repo.tmp(path.parent))
         if repo.setting("autostage", "true") != "false":
             git.stage(repo.git, [FILE])
     vars(repo).pop("config", None)

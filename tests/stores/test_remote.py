@@ -10,7 +10,7 @@ from dvlite.config import Remote
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, RemoteError
 from dvlite.stores.local import LocalStore
 from dvlite.stores.remote import RemoteStore
-from dvlite.stores.remote.bucket import Bucket
+from dvlite.stores.remote.bucket import Bucket, Listed
 from tests.stores.conformance import StoreConformance, oid
 
 
@@ -160,7 +160,10 @@ def test_names_in_a_listing_never_become_paths_here(remote, place, tmp_path):
     for name in ("indexes/../../VICTIM.idx", "packs/../../VICTIM.idx", "packs/../../VICTIM.pack"):
         fresh = anew(remote)
         real = fresh.bucket.list
-        fresh.bucket.list = lambda real=real, name=name: {**real(), name: 100}  # what a hostile server answers
+        fresh.bucket.list = lambda real=real, name=name: {
+            **real(),
+            name: Listed(100, 0),
+        }  # what a hostile server answers
         fresh.look()
     assert victim.read_text() == "mine"
 

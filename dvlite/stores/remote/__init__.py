@@ -84,7 +84,7 @@ class RemoteStore(Store):
 
     def _check_marker(self, listing: Mapping[str, int]) -> None:
         copy = self.folder / "marker"
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, FormatError):  # a copy that is torn is got anew
             if len(copy.read_bytes()) == listing[config.MARKER]:
                 config.decode_marker(copy.read_bytes())
                 return
@@ -127,9 +127,12 @@ class RemoteStore(Store):
             with self._index_path(id_).open("rb") as file:
                 tail_size = file.seek(0, 2)
                 file.seek(-pack.FOOTER_SIZE, 2)
-                return tail_size, int.from_bytes(file.read(8)) + tail_size
+                footer = file.read()
         except OSError:
             return -1, -1
+        if not footer.endswith(pack.MAGIC):  # torn: to be got anew
+            return -1, -1
+        return tail_size, int.from_bytes(footer[:8]) + tail_size
 
     def keep_index(self, id_: str, tail: bytes) -> None:
         """Remember a pack's index, if it is what its id says."""

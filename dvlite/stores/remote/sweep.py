@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -74,7 +75,15 @@ def living_marks(store: RemoteStore) -> list[str]:
     if not marks:
         return []
     now = store.bucket.clock()
-    return [name for name in marks if now - store.times[name] < DEAD_S * 10**9]
+    return [name for name in marks if now - store.times[name] < DEAD_S * 10**9 and not _is_dead(store, name)]
+
+
+def _is_dead(store: RemoteStore, mark: str) -> bool:
+    """Tell whether a mark was written on this machine, by a process that has ended."""
+    with contextlib.suppress(ValueError, KeyError, TypeError, RemoteError):
+        values = json.loads(store.bucket.get(mark))
+        return values["host"] == files.host_mark() and not files.is_alive(int(values["process"]))
+    return False
 
 
 # ---- claims ---------------------------------------------------------------------------------------------------------
@@ -131,7 +140,7 @@ def begin(store: RemoteStore) -> str:
     for name in [name for name in store.listing or () if name.startswith("sweeps/")]:
         store.bucket.remove(name)
     mark = f"sweeps/{files.token(16)}.json"
-    store.bucket.put(mark, b"{}\n")
+    store.bucket.put(mark, json.dumps({"host": files.host_mark(), "process": os.getpid()}).encode() + b"\n")
     return mark
 
 
