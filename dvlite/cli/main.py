@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from dvlite import __version__
+from dvlite import __version__, config
 from dvlite.cli import render
 from dvlite.cli.session import Session
 from dvlite.errors import DvliteError, UsageError
@@ -135,6 +135,12 @@ def run(arguments: list[str]) -> int:
         return _foreign(exc)
 
 
+def _without_secret(word: str) -> str:
+    """Return a word of the command line as it may stand in a log: values and URLs may hold credentials."""
+    key, separator, _ = word.partition("=")
+    return f"{key}=***" if separator and config.is_secret(key.lstrip("-")) else config.redact(word)
+
+
 def _unread() -> int:
     """End as a program does that the signal ends: the reader has seen enough."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -161,6 +167,7 @@ def _foreign(exc: Exception) -> int:
     with tempfile.NamedTemporaryFile(
         "w", errors="surrogateescape", prefix="dvlite-", suffix=".log", delete=False
     ) as log:
-        log.write(f"dvlite {__version__}, Python {sys.version}\n{' '.join(sys.argv)}\n{traceback.format_exc()}")
+        called = " ".join(_without_secret(word) for word in sys.argv)
+        log.write(f"dvlite {__version__}, Python {sys.version}\n{called}\n{traceback.format_exc()}")
     render.error(DvliteError(f"a bug in dvlite: {type(exc).__name__}: {exc}", f"Please report it with '{log.name}'."))
     return 70

@@ -69,7 +69,7 @@ _AFTER_INDEX = """if [ "${1:-}" = 1 ] && [ -f dvlite.toml ] && [ -z "${_PRE_COMM
     dvlite_at=
     if dvlite_next=$(grep -m 1 '^[^#]' "$dvlite_dir/rebase-merge/git-rebase-todo" 2>/dev/null); then
       case "$(tail -n 1 "$dvlite_dir/rebase-merge/done" 2>/dev/null):$dvlite_next" in
-        edit*|e\ *|break*|exec*|*:exec*|*:x\ *|*:break*|*:b) ;;
+        edit*|e\\ *|break*|exec*|*:exec*|*:x\\ *|*:break*|*:b) ;;
         *) dvlite_at=$(cat "$dvlite_dir/rebase-merge/orig-head") ;;
       esac
     elif [ -f "$dvlite_dir/rebase-apply/rebasing" ]; then

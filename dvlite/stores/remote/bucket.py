@@ -160,7 +160,7 @@ class Bucket:
             raise self._explain(doing, exc) from exc
 
     def _explain(self, doing: str, exc: Exception) -> RemoteError:
-        text = (str(exc) or type(exc).__name__).strip().split("\n")[0][:300]
+        text = self._without_secrets((str(exc) or type(exc).__name__).strip().split("\n")[0])[:300]
         hint = "Check the network and the url with 'dvlite remote list', then run the command again: it goes on where it stopped."
         if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
             text, hint = "no space left on it", "Free some space there, then run the same command again."
@@ -172,6 +172,13 @@ class Bucket:
         elif isinstance(exc, PermissionError) or type(exc).__name__ in _FINAL_NAMES or _is_refused(exc, text):
             text, hint = f"access refused ({text})", "Check the credentials that this machine uses for it."
         return RemoteError(f"{doing} '{self.url}': {text}", hint)
+
+    def _without_secrets(self, text: str) -> str:
+        """Return what a driver says without credentials: drivers quote URLs, headers and options."""
+        for key, value in self._options.items():
+            if config.is_secret(key) and len(str(value)) > 3:
+                text = text.replace(str(value), "***")
+        return re.sub(r"(?i)((signature|token|credential|sig|password)=)[^&\s\"']+", r"\1***", config.redact(text))
 
     # ---- the verbs ----
 
