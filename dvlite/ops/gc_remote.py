@@ -6,10 +6,11 @@ repositories name that were told. Small packs are put together on the way. See d
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dvlite import config, files, git, hashing, refs
+from dvlite import config, git, hashing, refs
 from dvlite.errors import CorruptError, DvliteError, FormatError, UsageError
 from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
 from dvlite.ops import roots
@@ -108,7 +109,8 @@ def _clean(
     listing = store.look()
     waiting = {name for one in sweep.dooms(store) for name in one.doomed}
     unreached = _unreached(store, keep, result)
-    doomed = {name for name in unreached if store.times[name] < oldest or name in _redundant(store, keep)} - waiting
+    redundant = _redundant(store, keep)
+    doomed = {name for name in unreached if store.times[name] < oldest or name in redundant} - waiting
     result.waiting = len(waiting & unreached)
     result.doomed, result.doomed_size = len(doomed), sum(listing[name] for name in doomed)
     if not result.is_dry_run:
@@ -265,35 +267,30 @@ def _merge(store: RemoteStore, keep: Keep) -> int:
     writers = {is_tree: packs.PackWriter(store.tmp, store.pack_size) for is_tree in (False, True)}
     seen: set[Oid] = set()
     store.tmp.mkdir(parents=True, exist_ok=True)
-    for id_ in small:
-        for oid, data in _read_pack(store, id_, keep, seen):
-            if full := writers[oid in keep.trees].add(oid, data):
-                _upload(store, full)
+    with ThreadPoolExecutor(store.bucket.jobs) as pool:
+        for found in pool.map(lambda id_: _read_pack(store, id_, keep), small):
+            for oid, data in found.items():
+                if oid not in seen and (full := writers[oid in keep.trees].add(oid, data)):
+                    _upload(store, full)
+            seen.update(found)
     for writer in writers.values():
         if last := writer.finish():
             _upload(store, last)
     store.look()
-    store.merge_indexes(at_least=1)
+    store.merge_indexes(at_least=1, is_whole=True)
     return len(small)
 
 
-def _read_pack(store: RemoteStore, id_: str, keep: Keep, seen: set[Oid]) -> list[tuple[Oid, bytes]]:
-    """Download a small pack and return what is reached of it; nothing of one that is corrupt, which stays as it is."""
-    path = files.temporary(store.tmp)
-    name = f"packs/{id_}.pack"
+def _read_pack(store: RemoteStore, id_: str, keep: Keep) -> dict[Oid, bytes]:
+    """Read a small pack and return what is reached of it; nothing of one that is corrupt, which stays as it is."""
     try:
-        store.bucket.get_file(name, path, (store.listing or {})[name])
-        places = packs.read_index(path).places
-        wanted = {oid: place for oid, place in places.items() if oid in keep.objects and oid not in seen}
-        found = list(packs.read_objects(path, wanted))
-        if any(hashing.digest(oid.algorithm, data) != oid.digest for oid, data in found):
-            return []
-        seen.update(wanted)
-        return found
+        data = store.bucket.get(f"packs/{id_}.pack")
+        places = store.index_of(id_).places
     except (CorruptError, FormatError):
-        return []
-    finally:
-        path.unlink(missing_ok=True)
+        return {}
+    found = {oid: data[at : at + size] for oid, (at, size) in places.items() if oid in keep.objects}
+    is_true = all(hashing.digest(oid.algorithm, one) == oid.digest for oid, one in found.items())
+    return found if is_true else {}
 
 
 def _upload(store: RemoteStore, written: packs.Written) -> None:

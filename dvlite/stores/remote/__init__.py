@@ -194,10 +194,11 @@ class RemoteStore(Store):
         self.bucket.put(f"packs/{id_}.idx", tail)
         self.keep_index(id_, tail)
 
-    def merge_indexes(self, *, at_least: int) -> None:
-        """Upload one index of all packs of the last listing that none covers, if they are so many."""
+    def merge_indexes(self, *, at_least: int, is_whole: bool = False) -> None:
+        """Upload one index of all packs of the last listing that none covers (or of all), if they are so many."""
         here = set(list_ids(self.folder / "packs", ".idx"))
-        listed = {id_ for id_ in here - self.covered() if f"packs/{id_}.idx" in (self.listing or {})}
+        known = set() if is_whole else self.covered()
+        listed = {id_ for id_ in here - known if f"packs/{id_}.idx" in (self.listing or {})}
         if len(listed) >= at_least:
             tails = {id_: (self.folder / "packs" / f"{id_}.idx").read_bytes() for id_ in listed}
             id_, data = pack.encode_merged(tails)
@@ -209,7 +210,9 @@ class RemoteStore(Store):
         for id_ in self.merged_ids():
             if lacking <= got or self._covered_path(id_).exists():
                 continue
-            with contextlib.suppress(CorruptError, FormatError):
+            with contextlib.suppress(
+                CorruptError, FormatError, RemoteError
+            ):  # only a help, and perhaps replaced meanwhile
                 tails = pack.decode_merged(self.bucket.get(f"indexes/{id_}.idx"), id_)
                 for one in (lacking - got) & tails.keys():
                     self.keep_index(one, tails[one])
