@@ -116,6 +116,25 @@ def holds_aside(folder: Path) -> bool:
     return any(name.endswith(ASIDE) for name in os.listdir(folder))
 
 
+def share(root: Path, bits: int) -> None:
+    """Give what is ours below `root` more permissions (of reading and writing, as in modes); read-only files stay so.
+
+    Folders get what it takes to enter them, and hand their group on.
+    """
+    own = os.geteuid()
+    for folder, _, names in os.walk(root):
+        for path in (folder, *(os.path.join(folder, name) for name in names)):
+            with contextlib.suppress(OSError):
+                status = os.lstat(path)
+                mode = stat.S_IMODE(status.st_mode)
+                if stat.S_ISDIR(status.st_mode):
+                    wanted = mode | bits | (bits & 0o044) >> 2 | stat.S_ISGID
+                else:
+                    wanted = mode | (bits if mode & 0o200 else bits & 0o044)
+                if status.st_uid == own and wanted != mode and not stat.S_ISLNK(status.st_mode):
+                    os.chmod(path, wanted)
+
+
 def remove_folder(path: Path) -> None:
     """Remove a folder with all that is in it; what can't be removed stays."""
     import shutil  # needs 2 ms

@@ -448,12 +448,16 @@ def merge_texts(folder: Path, ours: Path, base: Path, theirs: Path, *, marker_si
     return done.stdout, done.returncode == 0
 
 
+SHARED = "core.sharedrepository"
+
+
 # ---- config ---------------------------------------------------------------------------------------------------------
 
 
 def settings(git: Git) -> list[tuple[str, str, str]]:
-    """Return all `dvlite.*` settings of all Git config levels: level, key, value; later ones win."""
-    output = run(git, "config", "-z", "--show-scope", "--get-regexp", r"^dvlite\.", is_checked=False)
+    """Return all `dvlite.*` settings, and whom Git shares with, of all config levels: level, key, value; later ones win."""
+    pattern = rf"^(dvlite\.|{SHARED}$)"
+    output = run(git, "config", "-z", "--show-scope", "--get-regexp", pattern, is_checked=False)
     parts = output.decode("utf-8", "surrogateescape").split("\0")
     found = []
     for level, text in zip(parts[::2], parts[1::2], strict=False):

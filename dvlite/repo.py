@@ -95,6 +95,24 @@ class Repo:
             return found[-1]
         return default
 
+    @property
+    def shared_bits(self) -> int:
+        """The permissions that all members of a group (or all users) get in the store, as Git's core.sharedRepository says."""
+        found = [value for _, key, value in self.settings if key == git.SHARED]
+        value = found[-1].lower() if found else ""
+        if value.startswith("0") and value.isdigit() and len(value) > 1:
+            return int(value, 8) & 0o066
+        return {
+            "group": 0o060,
+            "true": 0o060,
+            "1": 0o060,
+            "": 0,
+            "all": 0o064,
+            "world": 0o064,
+            "everybody": 0o064,
+            "2": 0o064,
+        }.get(value, 0)
+
     def flag(self, name: str, *, default: bool) -> bool:
         """Return a setting that is true or false."""
         value = self.setting(name)
@@ -152,6 +170,12 @@ class Repo:
         with self.store.lock.hold(is_exclusive=False, label=label, wait_s=self.patience_s, waiting=self.waiting):
             users.note(self.store.root, self.git.common)
             yield
+            self._share()
+
+    def _share(self) -> None:
+        if bits := self.shared_bits:
+            files.share(self.store.root, bits)
+            files.share(self.git.common / "dvlite", bits)
 
     @contextlib.contextmanager
     def collecting(self, command: str) -> Iterator[None]:
@@ -163,6 +187,7 @@ class Repo:
         with hold as announce:
             announce()
             yield
+            self._share()
 
     @contextlib.contextmanager
     def changing_data(self, command: str) -> Iterator[Callable[[], None]]:

@@ -26,6 +26,8 @@ def settings(repo: Repo, key: str = "") -> list[Setting]:
         for name, value in _flat(tomllib.loads((repo.root / config.FILE).read_text()), "")
     ]
     for level, name, value in repo.settings:
+        if not name.startswith("dvlite."):
+            continue
         short = name.removeprefix("dvlite.")
         found.append(Setting(config.redact(short), _shown(short, value), f"git config --{level}"))
     wanted = _canonical(key)

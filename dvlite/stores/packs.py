@@ -42,7 +42,7 @@ class PackWriter:
         """Append an object; return the pack that is full by it, if any."""
         if self._fd < 0:
             self._path = files.temporary(self._folder)
-            self._fd = files.create(self._path)
+            self._fd = files.create(self._path, 0o600)
             self._parts, self._pending, self._size = [pack.MAGIC], len(pack.MAGIC), len(pack.MAGIC)
         self._parts.append(data)
         self._objects.append((oid, len(data)))

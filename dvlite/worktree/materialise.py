@@ -41,7 +41,7 @@ def apply(
         return outcome
     files.sweep(place.tmp)
     stage = files.temporary(place.tmp)
-    stage.mkdir()
+    stage.mkdir(0o700)
     try:
         _refuse_meeting_names(place, changes, stage)
         builder = _Builder(place, store, stage, outcome, progress)

@@ -140,7 +140,7 @@ class LocalBatch(Batch):
 
     def _copy(self, path: Path, unfinished: Path, algorithm: str) -> tuple[Content, os.stat_result]:
         source = files.open_regular(path)
-        target = files.create(unfinished)
+        target = files.create(unfinished, 0o600)
         try:
             before = os.fstat(source)
             content = hashing.content_of_copy(algorithm, source, target, is_for_good=True)
