@@ -204,6 +204,9 @@ class Index:
             elif version != _VERSION:
                 raise sqlite3.DatabaseError("another version's index")
             return db
+        except UnicodeDecodeError as exc:  # what SQLite says of a damaged schema quotes it
+            db.close()
+            raise sqlite3.DatabaseError("malformed schema") from exc
         except BaseException:
             db.close()
             raise

@@ -102,16 +102,8 @@ class Repo:
         value = found[-1].lower() if found else ""
         if value.startswith("0") and value.isdigit() and len(value) > 1:
             return int(value, 8) & 0o066
-        return {
-            "group": 0o060,
-            "true": 0o060,
-            "1": 0o060,
-            "": 0,
-            "all": 0o064,
-            "world": 0o064,
-            "everybody": 0o064,
-            "2": 0o064,
-        }.get(value, 0)
+        group, everybody = ("group", "true", "1"), ("all", "world", "everybody", "2")
+        return 0o060 if value in group else 0o064 if value in everybody else 0
 
     def flag(self, name: str, *, default: bool) -> bool:
         """Return a setting that is true or false."""

@@ -99,6 +99,12 @@ def unescape(field: bytes) -> str:
     return name
 
 
+def check_depth(path: str) -> None:
+    """Refuse a path below a tracked one that leads through more folders than a tree may have."""
+    if path.count("/") > MAX_DEPTH:
+        raise FormatError(f"'{escape(path[:60])}…' lies more than {MAX_DEPTH} folders deep")
+
+
 def check_name(name: str) -> None:
     """Refuse a name that could lead out of its folder or into `.git`, on any file system."""
     if name in ("", ".", "..") or "/" in name or "\0" in name:

@@ -63,6 +63,7 @@ def _files(entry: Entry, path: str, read: Read) -> Iterator[tuple[str, Entry]]:
     if entry.mode in BLOB_MODES:
         yield path, entry
         return
+    tree.check_depth(path)
     for child in tree.entries(entry, read):
         yield from _files(child, f"{path}/{child.name}" if path else child.name, read)
 

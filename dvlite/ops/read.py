@@ -60,6 +60,7 @@ def _listed(path: str, entry: Entry) -> Listed:
 
 
 def _below(repo: Repo, path: str, root: Entry, *, is_recursive: bool) -> Iterator[Listed]:
+    tree.check_depth(path)
     for child in tree.entries(root, repo.store.read):
         inner = f"{path}/{child.name}"
         yield _listed(inner, child)

@@ -161,6 +161,7 @@ def _files(change: Change, read: Read) -> Iterator[tuple[FileChange, Oid]]:
     entry = change.target if change.data is None else change.data
     if entry is None:
         return
+    tree.check_depth(change.path)
     if entry.is_tree and change.kind is not Kind.DROPPED:
         below = tree.entries(entry, read)
         if not below:

@@ -86,6 +86,7 @@ def _files_of(path: str, entry: Entry, read: Read) -> Iterator[tuple[str, Entry]
     if not entry.is_tree:
         yield path, entry
         return
+    tree.check_depth(path)
     if entry.files:
         for child in tree.entries(entry, read):
             yield from _files_of(f"{path}/{child.name}" if path else child.name, child, read)
@@ -145,6 +146,7 @@ class _Builder:
         if not entry.is_tree:
             yield _Job(entry, target, path)
             return
+        tree.check_depth(path[len(self._place.tracked) :])
         try:
             below = tree.entries(entry, read)
         except MissingError as exc:

@@ -88,6 +88,7 @@ def _plan(
     base, data, target = three
     if not wanted.leads(path) or _same(data, target):
         return
+    tree.check_depth(path)
     trees = [entry if entry and entry.is_tree else None for entry in three]
     if _must_descend(three, trees, is_whole=wanted.has(path)):
         in_data, in_target, in_base = tree.differing(trees[1], trees[2], trees[0], read=read)
