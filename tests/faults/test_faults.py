@@ -6,7 +6,7 @@ from tests.faults import harness
 
 
 def test_a_sample_of_faults_is_reported_and_recovered_and_loses_nothing(tmp_path):
-    count = int(os.environ.get("DVLITE_FAULTS", "150"))
+    count = int(os.environ.get("DVLITE_FAULTS", "100"))
     rows = harness.play(tmp_path, count=count, seed=1)
     lost = {key: row.lost for key, row in rows.items() if row.lost}
     assert lost == {}

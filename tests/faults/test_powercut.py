@@ -15,7 +15,7 @@ from tests.faults.powercut import KINDS, PowerCut
 from tests.faults.scenarios import SCENARIOS
 
 NAMES = ("add, small files", "add, a large file", "checkout, update", "push", "pull", "gc", "commit through the hook")
-STEPS = int(os.environ.get("DVLITE_CUTS", "12"))  # of each scenario and kind, evenly spread
+STEPS = int(os.environ.get("DVLITE_CUTS", "7"))  # of each scenario and kind, evenly spread
 
 
 def after_reboot(monkeypatch):

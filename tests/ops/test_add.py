@@ -438,7 +438,7 @@ def test_what_a_killed_add_left_is_swept(project):
     dead.wait()
     from dvlite import files
 
-    left = store.tmp / f"{files._host_mark()}-{dead.pid:x}-0123"
+    left = store.tmp / f"{files.host_mark()}-{dead.pid:x}-0123"
     left.write_bytes(b"half a pack")
     aside = store.tmp / f"{files._host_mark()}-{dead.pid:x}-4567"
     aside.mkdir()
