@@ -440,7 +440,7 @@ def test_what_a_killed_add_left_is_swept(project):
 
     left = store.tmp / f"{files.host_mark()}-{dead.pid:x}-0123"
     left.write_bytes(b"half a pack")
-    aside = store.tmp / f"{files._host_mark()}-{dead.pid:x}-4567"
+    aside = store.tmp / f"{files.host_mark()}-{dead.pid:x}-4567"
     aside.mkdir()
     (aside / f"0{files.ASIDE}").write_bytes(b"an edit that a killed checkout had moved aside")
     project.write({"data/b": "2"})
