@@ -267,6 +267,14 @@ def read_small(path: str) -> tuple[bytes, os.stat_result]:
     return data, after
 
 
+def read_at(fd: int, size: int, offset: int) -> bytes:
+    """Return `size` bytes from an offset, however short the single reads are; fewer only at the file's end."""
+    data = os.pread(fd, size, offset)
+    while 0 < len(data) < size and (more := os.pread(fd, size - len(data), offset + len(data))):
+        data += more
+    return data
+
+
 def hash_file(path: Path, work: Digester) -> bytes:
     """Return the digest of a file's content, read in blocks."""
     fd = open_regular(path)

@@ -84,8 +84,8 @@ def read_tail(path: Path) -> bytes:
     try:
         size = os.fstat(fd).st_size
         start = max(0, size - pack.FOOTER_SIZE)
-        at, end = pack.tail_range(os.pread(fd, pack.FOOTER_SIZE, start), size)
-        return os.pread(fd, end - at, at)
+        at, end = pack.tail_range(files.read_at(fd, pack.FOOTER_SIZE, start), size)
+        return files.read_at(fd, end - at, at)
     except CorruptError as exc:
         raise CorruptError(f"'{path}': {exc.message}", exc.hint) from exc
     finally:
@@ -104,7 +104,7 @@ def has_head(path: Path) -> bool:
     """Tell whether a file begins as a pack does; nothing else vouches for these bytes."""
     fd = files.open_regular(path)
     try:
-        return os.pread(fd, len(pack.MAGIC), 0) == pack.MAGIC
+        return files.read_at(fd, len(pack.MAGIC), 0) == pack.MAGIC
     finally:
         os.close(fd)
 
@@ -115,7 +115,7 @@ def read_objects(path: Path, places: Mapping[Oid, Place]) -> Iterator[tuple[Oid,
     try:
         for group in coalesce(places, gap=_READ_GAP, step=_READ_STEP):
             start = group[0][1].offset
-            data = os.pread(fd, group[-1][1].offset + group[-1][1].size - start, start)
+            data = files.read_at(fd, group[-1][1].offset + group[-1][1].size - start, start)
             for oid, (offset, size) in group:
                 yield oid, data[offset - start : offset - start + size]
     finally:
