@@ -7,8 +7,9 @@ Nothing secret may stand in the committed file. Format: docs/config.md.
 import json
 import re
 import tomllib
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from dvlite import oid
 from dvlite.errors import FormatError, UsageError
@@ -69,8 +70,7 @@ _TOP = {
 REMOTE_KEYS = ("url", "jobs", "paths", "read_only", "options")
 
 
-@dataclass(frozen=True, slots=True)
-class Remote:
+class Remote(NamedTuple):
     """A configured remote. `options` go to its driver; `jobs` is how many transfers run at once."""
 
     name: str
@@ -78,18 +78,17 @@ class Remote:
     jobs: int = 8
     paths: tuple[str, ...] = ()
     is_read_only: bool = False
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """What `dvlite.toml` says. Sizes in bytes."""
 
     id: str
     hash: str = oid.DEFAULT_ALGORITHM
     remote: str = ""
-    remotes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    policy: dict[str, Any] = field(default_factory=dict)
+    remotes: Mapping[str, dict[str, Any]] = MappingProxyType({})
+    policy: Mapping[str, Any] = MappingProxyType({})
 
 
 def encode_new(id_: str, algorithm: str) -> bytes:

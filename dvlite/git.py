@@ -7,7 +7,6 @@ a hundred. Commands that print paths print them NUL-terminated; paths are in-rep
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +16,7 @@ _PATIENCE = 30  # tenths of a second
 _ARGUMENTS = 300  # paths of one call: the system limits the length of a command line
 
 
-@dataclass(frozen=True, slots=True)
-class Git:
+class Git(NamedTuple):
     """A Git worktree: its root, its own Git folder, and the one that all worktrees of the repository share."""
 
     root: Path

@@ -6,8 +6,7 @@ byte for byte. A pointer has no dates, hosts or users in it. Format: docs/pointe
 
 import re
 import tomllib
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from dvlite import oid as oids
 from dvlite.errors import FormatError, quote
@@ -20,8 +19,7 @@ _HEAD_KEYS = ("version", "oid", "type", "size", "files", "executable")
 _CONFLICT = re.compile(rb"^(<{7}|={7}|>{7}|\|{7})( |\r?$)", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Pointer:
+class Pointer(NamedTuple):
     """What a pointer says. `size` is in bytes, `files` counts a tree's files; `rest` is all after the head, as it was written."""
 
     oid: Oid
@@ -44,8 +42,7 @@ class Pointer:
 
     def pointing_to(self, entry: Entry) -> "Pointer":
         """Return this pointer with another root, metadata kept."""
-        return replace(
-            self,
+        return self._replace(
             oid=entry.oid,
             is_tree=entry.is_tree,
             size=entry.size,
@@ -87,7 +84,7 @@ def decode(data: bytes, name: str = "pointer") -> Pointer:
     if not data.startswith(head) or rest[:1] not in (b"", b"\n", b"[", b"#"):
         line = _first_difference(head, data)
         raise _malformed(name, f"line {line}: not in the one form that dvlite writes")
-    return replace(pointer, rest=rest)
+    return pointer._replace(rest=rest)
 
 
 def _from_head(values: dict[str, Any], name: str) -> Pointer:
@@ -167,7 +164,7 @@ def with_meta(pointer: Pointer, meta: dict[str, str]) -> Pointer:
     for key, value in meta.items():
         if key not in table or table[key] != value:
             table[key] = value
-    return replace(pointer, rest=_dumped(tomlkit.dumps(document), pointer.rest))
+    return pointer._replace(rest=_dumped(tomlkit.dumps(document), pointer.rest))
 
 
 def _dumped(text: str, before: bytes) -> bytes:

@@ -1,7 +1,6 @@
 """A rev to the pointers that live there: worktree, Git's index, one commit, or all commits that some revs select."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dvlite import git, pointer, tree
@@ -11,12 +10,11 @@ from dvlite.oid import Oid
 from dvlite.pointer import SUFFIX, Pointer
 
 
-@dataclass(slots=True)
-class Pointers:
+class Pointers(NamedTuple):
     """The pointers of one place by tracked path; those that can't be read, with the reason."""
 
-    found: dict[str, Pointer] = field(default_factory=dict)
-    broken: dict[str, FormatError] = field(default_factory=dict)
+    found: dict[str, Pointer]
+    broken: dict[str, FormatError]
 
     def take(self, name: str, data: bytes) -> None:
         """Read one pointer file. Its name says where data goes, and comes from strangers too."""
@@ -41,7 +39,7 @@ def check_path(tracked: str) -> None:
 
 def in_worktree(repository: Git) -> Pointers:
     """Return the pointers that lie in the worktree."""
-    pointers = Pointers()
+    pointers = Pointers({}, {})
     for name in sorted(git.files_with_suffix(repository, SUFFIX)):
         path = repository.root / name
         if path.name == SUFFIX or path.is_symlink() or not path.is_file():
@@ -57,7 +55,7 @@ def at(repository: Git, rev: str) -> Pointers:
 
 def _read(repository: Git, blobs: dict[str, str]) -> Pointers:
     contents = dict(git.read_blobs(repository, blobs.values()))
-    pointers = Pointers()
+    pointers = Pointers({}, {})
     for name, blob in blobs.items():
         pointers.take(name, contents[blob])
     return pointers

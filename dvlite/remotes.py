@@ -79,9 +79,5 @@ def open_store(name: str, committed: Config, settings: Settings, *, root: Path, 
         )
     if config.check_url(remote.url) == "file":
         path = Path(remote.url.removeprefix("file://")).expanduser()
-        remote = Remote(**{**_fields(remote), "url": str(root / path)})
+        remote = remote._replace(url=str(root / path))
     return RemoteStore(remote, folder / "remotes" / name)
-
-
-def _fields(remote: Remote) -> dict[str, Any]:
-    return {name: getattr(remote, name) for name in Remote.__dataclass_fields__}

@@ -67,7 +67,14 @@ def test_a_hook_with_nothing_to_do_loads_no_parser_and_nothing_heavy(added, even
     assert set(names).isdisjoint([*HEAVY, "typer", "concurrent.futures", "dvlite.cli.main"])
     if event == "pre-commit":
         assert set(names).isdisjoint(
-            ["hashlib", "dvlite.ops.add", "dvlite.stores.remote", "dvlite.worktree.materialise"]
+            [
+                "dataclasses",
+                "inspect",
+                "hashlib",
+                "dvlite.ops.add",
+                "dvlite.stores.remote",
+                "dvlite.worktree.materialise",
+            ]
         )
 
 

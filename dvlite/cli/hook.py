@@ -184,7 +184,7 @@ def _sync(_: Sequence[str]) -> int:
 
     repo = _open()
     result = sync_data(repo, refs.in_worktree(repo.git))
-    result.blocks += check_pointers(repo, git.staged(repo.git))
+    result.blocks.extend(check_pointers(repo, git.staged(repo.git)))
     return _show_commit(result) or (1 if result.updated else 0)
 
 
@@ -193,7 +193,7 @@ def _large_files(_: Sequence[str]) -> int:
     from dvlite.ops.commit import CommitResult, check_files
 
     repo = _open()
-    return _show_commit(CommitResult(blocks=check_files(repo, refs.in_worktree(repo.git), git.staged(repo.git))))
+    return _show_commit(CommitResult([], [], check_files(repo, refs.in_worktree(repo.git), git.staged(repo.git))))
 
 
 def _checkout(_: Sequence[str]) -> int:

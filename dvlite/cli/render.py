@@ -1,6 +1,5 @@
 """How results look: sizes, counts, names made safe to print, colour, errors with hints, JSON."""
 
-import dataclasses
 import json
 import os
 import re
@@ -97,10 +96,11 @@ def as_json(value: Any, **more: Any) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, DvliteError):
         return {"message": value.message, "hint": value.hint, "exit_code": value.exit_code}
-    if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return {field: _plain(getattr(value, field)) for field in value._fields}
+    fields = getattr(value, "_fields", None) or getattr(
+        value, "__dataclass_fields__", None
+    )  # hooks load no dataclasses
+    if fields:
+        return {field: _plain(getattr(value, field)) for field in fields}
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

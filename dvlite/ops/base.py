@@ -4,7 +4,6 @@ import fnmatch
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from dvlite import refs, tree
@@ -34,12 +33,11 @@ class Failure(NamedTuple):
     error: DvliteError
 
 
-@dataclass(slots=True)
-class Selection:
+class Selection(NamedTuple):
     """The tracked paths that a call is about, each with the part of it that is meant."""
 
-    parts: dict[str, Only] = field(default_factory=dict)
-    failures: list[Failure] = field(default_factory=list)
+    parts: dict[str, Only]
+    failures: list[Failure]
 
     def add(self, tracked: str, inner: str) -> None:
         """Widen the selection by a path inside a tracked path (empty: all of it)."""
@@ -55,7 +53,7 @@ def select(pointers: Pointers, paths: Sequence[str], read: Read) -> Selection:
 
     `read` reads the trees that a glob reaches into. As in Git, its `*` matches a slash too.
     """
-    selection = Selection()
+    selection = Selection({}, [])
     for tracked, malformed in pointers.broken.items():
         if not paths or any(_is_at_or_below(tracked, _plain(path)) for path in paths):
             selection.failures.append(Failure(tracked, malformed))
@@ -125,8 +123,7 @@ def enclosing(tracked: Iterable[str], path: str) -> str:
 # ---- a look at one tracked path -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """One tracked path as it is: what dvlite put there last, what is there, and how to read the trees of both."""
 
     tracked: str
@@ -181,7 +178,7 @@ def look(
         before = _scan(repo, tracked, base.entry.oid.algorithm, None, has, written, limit, progress)
         if before.data and before.data.oid == base.entry.oid:
             return before
-        return replace(_scan(repo, tracked, algorithm, batch, has, written, limit, progress), base=None)
+        return _scan(repo, tracked, algorithm, batch, has, written, limit, progress)._replace(base=None)
     return _scan(repo, tracked, algorithm, batch, has, written, limit, progress)
 
 

@@ -6,8 +6,7 @@ base isn't known or is another rev's, is never rewritten, and absent files are n
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dvlite import config, files, git, pointer, refs, transfer, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, UnsavedError, UsageError, quote
@@ -30,13 +29,12 @@ AFTER_COMMIT = "after-commit"  # in the worktree's dvlite folder: there is somet
 _OTHER_SIDES = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD")
 
 
-@dataclass(slots=True)
-class CommitResult:
+class CommitResult(NamedTuple):
     """What was done for a commit. `updated`: tracked paths whose pointers were rewritten and staged; `blocks`: why not to."""
 
-    updated: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    blocks: list[Failure] = field(default_factory=list)
+    updated: list[str]
+    notes: list[str]
+    blocks: list[Failure]
 
     def block(self, path: str, error: DvliteError) -> None:
         """Note a reason why the commit must not be made."""
@@ -55,8 +53,8 @@ def before_commit(
     if is_partial and result.updated:
         _note_staged(repo, result.updated)
     staged = git.staged(repo.git)
-    result.blocks += check_pointers(repo, staged, sides)
-    result.blocks += check_files(repo, here, staged, sides)
+    result.blocks.extend(check_pointers(repo, staged, sides))
+    result.blocks.extend(check_files(repo, here, staged, sides))
     return result
 
 
@@ -73,7 +71,7 @@ def sync_data(repo: Repo, here: Pointers, *, is_partial: bool = False, progress:
 
     Where pointers are staged already, or the commit is of some paths alone, only those are concerned.
     """
-    result = CommitResult()
+    result = CommitResult([], [], [])
     stale = _stale(repo, here, result)
     if not stale:
         return result
@@ -150,7 +148,7 @@ def _is_all_gone(view: View) -> bool:
 def _report(repo: Repo, added: "AddResult", result: CommitResult) -> None:
     if added.to_stage:  # staging is the user's by choice, but this commit would not have it
         git.stage(repo.git, added.to_stage)
-    result.updated += [one.path for one in added.added if one.is_changed]
+    result.updated.extend([one.path for one in added.added if one.is_changed])
     for failure in added.failures:
         if isinstance(failure.error, UnsavedError):
             result.notes.append(f"{failure.error.message}: its pointer stays (see 'dvlite status')")

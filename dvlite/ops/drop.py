@@ -74,7 +74,7 @@ def _of_paths(repo: Repo, paths: Sequence[str], rev: str) -> set[tuple[str, Oid]
         items, _ = refs.selected(repo.git, [rev] if rev else ["--all", "--reflog"], has_index=not rev)
         items += [] if rev else list(refs.in_worktree(repo.git).found.items())
     chosen: set[tuple[str, Oid]] = set()
-    known = refs.Pointers(dict(items))
+    known = refs.Pointers(dict(items), {})
     selection = select(known, paths, repo.store.read)
     for failure in selection.failures:
         raise failure.error

@@ -58,7 +58,7 @@ def _bring(
 ) -> None:
     result.checkout = bring(repo, here, selection, progress=progress)
     if result.checkout.missing and may_fetch:
-        again = Selection({path: selection.parts[path] for path in _owners(selection, result.checkout.missing)})
+        again = Selection({path: selection.parts[path] for path in _owners(selection, result.checkout.missing)}, [])
         try:
             refuse_unused(repo)
             fetch(repo, list(again.parts), progress=progress)
@@ -80,7 +80,7 @@ def _new_here(repo: Repo, here: Pointers) -> set[str]:
 
 
 def _moved(repo: Repo, here: Pointers, came: set[str], changed: set[str], result: FollowResult) -> Selection:
-    selection = Selection()
+    selection = Selection({}, [])
     bases = repo.index.bases()
     for tracked, item in here.found.items():
         base = bases.get(tracked)

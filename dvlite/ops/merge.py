@@ -6,7 +6,7 @@ two disagree, so what differs between the sides is exactly what is in conflict: 
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dvlite import files, git, pointer, refs, tree
@@ -78,7 +78,7 @@ def _merge(
         pointer.merge_rest(base.rest if base else b"", ours.rest, theirs.rest, prefers_theirs=prefers)
         for prefers in (False, not is_inner)
     ]
-    one, two = (replace(ours.pointing_to(root), rest=rest) for root, rest in zip(roots, rests, strict=True))
+    one, two = (ours.pointing_to(root)._replace(rest=rest) for root, rest in zip(roots, rests, strict=True))
     return one, two
 
 

@@ -89,7 +89,7 @@ def _roots(
 ) -> dict[str, Entry]:
     """Return the distinct roots to push by a label: the path, with the oid where a path has several versions."""
     parts: dict[str, Only] = {}
-    known = Pointers()
+    known = Pointers({}, {})
     if paths:
         known = refs.at(repo.git, rev) if rev else refs.in_worktree(repo.git)
         selection = select(known, paths, repo.store.read)

@@ -13,7 +13,6 @@ Invariants:
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from os import stat_result
 from pathlib import Path
 from types import TracebackType
@@ -98,13 +97,15 @@ class Batch(ABC):
             self.abandon()
 
 
-@dataclass(slots=True)
 class Report:
     """What a transfer did. `failed` says for each object why it did not arrive. Filled from several threads."""
 
-    copied: dict[Oid, int] = field(default_factory=dict)
-    failed: dict[Oid, DvliteError] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    __slots__ = ("copied", "failed", "lock")
+
+    def __init__(self) -> None:
+        self.copied: dict[Oid, int] = {}
+        self.failed: dict[Oid, DvliteError] = {}
+        self.lock = threading.Lock()
 
     @property
     def size(self) -> int:

@@ -11,8 +11,8 @@ import re
 import stat
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from dvlite import files, hashing, index, pointer, tree
@@ -42,33 +42,34 @@ class Written(NamedTuple):
     oid: Oid
 
 
-@dataclass(slots=True)
-class Memory:
-    """What a scan goes by: the index, the store's state, and what this process wrote itself.
+class Memory(NamedTuple):
+    """What a scan goes by: what was `seen` before, the store's state, and what this process wrote itself.
 
     `is_storing`: the batch is the store's, so an object that isn't there is read again. `has` looks an object up in the store.
     `objects` is the folder of the store's loose objects, to know links into it. `limit`: bytes that may be read.
     """
 
-    index: Index
+    seen: Index
     state: str
     has: Callable[[Oid], bool]
     is_storing: bool = False
-    written: Mapping[str, Written] = field(default_factory=dict)
+    written: Mapping[str, Written] = MappingProxyType({})
     objects: Path | None = None
     limit: int | None = None
 
 
-@dataclass(slots=True)
 class Scan:
     """What was found at a tracked path. `entry` is None where there is nothing; `*_read` count what had to be read."""
 
-    entry: Entry | None = None
-    files_read: int = 0
-    bytes_read: int = 0
-    unstored: int = 0  # files that are known, but whose objects have left the store since
-    rows: dict[str, Row] = field(default_factory=dict)
-    gone: set[str] = field(default_factory=set)
+    __slots__ = ("bytes_read", "entry", "files_read", "gone", "rows", "unstored")
+
+    def __init__(self) -> None:
+        self.entry: Entry | None = None
+        self.files_read = 0
+        self.bytes_read = 0
+        self.unstored = 0  # files that are known, but whose objects have left the store since
+        self.rows: dict[str, Row] = {}
+        self.gone: set[str] = set()
 
 
 class _Found(NamedTuple):
@@ -133,7 +134,7 @@ class _Scanner:
 
     def run(self, tracked: str) -> Scan:
         result, path = self._result, self._root / tracked
-        self._rows = self._memory.index.rows(tracked)
+        self._rows = self._memory.seen.rows(tracked)
         result.gone = set(self._rows)
         try:
             status = path.lstat()
@@ -283,7 +284,7 @@ class _Scanner:
     def _known(self, tracked: str, row: Row | None) -> dict[str, tuple[StatKey, Oid]]:
         if row is None:
             return {}
-        known = self._memory.index.entries(tracked, row)
+        known = self._memory.seen.entries(tracked, row)
         if not self._is_current(row):
             stored = {name: value for name, value in known.items() if self._memory.has(value[1])}
             if self._memory.is_storing:

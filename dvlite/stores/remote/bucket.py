@@ -9,7 +9,7 @@ import errno
 import importlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
@@ -79,7 +79,7 @@ def _time_of(info: dict[str, Any]) -> int:
 class Bucket:
     """A folder on a remote, by URL. `jobs` is how many requests may run at once."""
 
-    def __init__(self, url: str, options: dict[str, Any], *, jobs: int = 8) -> None:
+    def __init__(self, url: str, options: Mapping[str, Any], *, jobs: int = 8) -> None:
         self.url = config.redact(url)
         self.protocol = config.check_url(url)
         self.jobs = jobs
@@ -128,7 +128,7 @@ class Bucket:
                     **rest.get("client_kwargs", {}),
                 }
             return options | rest
-        return options | self._options
+        return {**options, **self._options}
 
     @cached_property
     def _root(self) -> str:
