@@ -79,6 +79,10 @@ def fsck(
         while is_repairing and lost and _repair(repo, result, lost, progress) and share >= 1:
             lost = _incomplete(repo, result)
             _name(repo, result, lost)
+        if is_repairing and share >= 1 and not any(one.oid and not one.healed for one in result.problems):
+            for problem in result.problems:  # a pack whose index can't be read, so that its objects have no names
+                if problem.kind == "corrupt":
+                    problem.healed = problem.healed or "other copies"
     return result
 
 
@@ -100,18 +104,21 @@ def _verify_files(repo: Repo, result: FsckResult, share: float, progress: Progre
     sizes = dict(listed)
     progress.phase("fsck", files=len(chosen), size=sum(sizes[name] for name in chosen))
     lost: set[Oid] = set()
+    verdicts = []
     for verdict in audit.verify(root, chosen):
         result.files += 1
         result.objects += verdict.objects
         result.size += verdict.size
         progress.advance(files=1, size=verdict.size)
         if verdict.bad is None or verdict.bad:
-            bad = set(verdict.bad) if verdict.bad is not None else repo.store.objects_of(verdict.name)
-            repo.store.set_bad_aside(verdict.name)
-            bad -= repo.store.find(bad).keys() if verdict.bad is None else set()
-            lost |= bad
-            whole = Problem("corrupt", verdict.name, healed="its own bytes" if (root / verdict.name).exists() else "")
-            result.problems += [Problem("corrupt", verdict.name, str(oid)) for oid in sorted(bad)] or [whole]
+            verdicts.append(verdict)
+    for verdict in verdicts:  # once all are known: setting one aside looks at the others too
+        bad = set(verdict.bad) if verdict.bad is not None else repo.store.objects_of(verdict.name)
+        repo.store.set_bad_aside(verdict.name)
+        bad -= repo.store.find(bad).keys() if verdict.bad is None else set()
+        lost |= bad
+        whole = Problem("corrupt", verdict.name, healed="its own bytes" if (root / verdict.name).exists() else "")
+        result.problems += [Problem("corrupt", verdict.name, str(oid)) for oid in sorted(bad)] or [whole]
     if share < 1 and chosen:
         files.write_atomic(cursor, chosen[-1].encode(), is_synced=False)
     return lost

@@ -60,6 +60,11 @@ class Table:
         if may_write and (is_many or len(covered - self._live) > len(covered) // 2):
             self._rewrite()
 
+    def drop(self, id_: str) -> None:
+        """Answer for a pack no more."""
+        self._live.discard(id_)
+        self._recent.pop(id_, None)
+
     def _open(self) -> None:
         try:
             with self._path.open("rb") as file:

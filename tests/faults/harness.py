@@ -139,8 +139,8 @@ class Bench:
         return code, "" if found == self.wanted else "another end than undisturbed"
 
 
-def play(place, *, count=0, seed=0, names=(), told=lambda _: None):
-    """Run all faults of all scenarios, or about `count` of them evenly chosen by a seed; return the rows."""
+def play(place, names=(), *, count=0, seed=0, told=lambda _: None):
+    """Run all faults of the scenarios, or `count` of each chosen by a seed; return the rows."""
     chosen = random.Random(seed)
     rows = {}
     scenarios = [one for one in SCENARIOS if not names or one.name in names]
@@ -149,7 +149,7 @@ def play(place, *, count=0, seed=0, names=(), told=lambda _: None):
         bench = Bench(scenario, folder)
         runs = [(fault, number) for fault in FAULTS for number in bench.counter[fault]]
         if count:
-            runs = chosen.sample(runs, min(len(runs), count // len(scenarios)))
+            runs = chosen.sample(runs, min(len(runs), count))
         for fault, number in runs:
             row = rows.setdefault((scenario.name, fault), Row())
             code, wrong = bench.inject(fault, number)

@@ -146,6 +146,24 @@ def make_merge(place, run):
         (place / name).write_text(git(project, "show", f"{rev}:data.dvlite"))
 
 
+def make_edited(place, run):
+    """The second version, with unsaved edits over it that are to go."""
+    project = make_two(place, run)
+    write(project, {"data/d0/f3.txt": "edited", "big.bin": big("edited")})
+
+
+def make_torn(place, run):
+    """Objects that are not what they should be, a pack cut short among them; all of it is on the remote."""
+    project = make_two(place, run)
+    store = project / ".git/dvlite"
+    for path in [*(store / "objects").rglob("*"), *(store / "packs").glob("*.pack")]:
+        if path.is_file():
+            path.chmod(0o644)
+            data = path.read_bytes()
+            path.write_bytes(data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :])
+            path.chmod(0o444)
+
+
 def make_new(place, files):
     def make(_, run):
         write(begin(_, run), files)
@@ -172,6 +190,14 @@ def check_worktree(place, run):
             hashing.oid_of_file(oid.algorithm, path) if path else hashing.oid_of(oid.algorithm, repo.store.read(oid))
         ) == oid
     return data_of(place / "project"), sorted(reach.blobs)
+
+
+def check_saved(place, run):
+    """The version is there, and the edits are in the store."""
+    store = open_repo(place / "project").store
+    edits = [hashing.oid_of("sha256", data) for data in (b"edited", big("edited"))]
+    assert set(store.find(edits)) == set(edits)
+    return check_worktree(place, run)
 
 
 def check_clone(place, run):
@@ -208,9 +234,11 @@ SCENARIOS = (
     Scenario("add, a large file", make_new(None, {"big.bin": big("one")}), ("add", "-q", "big.bin"), check_worktree),
     Scenario("checkout, fresh", make_fresh, ("checkout", "-q"), check_worktree),
     Scenario("checkout, update", make_older, ("checkout", "-q"), check_worktree),
+    Scenario("checkout --force over edits", make_edited, ("checkout", "-q", "--force"), check_saved),
     Scenario("push", make_added, ("push", "-q"), check_remote),
     Scenario("pull", make_pulled, ("pull", "-q"), check_clone, where="clone"),
     Scenario("gc", make_garbage, ("gc", "-q"), check_worktree),
+    Scenario("fsck --repair", make_torn, ("fsck", "-q", "--repair"), check_worktree),
     Scenario("gc --remote", make_remote_garbage, ("gc", "-q", "--remote"), check_remote),
     Scenario("commit through the hook", make_stale, HOOK, check_commit, is_hook=True),
     Scenario("merge driver", make_merge, DRIVER, check_merge, is_hook=True),

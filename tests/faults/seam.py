@@ -1,5 +1,6 @@
 """The one seam through which every file and store operation passes in a fault run: it counts, and at the N-th makes a fault.
 
+Most faults happen once; a disk that is full stays full, and one that dies stays dead, until the command ends.
 Installed in a child process only, around the calls of `os` and `io.open` and around a remote's verbs.
 """
 
@@ -13,7 +14,8 @@ import threading
 
 from dvlite.stores.remote.bucket import Bucket
 
-FAULTS = ("ENOSPC", "EIO", "EACCES", "short read", "short write", "dropped rename", "kill")
+LASTING = {"disk stays full": "ENOSPC", "disk dies": "EIO"}
+FAULTS = ("ENOSPC", "EIO", "EACCES", "short read", "short write", "dropped rename", "kill", *LASTING)
 _BY_PATH = (
     "open",
     "rename",
@@ -30,11 +32,24 @@ _BY_PATH = (
 )
 _BY_FD = ("write", "read", "pread", "preadv", "fsync", "fchmod", "copy_file_range")
 _READS = ("read", "pread", "preadv", "copy_file_range")
+_NEEDS_ROOM = (
+    "write",
+    "copy_file_range",
+    "fsync",
+    "mkdir",
+    "rename",
+    "replace",
+    "link",
+    "symlink",
+    "remote.put",
+    "remote.put_file",
+    "remote.put_hashed",
+)
 _VERBS = ("list", "get", "get_file", "put", "put_file", "put_hashed", "remove")
 
 
 class Seam:
-    """Counts operations below some folder; `at` is the one that fails, by `fault`. It happens once."""
+    """Counts operations below some folder; `at` is the one that fails, by `fault`."""
 
     def __init__(self, root, *, at=0, fault="", record=None):
         self.root, self.at, self.fault, self.record = str(root), at, fault, record
@@ -76,16 +91,21 @@ class Seam:
             with self._lock:
                 self.count += 1
                 number = self.count
-                self._note(name, number)
-            if number != self.at:
-                return real(*arguments, **options)
-            return self._fail(name, real, arguments, options)
+                self._note(name, number, arguments)
+            if number == self.at or (0 < self.at < number and self._lasts(name, arguments)):
+                return self._fail(name, real, arguments, options)
+            return real(*arguments, **options)
 
         return call
 
-    def _note(self, name, number):
-        for fault in ("ENOSPC", "EIO", "EACCES", "kill"):
+    def _lasts(self, name, arguments):
+        return self.fault in LASTING and (LASTING[self.fault] == "EIO" or _needs_room(name, arguments))
+
+    def _note(self, name, number, arguments):
+        for fault in ("ENOSPC", "EIO", "EACCES", "kill", "disk dies"):
             self.applicable[fault].append(number)
+        if _needs_room(name, arguments):
+            self.applicable["disk stays full"].append(number)
         if name in _READS:
             self.applicable["short read"].append(number)
         if name == "write":
@@ -94,7 +114,7 @@ class Seam:
             self.applicable["dropped rename"].append(number)
 
     def _fail(self, name, real, arguments, options):
-        if self.at not in self.applicable[self.fault]:  # threads took another order
+        if self.count == self.at and self.at not in self.applicable[self.fault]:  # threads took another order
             return real(*arguments, **options)
         if self.fault == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -110,7 +130,16 @@ class Seam:
                 short = memoryview(arguments[1][0])[: max(1, len(arguments[1][0]) // 2)]
                 return real(arguments[0], [short], *arguments[2:])
             return real(arguments[0], max(1, arguments[1] // 2), *arguments[2:])
-        code = getattr(errno, self.fault)
+        code = getattr(errno, LASTING.get(self.fault, self.fault))
         raise OSError(
             code, os.strerror(code), str(arguments[0]) if arguments and isinstance(arguments[0], str) else None
         )
+
+
+def _needs_room(name, arguments):
+    """Tell whether an operation takes room on the disk; what is open already can be read, and files can go."""
+    if name == "open":
+        return len(arguments) > 1 and bool(arguments[1] & os.O_CREAT)
+    return name in _NEEDS_ROOM or (
+        name == "io.open" and len(arguments) > 1 and set("wax") & set(str(arguments[1])) != set()
+    )

@@ -83,6 +83,23 @@ def test_damage_at_every_file_of_the_store_is_found_named_and_healed(kept, how):
     kept.dv("checkout")
 
 
+@pytest.mark.parametrize("how", HOWS)
+def test_damage_at_all_files_at_once_is_found_and_healed_from_the_remote(kept, how):
+    kept.dv("push", "-q")
+    kept.settle()
+    before = store_files(kept)
+    for path in before:
+        damage(path, how)
+    found = kept.json("fsck", code=10 if how == "gone" else 11)
+    names = {one["what"] for one in found["problems"]}
+    wanted = {path.relative_to(kept.root / ".git/dvlite").as_posix() for path in before}
+    assert wanted <= names or how == "gone"  # what was in a pack that nobody looked into is known by its pointers alone
+    kept.json("fsck", "--repair")
+    assert kept.json("fsck")["problems"] == []
+    kept.dv("checkout", "-q", "--rev", "HEAD~1")
+    kept.dv("checkout", "-q")
+
+
 def test_a_touched_path_is_named_with_its_commits_and_versions(kept):
     big = hashing.oid_of_file("sha256", kept.root / "model.bin")
     path = kept.repo.store.loose_path(big)

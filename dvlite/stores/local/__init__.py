@@ -122,10 +122,11 @@ class LocalStore(Store):
 
     def _set_damaged_packs_aside(self, live: Collection[str]) -> None:
         for id_ in live:
-            try:
-                packs.read_index(self.pack_path(id_))
-            except (CorruptError, FormatError):
-                self._set_aside(f"packs/{id_}.pack")
+            with contextlib.suppress(FileNotFoundError):
+                try:
+                    packs.read_index(self.pack_path(id_))
+                except (CorruptError, FormatError):
+                    self._set_aside(f"packs/{id_}.pack")
         self._table.refresh(list_ids(self.root / "packs", ".pack"))
 
     # ---- looking and reading ----
@@ -427,6 +428,7 @@ class LocalStore(Store):
             if name.startswith("packs/") and self._salvage(path):
                 return True
             self._set_aside(name)
+            self.refresh()
         return False
 
     def _salvage(self, path: Path) -> bool:
@@ -456,4 +458,4 @@ class LocalStore(Store):
         aside.parent.mkdir(exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             os.rename(self.root / name, aside)
-        self._table.refresh(list_ids(self.root / "packs", ".pack"), may_write=False)
+        self._table.drop(name.removeprefix("packs/").removesuffix(".pack"))
