@@ -7,11 +7,14 @@ about to destroy that copy settles the journal first. After a power cut the file
 import contextlib
 import json
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from dvlite import files
+
+_NAME = re.compile(r"packs/[0-9a-f]{64}\.pack|objects/(sha256|blake3)/[0-9a-f]{2}/[0-9a-f]{62}")
 
 
 class Mark(NamedTuple):
@@ -52,7 +55,7 @@ class Seen:
                 with contextlib.suppress(ValueError):  # a torn line
                     name, size, mtime, inode, checksum, end = line.split(" ")
                     bytes.fromhex(checksum.replace("-", ""))
-                    if end == ".":
+                    if end == "." and _NAME.fullmatch(name):  # a line after half a line
                         self._noted[name] = Mark(int(size), int(mtime), int(inode), checksum)
         return self._noted
 
