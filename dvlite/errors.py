@@ -68,3 +68,8 @@ class UnsavedError(DvliteError):
     """Going on would lose bytes that are stored nowhere else."""
 
     exit_code = 14
+
+
+def of_system(exc: OSError) -> DvliteError:
+    """Return what the operating system said, with the path that it said it of."""
+    return DvliteError(f"{exc.filename or 'the system'}: {(exc.strerror or str(exc)).lower()}")

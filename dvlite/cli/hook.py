@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from dvlite import git
 from dvlite.cli import render
-from dvlite.errors import DvliteError, UsageError, quote
+from dvlite.errors import DvliteError, UsageError, of_system, quote
 from dvlite.repo import Repo, open_repo
 
+_MERGE_FAILED = 129  # up to 128 Git takes what the driver left for a conflict, here "ours" without markers
 _PATIENCE_S = 3.0  # Git's user waits too: what could not be done is said, and the next command does it
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of a diff has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as exc:
+        _say_error(of_system(exc))
+        return 0 if is_after else _MERGE_FAILED if name == "merge-driver" else 1
     except Exception as exc:
         if not is_after:
             raise
@@ -236,13 +240,13 @@ def _merge_driver(arguments: Sequence[str]) -> int:
     base, ours, theirs = (Path(one).absolute() for one in arguments[:3])
     try:
         repo = _open()
-    except DvliteError as exc:  # Git would take an error for "ours", without markers
+        tracked = repo.in_repo(arguments[4], Path.cwd()).removesuffix(".dvlite")
+        result = merge(repo, tracked, base, ours, theirs, marker_size=int(arguments[3]))
+    except (DvliteError, OSError) as exc:  # Git would take an error for "ours", without markers
         text, is_clean = git.merge_texts(Path.cwd(), ours, base, theirs, marker_size=int(arguments[3]))
         ours.write_bytes(text)
-        _say_error(exc)
+        _say_error(exc if isinstance(exc, DvliteError) else of_system(exc))
         return 0 if is_clean else 1
-    tracked = repo.in_repo(arguments[4], Path.cwd()).removesuffix(".dvlite")
-    result = merge(repo, tracked, base, ours, theirs, marker_size=int(arguments[3]))
     ours.write_bytes(result.text)
     note_conflict(repo)
     if result.error:

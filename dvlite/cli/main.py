@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 from dvlite import __version__, config
 from dvlite.cli import render
 from dvlite.cli.session import Session
-from dvlite.errors import DvliteError, UsageError
+from dvlite.errors import DvliteError, UsageError, of_system
 
 COMMANDS = {
     "init": "setup",
@@ -162,7 +162,7 @@ def _foreign(exc: Exception) -> int:
     if type(exc).__name__ == "Abort":  # what the parser makes of Ctrl-C
         return _interrupted()
     if isinstance(exc, OSError):
-        render.error(DvliteError(f"{exc.filename or 'the system'}: {(exc.strerror or str(exc)).lower()}"))
+        render.error(of_system(exc))
         return 1
     with tempfile.NamedTemporaryFile(
         "w", errors="surrogateescape", prefix="dvlite-", suffix=".log", delete=False

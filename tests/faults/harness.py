@@ -52,11 +52,11 @@ def call(folder, command, *, is_hook=False, seam=None, output=None):
         code = hook.run(list(command)) if is_hook else main.run(list(command))
         sys.stdout.flush()
         sys.stderr.flush()
-    except BaseException as exc:  # the hook's entry lets bugs through
+    except BaseException as exc:
         with contextlib.suppress(BaseException):
             sys.stderr.write(f"{type(exc).__name__}: {exc}")
             sys.stderr.flush()
-        code = 1 if isinstance(exc, OSError) else 70
+        code = 70
     finally:
         os._exit(code)
 
@@ -75,7 +75,7 @@ class Bench:
         self.template = self.place / "template"
         self.template.mkdir(parents=True)
         scenario.make(self.template, self.run)
-        work = self._fresh()
+        work = self.fresh()
         self.counter = self._counted(work)
         self.wanted = scenario.check(work, self.run)
 
@@ -86,8 +86,9 @@ class Bench:
         assert code == 0 or is_quiet, f"{command}: exit {code}: {output.read_text(errors='replace')}"
         return output.read_bytes() if code == 0 else code
 
-    def _fresh(self):
-        work = self.place / "work"
+    def fresh(self, place=None):
+        """Return a new copy of the template."""
+        work = (place or self.place) / "work"
         shutil.rmtree(work, ignore_errors=True)
         shutil.copytree(self.template, work, symlinks=True)
         return work
@@ -117,7 +118,7 @@ class Bench:
     def inject(self, fault, number):
         """Run with one fault; return the exit code of the run, and what is wrong in the end (empty: nothing)."""
         scenario = self.scenario
-        work = self._fresh()
+        work = self.fresh()
         folder = work / scenario.where
         output = self.place / "said"
         seam = Seam(work, at=number, fault=fault)
@@ -125,18 +126,27 @@ class Bench:
         said = output.read_text(errors="replace")
         if code in (70, 71) or "Traceback" in said:
             return code, f"a bug: {said[:500]}"
-        for command in (("status", "-q"), ("fsck", "-q", "--repair")):
-            again = call(folder, command, output=output)
-            if again in (70, 71):
-                return code, f"{command}: {output.read_text(errors='replace')[:500]}"
+        return code, self.go_on(work)
+
+    def go_on(self, work, *more):
+        """Go on as a user does, with `more` commands before the last; return what is wrong in the end (empty: nothing)."""
+        scenario = self.scenario
+        folder = work / scenario.where
+        output = self.place / "said"
+        for command in (("status", "-q"), ("fsck", "-q", "--repair"), *more):
+            if call(folder, command, output=output) in (70, 71):
+                return f"{command}: {output.read_text(errors='replace')[:500]}"
+        for path in self.template.iterdir():
+            if path.is_file():  # what Git hands to the merge driver, and makes anew with each merge
+                shutil.copy(path, work / path.name)
         last = call(folder, scenario.command, is_hook=scenario.is_hook, output=output)
         if last != 0:
-            return code, f"the second run: exit {last}: {output.read_text(errors='replace')[:300]}"
+            return f"the second run: exit {last}: {output.read_text(errors='replace')[:300]}"
         try:
             found = scenario.check(work, self.run)
         except (AssertionError, OSError) as exc:
-            return code, f"the check: {str(exc)[:500]}"
-        return code, "" if found == self.wanted else "another end than undisturbed"
+            return f"the check: {str(exc)[:500]}"
+        return "" if found == self.wanted else "another end than undisturbed"
 
 
 def play(place, names=(), *, count=0, seed=0, told=lambda _: None):

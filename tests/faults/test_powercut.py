@@ -26,14 +26,14 @@ def after_reboot(monkeypatch):
 def test_a_power_cut_at_any_operation_loses_nothing(name, tmp_path, monkeypatch):
     scenario = next(one for one in SCENARIOS if one.name == name)
     bench = harness.Bench(scenario, tmp_path)
-    work = bench._fresh()
+    work = bench.fresh()
     counter = PowerCut(work, at=0, kind="", limbo=tmp_path / "limbo")
     total = counted(bench, work, counter, tmp_path / "total")
     assert total > 10
     cuts = 0
     for kind in KINDS:
         for step in sorted({1 + number * total // STEPS for number in range(STEPS)}):
-            work = bench._fresh()
+            work = bench.fresh()
             shutil.rmtree(tmp_path / "limbo", ignore_errors=True)
             cut = PowerCut(work, at=step, kind=kind, limbo=tmp_path / "limbo")
             code = harness.call(work / scenario.where, scenario.command, is_hook=scenario.is_hook, seam=cut)
@@ -64,23 +64,5 @@ def counted(bench, work, counter, note):
 
 
 def go_on(bench, work):
-    scenario = bench.scenario
-    folder = work / scenario.where
-    output = bench.place / "said"
-    for command in (("status", "-q"), ("fsck", "-q", "--repair")):
-        if harness.call(folder, command, output=output) in (70, 71):
-            return f"{command}: {output.read_text(errors='replace')[:500]}"
-    if scenario.name.startswith("checkout") or scenario.where == "clone":
-        harness.call(folder, ("pull", "-q"))
-        harness.call(folder, ("checkout", "-q", "--force"))
-    for path in bench.template.iterdir():
-        if path.is_file():  # what Git hands to the merge driver, and makes anew with each merge
-            shutil.copy(path, work / path.name)
-    last = harness.call(folder, scenario.command, is_hook=scenario.is_hook, output=output)
-    if last:
-        return f"the second run: exit {last}: {output.read_text(errors='replace')[:500]}"
-    try:
-        found = scenario.check(work, bench.run)
-    except AssertionError as exc:
-        return f"the check: {str(exc)[:500]}"
-    return "" if found == bench.wanted else "another end than undisturbed"
+    is_writing = bench.scenario.name.startswith("checkout") or bench.scenario.where == "clone"
+    return bench.go_on(work, *[("pull", "-q"), ("checkout", "-q", "--force")] if is_writing else [])
