@@ -7,13 +7,14 @@ import time
 
 import pytest
 
-from dvlite import refs
+from dvlite import refs, transfer
 from dvlite.errors import UsageError
 from dvlite.ops.gc_remote import gc_remote
+from dvlite.ops.fetch import pull
 from dvlite.ops.push import push
 from dvlite.repo import open_repo
 from dvlite.stores.remote.bucket import Bucket
-from tests.conftest import Project, make_project
+from tests.conftest import Project, make_project, tree_of
 
 DAY = 86400
 
@@ -290,3 +291,35 @@ def test_a_read_only_remote_is_not_cleaned(shared):
     assert "read-only" in one.dv("gc", "--remote", code=13)
     with pytest.raises(UsageError):
         gc_remote(open_repo(one.root), "nothere")
+
+
+def test_after_many_small_pushes_a_fresh_clone_reads_few_indexes(shared, monkeypatch):
+    """A year of one-file pushes (`DVLITE_PUSHES=10000` by hand): each leaves a pack of one object on the remote."""
+    count = int(os.environ.get("DVLITE_PUSHES", "300"))
+    project, _ = shared
+    project.write({f"data/d{number % 10}/f{number}": f"{number} " * 20 for number in range(count)})
+    project.dv("add", "-q", "data")
+    project.commit("a year's end")
+    repo = open_repo(project.root)
+    remote = repo.remote()
+    items = refs.in_worktree(repo.git).found.values()
+    reach = transfer.reach([item.entry for item in items], repo.store)
+    remote.claim(repo.config.id, repo.clone_id, {item.oid for item in items})
+    for oid, data in repo.store.read_many(reach.blobs):
+        with remote.batch() as batch:
+            batch.take(oid, data)
+    with remote.batch() as batch:
+        for oid, data in repo.store.read_many(reach.trees):
+            batch.take(oid, data, is_tree=True)
+    packs = project.root.parent / "remote/packs"
+    assert len(list(packs.glob("*.idx"))) > count
+    project.git("push", "-q")
+    project.dv("gc", "--remote", "-q")
+    clone = project.clone("fresh")
+    read, real = [], Bucket.get
+    monkeypatch.setattr(Bucket, "get", lambda self, name, *more: (read.append(name), real(self, name, *more))[1])
+    pull(open_repo(clone.root))
+    assert tree_of(clone.root / "data") == tree_of(project.root / "data")
+    read = [name for name in read if name.endswith(".idx")]
+    assert len(read) <= min(200, count // 10)
+    print(f"{count} pushes: {len(read)} idx files read by a fresh clone")
