@@ -11,7 +11,7 @@ from pathlib import Path
 from dvlite.ops.read import cat
 from tests.conftest import Project
 
-SECONDS = float(os.environ.get("DVLITE_SECONDS", "25"))
+SECONDS = float(os.environ.get("DVLITE_SECONDS", "60"))
 # 1 and 14: Git's or a path's moment of disagreement; 10: not fetched; 12: waited too long; 13: the remote is being cleaned.
 FINE = (0, 1, 10, 12, 13, 14)
 

@@ -3,6 +3,10 @@
 import json
 import os
 import resource
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +18,7 @@ from dvlite.oid import Oid
 from dvlite.stores.local import tombs
 from dvlite.tree import Entry
 
+RUNS = int(os.environ.get("DVLITE_FUZZ", "3000"))  # of each decoder, guided by coverage
 OID = hashing.oid_of("sha256", b"x")
 TREE = tree.build("sha256", [Entry(tree.FILE, OID, 1, 1, name) for name in ("a", "b%", "é")]).objects[-1][1]
 POINTER = pointer.encode(pointer.of(Entry(tree.TREE, OID, 10, 3, ""))) + b'\n[meta]\na = "b"\n'
@@ -54,6 +59,14 @@ def test_any_bytes_are_read_or_refused_by_an_error_of_ours(name, data):
         decode(raw)
     except DvliteError as exc:
         assert exc.message
+
+
+@pytest.mark.skipif(find_spec("atheris") is None, reason="no atheris for this machine")
+@pytest.mark.parametrize("name", DECODERS)
+def test_bytes_that_coverage_leads_to_are_read_or_refused_too(name):
+    command = [sys.executable, "-m", "tests.fuzz", name.replace(" ", "-"), f"-runs={RUNS}", "-seed=1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    assert done.returncode == 0 and "Done" in done.stderr, done.stderr[-2000:]
 
 
 @pytest.mark.parametrize("name", DECODERS)
