@@ -37,6 +37,8 @@ def fsck_remote(
     store = repo.remote(remote)
     result = FsckResult(store.remote.name)
     with repo.writing("fsck --remote"):
+        if is_repairing and store.mend_marker():
+            result.problems.append(Problem("corrupt", config.MARKER, healed="its own bytes"))
         listing = store.look()
         if config.MARKER not in listing:
             result.notes.append("nothing was ever pushed there")

@@ -118,14 +118,17 @@ class Table:
 
     def find(self, oid: Oid) -> Found | None:
         """Return where an object lies, or None."""
-        if self._rows and (found := self._find_row(oid)):
-            return found
+        return next(self.find_all(oid), None)
+
+    def find_all(self, oid: Oid) -> Iterator[Found]:
+        """Yield each place where an object lies."""
+        if self._rows:
+            yield from self._find_rows(oid)
         for id_, index in self._recent.items():
             if place := index.places.get(oid):
-                return Found(id_, place)
-        return None
+                yield Found(id_, place)
 
-    def _find_row(self, oid: Oid) -> Found | None:
+    def _find_rows(self, oid: Oid) -> Iterator[Found]:
         bucket = int.from_bytes(oid.digest[:2]) >> (16 - self._bits)
         width = _ROW.size
         at = self._start + self._fan[bucket] * width
@@ -134,9 +137,8 @@ class Table:
             if (at - self._start) % width == 0:
                 _, algorithm, pack, offset, size = _ROW.unpack_from(self._map, at)
                 if ALGORITHMS[algorithm] == oid.algorithm and self._packs[pack] in self._live:
-                    return Found(self._packs[pack], Place(offset, size))
+                    yield Found(self._packs[pack], Place(offset, size))
             at += 1
-        return None
 
     def oids(self) -> Iterator[Oid]:
         """Yield every object of the live packs; one that lies in several comes several times."""

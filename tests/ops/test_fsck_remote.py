@@ -72,3 +72,33 @@ def test_samples_of_a_remote_go_around(there):
         seen += there.json("fsck", "--remote", "--sample", "20%")["files"]
     assert seen >= len(remote_files(there))
     assert os.path.exists(there.root / ".git/dvlite/remotes/origin/audited")
+
+
+@pytest.mark.parametrize("damaged", [None, b"", b"something else"])
+def test_a_marker_that_is_gone_or_damaged_is_written_anew(there, damaged):
+    marker = there.root.parent / "remote/dvlite-remote.json"
+    good = marker.read_bytes()
+    marker.unlink() if damaged is None else marker.write_bytes(damaged)
+    clone = there.clone("fresh")
+    done = clone.run("pull")
+    assert done.returncode in (1, 13)
+    assert "dvlite fsck --remote-name origin --repair" in done.stderr
+    clone.dv("fsck", "--remote-name", "origin", "--repair")
+    assert marker.read_bytes() == good
+    clone.dv("pull")
+    assert clone.json("fsck", "--remote")["problems"] == []
+
+
+def test_a_marker_of_a_newer_dvlite_or_a_foreign_folder_is_not_written_over(there, tmp_path):
+    marker = there.root.parent / "remote/dvlite-remote.json"
+    newer = b'{"dvlite":{"format":2}}\n'
+    marker.write_bytes(newer)
+    assert "Update dvlite" in there.dv("fsck", "--remote", "--repair", code=1)
+    assert marker.read_bytes() == newer
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "objects").mkdir()
+    (foreign / "objects/theirs").write_text("theirs")
+    there.dv("remote", "add", "other", "../foreign", "--local")
+    assert "doesn't look like a dvlite remote" in there.dv("fsck", "--remote-name", "other", "--repair", code=13)
+    assert sorted(path.name for path in foreign.rglob("*")) == ["objects", "theirs"]

@@ -8,7 +8,9 @@ import pytest
 from dvlite import config, transfer
 from dvlite.config import Remote
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, RemoteError
+from dvlite.stores.base import Report
 from dvlite.stores.local import LocalStore
+from dvlite.stores.memory import MemoryStore
 from dvlite.stores.remote import RemoteStore
 from dvlite.stores.remote.bucket import Bucket, Listed
 from tests.stores.conformance import StoreConformance, oid
@@ -345,3 +347,22 @@ def test_a_missing_object_is_missing_not_a_bug(remote):
         remote.read(oid(b"nothing"))
     with pytest.raises(DvliteError):
         Bucket("gopher://x", {})
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_corrupt_copy_does_not_hide_a_good_one(remote, place, bad):
+    """The same object in two packs, one of them damaged: it is read, and sent."""
+    one, *_ = put(remote, b"wanted" * 9, b"beside one")
+    put(remote, b"wanted" * 9, b"beside two", b"and more")
+    paths = sorted(place.glob("packs/*.pack"))
+    assert len(paths) == 2
+    data = paths[bad].read_bytes()
+    paths[bad].chmod(0o644)
+    paths[bad].write_bytes(data.replace(b"wanted", b"w4nted"))
+    assert dict(anew(remote).read_many([one])) == {one: b"wanted" * 9}
+    target, report = MemoryStore(), Report()
+    fresh = anew(remote)
+    fresh.find([one])
+    with target.batch() as batch:
+        fresh.send({one: 54}, batch, report)
+    assert not report.failed and target.read(one) == b"wanted" * 9

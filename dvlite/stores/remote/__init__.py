@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from dvlite import config, files, hashing, pack
-from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, RemoteError
+from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, RemoteError, quote
 from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
 from dvlite.pack import Place
 from dvlite.progress import SILENT, Progress
@@ -66,7 +66,7 @@ class RemoteStore(Store):
         elif any(name.startswith(("packs/", "objects/")) for name in listing):
             raise RemoteError(
                 f"'{self.bucket.url}' has data, but no '{config.MARKER}'",
-                "Check the url: this may be another tool's folder.",
+                f"Check the url: this may be another tool's folder. If it is dvlite's, {self._mend}.",
             )
         indexed = _ids(listing, "packs/", ".idx")
         packed = _ids(listing, "packs/", ".pack")
@@ -93,9 +93,35 @@ class RemoteStore(Store):
             config.decode_marker(data)
         except FormatError as exc:
             raise FormatError(
-                f"{self.name}: {exc.message}", exc.hint or "Check the url with 'dvlite remote list'."
+                f"{self.name}: {exc.message}",
+                exc.hint or f"Check the url with 'dvlite remote list'; if it is right, {self._mend}.",
             ) from exc
         files.write_atomic(copy, data, folder=self.tmp, is_synced=False)
+
+    @property
+    def _mend(self) -> str:
+        return f"'dvlite fsck --remote-name {quote(self.remote.name)} --repair' writes it anew"
+
+    def mend_marker(self) -> bool:
+        """Write the marker anew where it is gone or damaged and what lies there is dvlite's; tell whether it was."""
+        listing = self.bucket.list()
+        if config.MARKER in listing:
+            try:
+                config.decode_marker(self.bucket.get(config.MARKER))
+                return False
+            except FormatError as exc:
+                if exc.hint:  # another format: not to be written over
+                    raise
+        elif not listing:
+            return False
+        if not any(name.startswith("repos/") and name.endswith(".json") for name in listing):
+            raise RemoteError(
+                f"'{self.bucket.url}' doesn't look like a dvlite remote: no repository ever said that it pushes there",
+                "Check the url with 'dvlite remote list'.",
+            )
+        self.refuse_read_only()
+        self.bucket.put(config.MARKER, config.encode_marker())
+        return True
 
     def _index_path(self, id_: str) -> Path:
         return self.folder / "packs" / f"{id_}.idx"
@@ -254,18 +280,35 @@ class RemoteStore(Store):
                 yield from self._get_range(id_, group)
         for oid in loose:
             data = self.bucket.get(loose_name(oid))
-            yield self._checked(oid, data)
+            yield self._checked(oid, data, loose_name(oid))
 
     def _get_range(self, id_: str, group: list[tuple[Oid, Place]]) -> Iterator[tuple[Oid, bytes]]:
         start, end = group[0][1].offset, group[-1][1].offset + group[-1][1].size
         data = self.bucket.get(f"packs/{id_}.pack", start, end) if end > start else b""
         for oid, (offset, size) in group:
-            yield self._checked(oid, data[offset - start : offset - start + size])
+            yield self._checked(oid, data[offset - start : offset - start + size], f"packs/{id_}.pack")
 
-    def _checked(self, oid: Oid, data: bytes) -> tuple[Oid, bytes]:
-        if hashing.digest(oid.algorithm, data) != oid.digest:
-            raise self._corrupt(oid)
-        return oid, data
+    def _checked(self, oid: Oid, data: bytes, name: str) -> tuple[Oid, bytes]:
+        """Return what came from a file there if it is what its oid says, else another copy."""
+        if hashing.digest(oid.algorithm, data) == oid.digest:
+            return oid, data
+        for other, place in self._copies(oid):
+            if other != name:
+                with contextlib.suppress(DvliteError):
+                    data = (
+                        self.bucket.get(other, place.offset, place.offset + place.size)
+                        if place
+                        else self.bucket.get(other)
+                    )
+                    if hashing.digest(oid.algorithm, data) == oid.digest:
+                        return oid, data
+        raise self._corrupt(oid)
+
+    def _copies(self, oid: Oid) -> Iterator[tuple[str, Place | None]]:
+        for found in self._table.find_all(oid):
+            yield f"packs/{found.pack}.pack", found.place
+        if (name := loose_name(oid)) in (self.listing or {}):
+            yield name, None
 
     def _corrupt(self, oid: Oid) -> CorruptError:
         return CorruptError(
