@@ -28,7 +28,7 @@ SEAMS = {
     "fsspec": {"stores/remote/bucket.py"},
     "s3fs": {"stores/remote/bucket.py"},
     "tenacity": {"stores/remote/bucket.py"},
-    "subprocess": {"git.py"},
+    "subprocess": {"git/call.py"},
     "sqlite3": {"index.py"},
     "fcntl": {"files.py", "locks.py"},
     "typer": {"cli"},
