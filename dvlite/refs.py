@@ -74,18 +74,21 @@ def kept(repository: Git) -> Iterator[Kept]:
 
     Whatever can't be read stops this: it is never an empty result.
     """
-    trees = git.worktrees(repository)
+    worktrees = git.worktrees(repository)
+    repository = repository.exact()
     yield _kept(repository, "a branch, tag or other ref", git.blobs_in(repository, ["--all"], SUFFIX).items())
-    for tree_ in git.tagged_trees(repository):
+    trees, blobs = git.tagged(repository)
+    yield _kept(repository, "a tag", [(blob, "") for blob in blobs])
+    for tree_ in trees:
         yield _kept(
             repository, "a tag", [(blob, path) for path, blob in git.blobs_at(repository, tree_, SUFFIX).items()]
         )
     yield _kept(repository, "a reflog or stash", git.blobs_in(repository, ["--reflog", "--all"], SUFFIX).items())
-    for worktree in trees:
+    for worktree in worktrees:
         yield _kept(worktree, "Git's index", git.staged_blobs(worktree, SUFFIX))
         if commits := git.marks(worktree):
             yield _kept(worktree, "a merge or rebase", git.blobs_in(worktree, commits, SUFFIX).items())
-        paths = [worktree.root / name for name in git.files_with_suffix(worktree, SUFFIX)]
+        paths = [worktree.root / name for name in git.files_with_suffix(worktree, SUFFIX, has_ignored=True)]
         texts = [(path.name, path.read_bytes()) for path in paths if path.is_file() and not path.is_symlink()]
         yield _judged("a pointer in a worktree", texts)
 

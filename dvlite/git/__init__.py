@@ -44,7 +44,7 @@ from dvlite.git.repository import (
     refuse_incomplete,
     remotes,
     scatter,
-    tagged_trees,
+    tagged,
 )
 from dvlite.git.settings import SHARED, add_setting, get_value, set_setting, settings, unset_section
 
@@ -88,7 +88,7 @@ __all__ = [
     "stage",
     "staged",
     "staged_blobs",
-    "tagged_trees",
+    "tagged",
     "tags",
     "tracked_below",
     "unset_section",

@@ -50,19 +50,11 @@ def _main_worktree(git: Git) -> Git | None:
     )
 
 
-def files_with_suffix(git: Git, suffix: str) -> list[str]:
-    """Return the files of the worktree that end so: those that Git tracks, and those that it doesn't ignore."""
-    arguments = [
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-        "--deduplicate",
-        "--",
-        pathspec(suffix),
-    ]
-    return split(run(git, *arguments))
+def files_with_suffix(git: Git, suffix: str, *, has_ignored: bool = False) -> list[str]:
+    """Return the files of the worktree that end so: those that Git tracks, and those that it doesn't ignore (or all)."""
+    which = [] if has_ignored else ["--exclude-standard"]
+    shape = ["-z", "--cached", "--others", *which, "--deduplicate"]
+    return split(run(git, "ls-files", *shape, "--", pathspec(suffix)))
 
 
 def index_blobs(git: Git, suffix: str) -> dict[str, str]:

@@ -26,11 +26,15 @@ def marks(git: Git) -> list[str]:
     return sorted(commit for commit in found if has_commit(git, commit))
 
 
-def tagged_trees(git: Git) -> list[str]:
-    """Return the trees that refs name without a commit."""
-    shape = "%(objecttype) %(objectname)%0a%(*objecttype) %(*objectname)"
-    rows = run(git, "for-each-ref", f"--format={shape}").decode().split("\n")
-    return [row.split(" ")[1] for row in rows if row.startswith("tree ")]
+def tagged(git: Git) -> tuple[list[str], list[str]]:
+    """Return the trees, and the blobs of at most 1 MiB, that refs name without a commit, through tags of tags too."""
+    rows = run(git, "for-each-ref", "--format=%(objecttype) %(objectname)").decode().splitlines()
+    names = [row.split(" ")[1] for row in rows if not row.startswith("commit ")]
+    asked = "".join(f"{name}^{{}}\n" for name in names).encode()
+    shape = "--batch-check=%(objectname) %(objecttype) %(objectsize)"
+    found = [row.split(" ") for row in run(git, "cat-file", shape, stdin=asked).decode().splitlines()] if names else []
+    trees = [name for name, kind, *_ in found if kind == "tree"]
+    return trees, [name for name, kind, size in found if kind == "blob" and int(size) <= 1 << 20]
 
 
 GATHERED = "refs/dvlite/gathered"

@@ -40,7 +40,7 @@ def gather(repo: Repo, grace_s: float) -> list[Kept]:
     listed = users.listed(repo.store.root)
     for common in dict.fromkeys([own, *listed]):
         try:
-            one = list(_named_by(git.of_folder(common), grace_s))
+            one = list(_named_by(repo.git if common == own else git.of_folder(common), grace_s))
         except DvliteError as exc:
             hint = exc.hint
             if common != own and common in listed:

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from dvlite import hashing
 from dvlite.ops.gc import gc
 from tests.conftest import Project
 
@@ -332,3 +333,92 @@ def test_the_trash_is_emptied_after_its_grace_period(old):
     os.utime(batch, (when, when))
     assert old.json("gc")["emptied"] > 0
     assert not batch.exists()
+
+
+# ---- roots that only Git's corners name -----------------------------------------------------------------------------
+
+
+def forget(project):
+    """Nothing is left but what is under test; everything is old."""
+    project.git("reflog", "expire", "--expire=now", "--all")
+    (project.root / ".git/ORIG_HEAD").unlink(missing_ok=True)
+    for path in (project.root / ".git/dvlite").rglob("*"):
+        if path.is_file() and path.parent.name != "saved":
+            os.utime(path, (1, 1))
+
+
+@pytest.fixture
+def second(project):
+    """Two commits; only the second has b."""
+    project.write({"a": "a" * 50})
+    project.dv("add", "-q", "a")
+    project.commit("one")
+    project.write({"b": "b" * 50})
+    project.dv("add", "-q", "b")
+    project.commit("two")
+    return project
+
+
+def replaced(project):
+    project.git("branch", "x")
+    project.git("reset", "-q", "--hard", "HEAD~1")
+    project.git("replace", "x", "HEAD")
+
+
+def tag_of_a_tag_of_a_tree(project):
+    project.git("tag", "-a", "-m", "x", "t1", "HEAD^{tree}")
+    project.git("tag", "-a", "-m", "x", "t2", "t1")
+    project.git("tag", "-d", "t1")
+    project.git("reset", "-q", "--hard", "HEAD~1")
+
+
+def tag_of_a_pointer(project):
+    project.git("tag", "pointer", "HEAD:b.dvlite")
+    project.git("reset", "-q", "--hard", "HEAD~1")
+
+
+def ignored_pointer(project):
+    text = (project.root / "b.dvlite").read_text()
+    project.git("reset", "-q", "--hard", "HEAD~1")
+    (project.root / ".git/info/exclude").write_text("*.dvlite\n")
+    (project.root / "b.dvlite").write_text(text)
+    (project.root / ".git/dvlite/index.db").unlink()  # it remembers what lay in the worktree, and keeps it
+
+
+@pytest.mark.parametrize("name", [replaced, tag_of_a_tag_of_a_tree, tag_of_a_pointer, ignored_pointer])
+def test_what_git_itself_keeps_is_kept(second, name):
+    name(second)
+    forget(second)
+    second.dv("gc", "-q", "--grace", "0")
+    assert second.repo.store.find([hashing.oid_of("sha256", b"b" * 50)])
+
+
+def test_in_a_submodule_its_own_index_and_pointers_are_roots(project, tmp_path):
+    project.commit("begin")
+    upper = tmp_path / "super"
+    subprocess.run(["git", "init", "-q", upper], check=True)
+    allow = ["-c", "protocol.file.allow=always"]
+    subprocess.run(["git", *allow, "submodule", "--quiet", "add", project.root, "s"], cwd=upper, check=True)
+    inner = Project(upper / "s")
+    inner.write({"staged": "staged" * 9, "unstaged": "unstaged" * 9})
+    inner.dv("add", "-q", "staged")
+    inner.dv("add", "-q", "--no-stage", "unstaged")
+    for path in (upper / ".git/modules/s/dvlite").rglob("*"):
+        if path.is_file():
+            os.utime(path, (1, 1))
+    inner.dv("gc", "-q", "--grace", "0")
+    wanted = [hashing.oid_of("sha256", text.encode() * 9) for text in ("staged", "unstaged")]
+    assert set(inner.repo.store.find(wanted)) == set(wanted)
+
+
+def test_a_separate_git_folder_is_cleaned_by_what_its_worktree_names(tmp_path):
+    subprocess.run(["git", "init", "-q", "--separate-git-dir", tmp_path / "gd", tmp_path / "r"], check=True)
+    project = Project(tmp_path / "r")
+    project.dv("init", "-q")
+    project.write({"staged": "staged" * 9})
+    project.dv("add", "-q", "staged")
+    for path in (tmp_path / "gd/dvlite").rglob("*"):
+        if path.is_file():
+            os.utime(path, (1, 1))
+    project.dv("gc", "-q", "--grace", "0")
+    assert project.repo.store.find([hashing.oid_of("sha256", b"staged" * 9)])
