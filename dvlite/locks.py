@@ -57,8 +57,10 @@ class Lock:
         return self.path.with_suffix(".holder")
 
     def _write_holder(self, label: str) -> None:
+        """Name the holder; only for messages, so a full or read-only disk is no reason to fail."""
         since = time.strftime("%Y-%m-%d %H:%M:%S")
-        self._holder.write_text(f"{label} (process {os.getpid()} on {os.uname().nodename}, since {since})\n")
+        with contextlib.suppress(OSError):
+            self._holder.write_text(f"{label} (process {os.getpid()} on {os.uname().nodename}, since {since})\n")
 
     def _acquire(self, fd: int, kind: int, wait_s: float, must: bool, waiting: Callable[[str], None]) -> None:
         start = time.monotonic()

@@ -74,7 +74,7 @@ def gc(
     if sum((restore, empty, remote or bool(remote_name) and not is_dropping, is_dropping)) > 1 or (paths and not drop):
         raise UsageError("--restore, --empty, --remote and --drop (or --keep-last, --older-than) exclude each other")
     if restore or empty:
-        return _trash(run, repo, is_restoring=restore)
+        return _trash(run, repo, is_restoring=restore, is_dry_run=dry_run)
     progress = run.progress()
     result: GcResult | RemoteGcResult | DropResult
     try:
@@ -90,6 +90,7 @@ def gc(
                 remote=remote_name,
                 is_dry_run=dry_run,
                 is_forced=force,
+                progress=progress,
             )
         elif remote or remote_name:
             folders = [run.folder / one for one in repos or ()]
@@ -113,13 +114,14 @@ def gc(
     return 0
 
 
-def _trash(run: Session, repo: Repo, *, is_restoring: bool) -> int:
-    moved = ops.restore(repo) if is_restoring else ops.empty(repo)
+def _trash(run: Session, repo: Repo, *, is_restoring: bool, is_dry_run: bool) -> int:
+    moved = (ops.restore if is_restoring else ops.empty)(repo, is_dry_run=is_dry_run)
     if run.is_json:
         render.as_json(moved)
     elif not run.is_quiet:
         what = f"{render.count(moved.files, 'file')} of the store, {render.size(moved.size)}"
-        render.out(f"brought back: {what}" if is_restoring else f"deleted for good: {what}")
+        would = "would be " if is_dry_run else ""
+        render.out(f"{would}brought back: {what}" if is_restoring else f"{would}deleted for good: {what}")
     return 0
 
 

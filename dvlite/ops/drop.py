@@ -1,23 +1,28 @@
 """Free local copies of what a remote has: of some paths, of all but the last versions, of what is old.
 
-Unlike gc this takes what commits name, so each object must be seen on the remote; what isn't needs force, and goes to the trash.
+Unlike gc this takes what commits name, so each object is read on the remote and hashed; what isn't whole there needs force, and
+goes to the trash. What another repository names that shares the store stays.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dvlite import git, pointer, refs, transfer, tree
-from dvlite.errors import FormatError, UnsavedError, UsageError
+from dvlite.errors import FormatError, UnsavedError, UsageError, quote
 from dvlite.oid import Oid
 from dvlite.ops import roots
 from dvlite.ops.base import select
 from dvlite.ops.gc import GRACE_S
 from dvlite.pointer import SUFFIX, Pointer
+from dvlite.progress import SILENT, Progress
 from dvlite.repo import Repo
+from dvlite.stores.base import Report
 from dvlite.stores.local import collect
 from dvlite.stores.local.repack import drop as delete
 from dvlite.stores.local.repack import rewrite
+from dvlite.stores.memory import Hashing
+from dvlite.stores.remote import RemoteStore
 
 
 @dataclass(slots=True)
@@ -42,14 +47,22 @@ def drop(
     remote: str = "",
     is_dry_run: bool = False,
     is_forced: bool = False,
+    progress: Progress = SILENT,
 ) -> DropResult:
-    """Free the local copies of versions: of in-repo paths (of `rev` alone, or a range), beyond the last N, older than an age."""
+    """Free the local copies of versions: of in-repo paths (of `rev` alone, or a range), beyond the last N, older than an age.
+
+    Paths and ages together mean versions that are both. Nothing is read on the remote in a dry run, nor where it is forced.
+    """
     result = DropResult(is_dry_run)
     with repo.collecting("gc --drop"):
         repo.store.settle()
-        chosen = _of_paths(repo, paths, rev) if paths else _by_age(repo, keep_last, older_s)
-        doomed = _doomed(repo, chosen)
-        result.versions = sorted({f"{path} ({oid.short})" for path, oid in chosen if oid in doomed})
+        has_age = keep_last is not None or older_s is not None
+        chosen = _by_age(repo, keep_last, older_s) if has_age or not paths else None
+        if paths:
+            named = _of_paths(repo, paths, rev)
+            chosen = named if chosen is None else chosen & named
+        doomed = _doomed(repo, chosen or set())
+        result.versions = sorted({f"{path} ({oid.short})" for path, oid in chosen or () if oid in doomed})
         if not doomed:
             return result
         target = repo.remote(remote)
@@ -60,10 +73,25 @@ def drop(
                 f"{len(unsafe)} of {len(doomed)} objects are not on remote '{target.remote.name}'",
                 "Send them with 'dvlite push --all', or let them go to the trash with --force.",
             )
+        if not is_dry_run and not is_forced:
+            _verify(doomed, target, progress)
         result.objects, result.size, result.trashed = len(doomed), sum(doomed.values()), len(unsafe)
         if not is_dry_run:
             _apply(repo, doomed, unsafe)
     return result
+
+
+def _verify(doomed: Mapping[Oid, int], target: RemoteStore, progress: Progress) -> None:
+    """Read on the remote what is to go here; UnsavedError where some of it isn't what its oid says."""
+    report = Report()
+    progress.phase("verify", files=len(doomed), size=sum(doomed.values()))
+    target.send(doomed, Hashing(), report, progress)
+    if bad := doomed.keys() - report.copied.keys():
+        why = next((report.failed[oid].message for oid in sorted(bad) if oid in report.failed), "")
+        raise UnsavedError(
+            f"{len(bad)} of {len(doomed)} objects are not whole on remote '{target.remote.name}'{': ' if why else ''}{why}",
+            f"Heal it with 'dvlite fsck --remote-name {quote(target.remote.name)} --repair'.",
+        )
 
 
 def _of_paths(repo: Repo, paths: Sequence[str], rev: str) -> set[tuple[str, Oid]]:
@@ -127,10 +155,12 @@ def _doomed(repo: Repo, chosen: set[tuple[str, Oid]]) -> dict[Oid, int]:
         if kept.reason != "data in a worktree"
     ]
     keep = roots.keep(repo, others).objects if whole else {}
+    foreign = [kept for kept in found if kept.reason.startswith(roots.FOREIGN)]
+    keep_for_others = roots.keep(repo, foreign).objects if foreign else {}
     reach = transfer.named(whole, repo.store)
     below = transfer.named(names - whole, repo.store)  # parts of folders, whose own listings stay
     doomed = {oid for oid in (*reach.trees, *reach.blobs) if oid not in keep} | below.trees | below.blobs
-    return repo.store.find(doomed)
+    return repo.store.find(doomed - keep_for_others.keys())
 
 
 def _apply(repo: Repo, doomed: dict[Oid, int], unsafe: dict[Oid, int]) -> None:
@@ -144,7 +174,11 @@ def _apply(repo: Repo, doomed: dict[Oid, int], unsafe: dict[Oid, int]) -> None:
         if left := [oid for oid in held.objects if oid not in mine]:
             wanted[held.name] = left
         (trashed if mine & unsafe.keys() else gone).append(held.name)
-    done = rewrite(repo.store, wanted, limit=repo.store.pack_size) if wanted else set()
     repo.store.raise_generation()
-    collect.take_out(repo.store, [name for name in trashed if name not in wanted or name in done])
-    delete(repo.store, {name for name in gone if name not in wanted or name in done})
+    collect.take_out(repo.store, [name for name in trashed if name not in wanted])
+    delete(repo.store, {name for name in gone if name not in wanted})
+    if wanted:  # takes room before it gives some
+        done = rewrite(repo.store, wanted, limit=repo.store.pack_size)
+        repo.store.raise_generation()
+        collect.take_out(repo.store, [name for name in trashed if name in done])
+        delete(repo.store, {name for name in gone if name in done})

@@ -4,6 +4,7 @@ What is kept: all that any repository of this store names (see `roots`), and wha
 the lock held alone, so that nobody is between a look-up and the pointer that rests on it.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -145,20 +146,22 @@ class TrashResult:
     size: int = 0
 
 
-def restore(repo: Repo) -> TrashResult:
+def restore(repo: Repo, *, is_dry_run: bool = False) -> TrashResult:
     """Bring back all that lies in the trash."""
     with repo.collecting("gc --restore"):
-        size = sum(batch.size for batch in trash.batches(repo.store.root))
-        names = trash.restore(repo.store.root)
-        repo.store.refresh()
-    return TrashResult(len(names), size)
+        found = trash.batches(repo.store.root)
+        if not is_dry_run:
+            trash.restore(repo.store.root)
+            repo.store.refresh()
+    return TrashResult(sum(one.files for one in found), sum(one.size for one in found))
 
 
-def empty(repo: Repo) -> TrashResult:
+def empty(repo: Repo, *, is_dry_run: bool = False) -> TrashResult:
     """Delete for good all that lies in the trash."""
     with repo.collecting("gc --empty"):
         found = trash.batches(repo.store.root)
-        trash.empty(found)
+        if not is_dry_run:
+            trash.empty(found)
     return TrashResult(sum(one.files for one in found), sum(one.size for one in found))
 
 
@@ -167,6 +170,9 @@ def parse_age(text: str) -> float:
     units: Mapping[str, float] = {"d": 86400, "h": 3600, "m": 60, "s": 1, "": 86400, "w": 7 * 86400}
     number = text.rstrip("dhmsw")
     try:
-        return float(number) * units[text[len(number) :]]
+        age = float(number) * units[text[len(number) :]]
+        if not 0 <= age < math.inf:
+            raise ValueError(text)
+        return age
     except (ValueError, KeyError) as exc:
         raise UsageError(f"'{text}' is not an age", "Write it like 14d, 12h or 0.") from exc

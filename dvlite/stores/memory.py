@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from dvlite import files, hashing
-from dvlite.errors import CorruptError, DvliteError, MissingError
+from dvlite.errors import CorruptError, MissingError
 from dvlite.oid import Oid
 from dvlite.progress import SILENT, Progress
 from dvlite.stores import packs
@@ -124,8 +124,9 @@ class Hashing(Batch):
         return Taken(found, after)
 
     def put_pack(self, path: Path, *, is_given: bool = False) -> Collection[Oid]:
-        """Refuse: nothing that scans has packs."""
-        raise DvliteError("a pack can't be hashed as a file")
+        """Hash each object where it is; return those that are what their oids say."""
+        index = packs.read_index(path)
+        return index.places.keys() - packs.bad_objects(path, index)
 
     def unpublished(self) -> set[Oid]:
         """Return nothing: nothing is kept."""

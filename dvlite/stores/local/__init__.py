@@ -5,6 +5,7 @@ in, `journal` is what is published but perhaps not on disk yet, and the record o
 """
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping
@@ -86,7 +87,16 @@ class LocalStore(Store):
 
     def _write_state(self, id_: str, generation: int) -> None:
         data = json.dumps({"id": id_, "generation": generation}).encode() + b"\n"
-        files.write_atomic(self.root / "store.json", data, folder=self.tmp)
+        try:
+            files.write_atomic(self.root / "store.json", data, folder=self.tmp)
+        except OSError as exc:
+            if exc.errno != errno.ENOSPC or not (self.root / "store.json").exists():
+                raise
+            with (self.root / "store.json").open(
+                "r+b"
+            ) as file:  # what makes room must go on: these bytes have their block
+                file.write(data)
+            files.sync(self.root / "store.json")
 
     def raise_generation(self) -> None:
         """Tell everyone who remembers what is here to look again; before anything leaves the store."""
