@@ -44,6 +44,7 @@ from dvlite.git.repository import (
     refuse_incomplete,
     remotes,
     scatter,
+    stashes,
     tagged,
 )
 from dvlite.git.settings import SHARED, add_setting, get_value, set_setting, settings, unset_section
@@ -87,6 +88,7 @@ __all__ = [
     "settings",
     "stage",
     "staged",
+    "stashes",
     "staged_blobs",
     "tagged",
     "tags",

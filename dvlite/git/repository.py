@@ -26,6 +26,11 @@ def marks(git: Git) -> list[str]:
     return sorted(commit for commit in found if has_commit(git, commit))
 
 
+def stashes(git: Git) -> list[str]:
+    """Return the commits of all stashes."""
+    return run(git, "stash", "list", "--format=%H", is_checked=False).decode().split()
+
+
 def tagged(git: Git) -> tuple[list[str], list[str]]:
     """Return the trees, and the blobs of at most 1 MiB, that refs name without a commit, through tags of tags too."""
     rows = run(git, "for-each-ref", "--format=%(objecttype) %(objectname)").decode().splitlines()

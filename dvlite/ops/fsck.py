@@ -7,7 +7,7 @@ have the content, and all remotes. `fsck_remote` is the same for a remote (see `
 import contextlib
 from dataclasses import dataclass, field
 
-from dvlite import files, hashing, index, refs, remotes, transfer
+from dvlite import files, git, hashing, index, refs, remotes, transfer
 from dvlite.errors import DvliteError
 from dvlite.oid import Oid
 from dvlite.ops import roots, where
@@ -146,7 +146,7 @@ def _incomplete(repo: Repo, result: FsckResult) -> set[Oid]:
     result.problems += [Problem("pointer", said) for said in sorted(broken - known)]
     everything = roots.keep(repo, roots.gather(repo, GRACE_S)).objects
     absent = everything.keys() - repo.store.find(everything).keys()
-    own, _ = refs.selected(repo.git, ["HEAD", "--not", "--remotes"])
+    own, _ = refs.selected(repo.git, ["HEAD", "--branches", *git.stashes(repo.git), "--not", "--remotes"])
     items = [*(item for _, item in own), *refs.in_worktree(repo.git).found.values()]
     reach = transfer.named([item.oid for item in items], repo.store)
     here = {oid for oid in absent & {*reach.trees, *reach.blobs, *reach.missing} if str(oid) not in known}

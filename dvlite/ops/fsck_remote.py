@@ -5,6 +5,7 @@ Everything is downloaded once and thrown away, or with a sample only a part, in 
 
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 from dvlite import config, files, git, hashing, pack, refs, transfer
@@ -16,7 +17,7 @@ from dvlite.progress import SILENT, Progress
 from dvlite.repo import Repo
 from dvlite.stores import packs
 from dvlite.stores.local import audit, tombs
-from dvlite.stores.remote import RemoteStore
+from dvlite.stores.remote import RemoteStore, sweep
 
 _AUDITED = "audited"
 
@@ -41,8 +42,12 @@ def fsck_remote(
             result.problems.append(Problem("corrupt", config.MARKER, healed="its own bytes"))
         listing = store.look()
         if config.MARKER not in listing:
-            result.notes.append("nothing was ever pushed there")
-            return result
+            if not (store.folder / "marker").exists():
+                result.notes.append("nothing was ever pushed there")
+                return result
+            said = f"all of '{store.bucket.url}': it is empty or not there, and this clone has seen data there"
+            result.problems.append(Problem("missing", said))
+        _verify_claims(store, result, is_repairing)
         bad = _verify(store, result, share, progress)
         lost = {oid for one in bad for oid in one.bad}
         result.problems += [
@@ -59,6 +64,16 @@ def fsck_remote(
             store.refuse_read_only()
             _repair(repo, store, result, bad, missing, progress)
     return result
+
+
+def _verify_claims(store: RemoteStore, result: FsckResult, is_repairing: bool) -> None:
+    """Read what clones said that they push; a damaged claim keeps nothing, and is written anew by that clone's next push."""
+    for name in [name for name in store.listing or () if name.startswith("claims/")]:
+        if not sweep.is_sound(name, store.bucket.get(name)):
+            if is_repairing:
+                store.bucket.remove(name)
+            healed = "nothing: it is taken away, and the next push there writes it" if is_repairing else ""
+            result.problems.append(Problem("corrupt", name, healed=healed))
 
 
 # ---- verifying ------------------------------------------------------------------------------------------------------
@@ -128,10 +143,18 @@ def _check_pack(store: RemoteStore, name: str, result: FsckResult) -> _Bad | Non
         if bad := packs.bad_objects(path, index):
             return _Bad(name, f"{len(bad)} of its objects are corrupt", bad, set(index.places) - bad)
     except (CorruptError, FormatError) as exc:
-        return _Bad(name, exc.message.replace(str(path), name), known, set())
+        good = _good_in(path, store.index_of(id_)) if known else set()
+        return _Bad(name, exc.message.replace(str(path), name), known - good, good)
     finally:
         path.unlink(missing_ok=True)
     return None
+
+
+def _good_in(path: Path, index: pack.PackIndex) -> set[Oid]:
+    """Return the objects of a damaged pack that are whole."""
+    if not path.exists():
+        return set()
+    return {oid for oid, data in packs.read_objects(path, index.places) if hashing.oid_of(oid.algorithm, data) == oid}
 
 
 def _check_object(store: RemoteStore, name: str, result: FsckResult) -> _Bad | None:
@@ -177,11 +200,14 @@ def _repair(
     for one in bad:
         if one.name.endswith(".idx"):
             _heal_index(store, one.name)
-    doomed = [one for one in bad if not one.name.endswith(".idx") and one.bad <= here.keys()]
+    # A pack goes in any case, once what is good in it is safe: what is bad in it hides copies that others may send.
+    doomed = [
+        one for one in bad if one.name.endswith(".pack") or (one.bad <= here.keys() and not one.name.endswith(".idx"))
+    ]
     for one in doomed:  # what is bad must not count as there while its content is sent
         if one.name.endswith(".pack"):
             _fetch_good(repo, store, one)
-    sizes = repo.store.find({*here, *good})
+    sizes = repo.store.find({*wanted, *good})
     for one in doomed:
         if one.name.endswith(".pack"):
             store.bucket.remove(f"{one.name.removesuffix('.pack')}.idx")
@@ -191,7 +217,7 @@ def _repair(
     report = transfer.copy(repo.store, store, lacking, jobs=store.remote.jobs, progress=progress)
     store.look()
     present = store.find(wanted).keys()
-    healed = {str(oid) for oid in wanted & here.keys() & present if oid not in report.failed}
+    healed = {str(oid) for oid in wanted & sizes.keys() & present if oid not in report.failed}
     names = {one.name for one in doomed}
     for problem in result.problems:
         is_whole = not problem.oid and problem.what.partition(":")[0] not in {
@@ -219,6 +245,15 @@ def _heal_index(store: RemoteStore, name: str) -> None:
 
 
 def _fetch_good(repo: Repo, store: RemoteStore, one: _Bad) -> None:
-    """Bring here what is good in a bad pack, so that it can be sent anew."""
-    lacking = dict.fromkeys(one.good - repo.store.find(one.good).keys(), 0)
-    transfer.copy(store, repo.store, lacking, jobs=store.remote.jobs)
+    """Bring here what is good in a bad pack, so that it can be sent anew; what is bad and nowhere here is kept as it is."""
+    places = store.index_of(one.name[len("packs/") : -len(".pack")]).places if one.good else {}
+    lacking = one.good - repo.store.find(one.good).keys()
+    with repo.store.open_batch(is_synced=True) as batch:
+        for oid in sorted(lacking):
+            data = store.bucket.get(one.name, places[oid].offset, places[oid].offset + places[oid].size)
+            if hashing.oid_of(oid.algorithm, data) == oid:
+                batch.put(data, oid.algorithm)
+    if one.bad - repo.store.find(one.bad).keys():
+        aside = repo.store.root / "quarantine" / f"{files.token(4)}-{one.name.replace('/', '-')}"
+        aside.parent.mkdir(exist_ok=True)
+        store.bucket.get_file(one.name, aside, (store.listing or {})[one.name])

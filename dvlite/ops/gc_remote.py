@@ -115,7 +115,18 @@ def _clean(
     result.doomed, result.doomed_size = len(doomed), sum(listing[name] for name in doomed)
     if not result.is_dry_run:
         sweep.doom(store, doomed)
-        _clear(store, oldest)
+        _clear(repo, store, oldest, is_forced)
+
+
+def _claimed(repo: Repo, store: RemoteStore, is_forced: bool) -> list[Kept]:
+    """Return what claims keep: those that hold, and old ones of other clones, whose commits may be where nobody here looks."""
+    held, old = Kept("a claim", [], set()), Kept("an old claim of another clone (--force lets it go)", [], set())
+    for claim in sweep.claims(store):
+        if not sweep.is_expired(store, claim.name):
+            held.named.update(claim.oids)
+        elif claim.clone != repo.clone_id and not is_forced:
+            old.named.update(claim.oids)
+    return [held, old._replace(named=set(store.find(old.named)) if old.named else set())]
 
 
 def _keep(repo: Repo, store: RemoteStore, others: Sequence[Path], is_forced: bool) -> Keep:
@@ -130,7 +141,7 @@ def _keep(repo: Repo, store: RemoteStore, others: Sequence[Path], is_forced: boo
             found += [kept._replace(reason=f"another repository ('{path}')") for kept in refs.kept(one)]
         finally:
             git.scatter(one)
-    found.append(Kept("a claim", [], {oid for claim in sweep.claims(store) for oid in claim.oids}))
+    found += _claimed(repo, store, is_forced)
     keep = roots.keep(repo, found, repo.store, store)
     if keep.missing and not is_forced:
         paths = ", ".join(sorted(set(keep.missing.values()))[:5])
@@ -232,11 +243,15 @@ def _sweep(
         store.bucket.remove(mark)
 
 
-def _clear(store: RemoteStore, oldest: int) -> None:
+def _clear(repo: Repo, store: RemoteStore, oldest: int, is_forced: bool) -> None:
     """Delete unfinished uploads that are old, claims that have expired, and merged indexes that a larger one replaces."""
     for name, at in store.times.items():
-        is_old_claim = name.startswith("claims/") and sweep.newest(store) - at > sweep.CLAIM_S * 10**9
-        if (name.startswith("tmp/") and at < oldest) or is_old_claim:
+        if name.startswith("claims/"):
+            is_ours = name.split("/")[2] == repo.clone_id
+            is_old = sweep.is_expired(store, name) and (is_ours or is_forced)
+        else:
+            is_old = name.startswith("tmp/") and at < oldest
+        if is_old:
             store.bucket.remove(name)
     covered: set[str] = set()
     for id_ in store.merged_ids():

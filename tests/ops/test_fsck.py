@@ -225,3 +225,24 @@ def test_many_bytes_are_verified_by_all_cores(project):
     result = project.json("fsck", "--no-worktree", code=11)
     assert result["files"] == len(store_files(project)) + 1
     assert len([one for one in result["problems"] if one["kind"] == "corrupt"]) == 1
+
+
+@pytest.mark.parametrize("how", ["branch", "stash"])
+def test_unpushed_data_that_only_a_branch_or_a_stash_names_is_missed(project, how):
+    project.write({"a": "a" * 50})
+    project.dv("add", "-q", "a")
+    project.commit("one")
+    if how == "branch":
+        project.git("switch", "-q", "-c", "other")
+    project.write({"b": "b" * 50})
+    project.dv("add", "-q", "b")
+    before = set(store_files(project))
+    if how == "branch":
+        project.commit("two")
+        project.git("switch", "-q", "main")
+    else:
+        project.git("stash", "-q")
+    for path in before:
+        if b"b" * 50 in path.read_bytes():
+            path.unlink()
+    assert "missing" in {one["kind"] for one in project.json("fsck", code=10)["problems"]}

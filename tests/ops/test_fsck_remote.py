@@ -102,3 +102,58 @@ def test_a_marker_of_a_newer_dvlite_or_a_foreign_folder_is_not_written_over(ther
     there.dv("remote", "add", "other", "../foreign", "--local")
     assert "doesn't look like a dvlite remote" in there.dv("fsck", "--remote-name", "other", "--repair", code=13)
     assert sorted(path.name for path in foreign.rglob("*")) == ["objects", "theirs"]
+
+
+def test_a_remote_that_is_gone_is_not_well(there, tmp_path):
+    (there.root.parent / "remote").rename(there.root.parent / "gone")
+    result = there.json("fsck", "--remote", code=10)
+    assert "empty or not there" in result["problems"][0]["what"]
+
+
+@pytest.mark.parametrize("damaged", [b"garbage", b'{"oids":["sha256:' + b"0" * 64 + b'"]}\n'])
+def test_a_damaged_claim_is_found_and_written_anew(there, damaged):
+    claim = sorted((there.root.parent / "remote/claims").rglob("*.json"))[-1]
+    claim.write_bytes(damaged)
+    name = claim.relative_to(there.root.parent / "remote").as_posix()
+    assert [one["what"] for one in there.json("fsck", "--remote", code=11)["problems"]] == [name]
+    there.dv("fsck", "--remote", "--repair")
+    there.dv("push", "-q")
+    assert there.json("fsck", "--remote")["problems"] == []
+
+
+def test_each_clone_heals_what_it_has_and_nothing_is_healed_in_words_alone(project, tmp_path):
+    """Two objects of one pack are bad; two clones have one each."""
+    texts = {name: (f"{name} line\n" * 400).encode() for name in "abc"}
+    project.write(texts)
+    project.dv("remote", "add", "origin", "../remote")
+    project.dv("add", "-q", *texts)
+    project.commit("all")
+    project.dv("push", "-q")
+    pack = next(path for path in (tmp_path / "remote/packs").glob("*.pack") if b"a line" in path.read_bytes())
+    pack.chmod(0o644)
+    pack.write_bytes(pack.read_bytes().replace(b"a line", b"A line", 1).replace(b"b line", b"B line", 1))
+    clones = {name: project.clone(f"has-{name}") for name in "ab"}
+    for name, clone in clones.items():
+        clone.write({name: texts[name]})
+        clone.dv("add", "-q", name)
+        clone.dv("fsck", "--remote", "--repair", code=11 if name == "a" else 0)
+    assert project.json("fsck", "--remote")["problems"] == []
+    fresh = project.clone("fresh")
+    fresh.dv("pull", "-q")
+    assert all((fresh.root / name).read_bytes() == data for name, data in texts.items())
+
+
+def test_a_pack_that_is_cut_short_gives_what_is_good_in_it(project, tmp_path):
+    texts = {name: (f"{name} line\n" * 400).encode() for name in "abc"}
+    project.write(texts)
+    project.dv("remote", "add", "origin", "../remote")
+    project.dv("add", "-q", *texts)
+    project.commit("all")
+    project.dv("push", "-q")
+    pack = next(path for path in (tmp_path / "remote/packs").glob("*.pack") if b"a line" in path.read_bytes())
+    pack.chmod(0o644)
+    pack.write_bytes(pack.read_bytes()[:-1])
+    clone = project.clone("empty-handed")
+    clone.dv("fsck", "--remote", "--repair")
+    clone.dv("pull", "-q")
+    assert all((clone.root / name).read_bytes() == data for name, data in texts.items())

@@ -323,3 +323,20 @@ def test_after_many_small_pushes_a_fresh_clone_reads_few_indexes(shared, monkeyp
     read = [name for name in read if name.endswith(".idx")]
     record_property("idx files read", len(read))
     assert len(read) <= min(200, count // 10)
+
+
+def test_what_a_fork_pushed_is_kept_when_its_claim_is_old(shared, tmp_path):
+    """The same repository with another Git remote, which the one who cleans never reads."""
+    one, two = shared
+    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", tmp_path / "fork.git"], check=True)
+    two.git("remote", "set-url", "origin", str(tmp_path / "fork.git"))
+    save(two, "the fork's " * 500)
+    two.dv("push", "-q")
+    two.git("push", "-q", "origin", "main")
+    age(one, 100)
+    assert one.json("gc", "--remote")["doomed"] == 0
+    age(one, 20)
+    assert one.json("gc", "--remote")["deleted"] == 0
+    subprocess.run(["git", "clone", "-q", tmp_path / "fork.git", tmp_path / "three"], check=True)
+    Project(tmp_path / "three").dv("pull", "-q")
+    assert one.json("gc", "--remote", "--force")["doomed"] > 0

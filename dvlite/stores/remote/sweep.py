@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from dvlite import files
-from dvlite.errors import FormatError, RemoteError
+from dvlite import files, hashing
+from dvlite.errors import FormatError, RemoteError, quote
 from dvlite.oid import Oid, parse
 
 if TYPE_CHECKING:
@@ -90,18 +90,34 @@ def _is_dead(store: RemoteStore, mark: str) -> bool:
 
 
 def claims(store: RemoteStore) -> Iterator[Claim]:
-    """Yield all claims of the last listing that still hold. One that can't be read stops this."""
+    """Yield all claims of the last listing, old ones too. One that can't be read stops this."""
     for name in sorted(store.listing or ()):
         parts = name.split("/")
-        if parts[0] != "claims" or len(parts) != 4 or newest(store) - store.times[name] > CLAIM_S * 10**9:
+        if parts[0] != "claims" or len(parts) != 4:
             continue
         try:
             oids = {parse(text) for text in json.loads(store.bucket.get(name))["oids"]}
         except (ValueError, KeyError, TypeError, FormatError) as exc:
             raise FormatError(
-                f"'{name}' on {store.name} is no claim", "Delete it there, if you know whose it is."
+                f"'{name}' on {store.name} is no claim",
+                f"'dvlite fsck --remote-name {quote(store.remote.name)} --repair' takes it away.",
             ) from exc
         yield Claim(name, parts[1], parts[2], store.times[name], oids)
+
+
+def is_expired(store: RemoteStore, name: str) -> bool:
+    """Tell whether nobody has renewed a claim for so long that it is only kept in case."""
+    return newest(store) - store.times[name] > CLAIM_S * 10**9
+
+
+def is_sound(name: str, data: bytes) -> bool:
+    """Tell whether a claim is one, and names what its own name says."""
+    try:
+        names = json.loads(data)["oids"]
+        digest = hashing.digest("sha256", "\n".join(names).encode()).hex()
+        return [str(parse(one)) for one in names] == names and name.rpartition("/")[2] == f"{digest}.json"
+    except (ValueError, KeyError, TypeError, FormatError):
+        return False
 
 
 def repositories(store: RemoteStore) -> set[str]:
