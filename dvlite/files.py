@@ -181,6 +181,8 @@ def write_atomic(path: Path, data: bytes, *, folder: Path | None = None, is_sync
         finally:
             os.close(fd)
         os.rename(unfinished, path)
+        if os.path.lexists(unfinished):  # said to be done, and wasn't: the caller must not go on as if it were
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
