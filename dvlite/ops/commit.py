@@ -133,6 +133,11 @@ def _is_stale(repo: Repo, tracked: str, item: Pointer, limit: int, result: Commi
         why = f"is that of {view.base.rev}" if view.base else "differs, and dvlite doesn't know what it put there last"
         result.notes.append(f"the data of '{tracked}' {why}: its pointer stays (see 'dvlite status')")
         return False
+    if view.base.pointer and view.base.pointer != spell(item.entry):
+        result.notes.append(
+            f"the data of '{tracked}' was changed and so was its pointer: it stays ('dvlite add {quote(tracked)}' puts both together)"
+        )
+        return False
     return True
 
 
