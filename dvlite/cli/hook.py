@@ -79,14 +79,19 @@ def _is_foreign() -> bool:
 # ---- before a commit, before a push ---------------------------------------------------------------------------------
 
 
-def _pre_commit(_: Sequence[str]) -> int:
+def _pre_commit(_: Sequence[str], *, is_made: bool = False) -> int:
     from dvlite.ops.commit import before_commit
 
     # Git makes a commit of some paths in an index of its own, named so.
     is_partial = Path(os.environ.get("GIT_INDEX_FILE", "")).name.startswith("next-index-")
     # What is merged: Git has not written MERGE_HEAD yet when it calls pre-merge-commit.
     sides = [name.removeprefix("GITHEAD_") for name in os.environ if name.startswith("GITHEAD_")]
-    return _show_commit(before_commit(_open(), is_partial=is_partial, sides=sides))
+    is_made = is_made or os.environ.get("GIT_REFLOG_ACTION", "").startswith("rebase")
+    return _show_commit(before_commit(_open(), is_partial=is_partial, is_made=is_made, sides=sides))
+
+
+def _pre_merge_commit(arguments: Sequence[str]) -> int:
+    return _pre_commit(arguments, is_made=True)
 
 
 def _show_commit(result: "CommitResult") -> int:
@@ -208,12 +213,13 @@ def _checkout(_: Sequence[str]) -> int:
 def _push(_: Sequence[str]) -> int:
     from dvlite.ops.prepush import before_any_push
 
-    return _show_push(before_any_push(_open(), announce=_announce))
+    tips = ["HEAD", os.environ.get("PRE_COMMIT_TO_REF", "")]
+    return _show_push(before_any_push(_open(), tips, announce=_announce))
 
 
 _EVENTS: dict[str, Callable[[Sequence[str]], int]] = {
     "pre-commit": _pre_commit,
-    "pre-merge-commit": _pre_commit,
+    "pre-merge-commit": _pre_merge_commit,
     "pre-push": _pre_push,
     "post-checkout": _post_checkout,
     "post-merge": _post_merge,

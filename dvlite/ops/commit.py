@@ -42,14 +42,20 @@ class CommitResult(NamedTuple):
 
 
 def before_commit(
-    repo: Repo, *, is_partial: bool = False, sides: Sequence[str] = (), progress: Progress = SILENT
+    repo: Repo,
+    *,
+    is_partial: bool = False,
+    is_made: bool = False,
+    sides: Sequence[str] = (),
+    progress: Progress = SILENT,
 ) -> CommitResult:
     """Update stale pointers, then look at everything that is staged.
 
-    `is_partial`: a commit of some paths alone. `sides`: the commits that are merged, where Git hasn't written that down yet.
+    `is_partial`: a commit of some paths alone. `is_made`: Git has the commit's content already (a merge, a step of a rebase), so
+    that what would be staged now came into another one. `sides`: the commits that are merged, where Git hasn't written that yet.
     """
     here = refs.in_worktree(repo.git)
-    result = sync_data(repo, here, is_partial=is_partial, progress=progress)
+    result = sync_data(repo, here, is_partial=is_partial, is_made=is_made, progress=progress)
     if is_partial and result.updated:
         _note_staged(repo, result.updated)
     staged = git.staged(repo.git)
@@ -66,7 +72,9 @@ def _sides(repo: Repo, known: Sequence[str]) -> list[str]:
 # ---- data to pointers -----------------------------------------------------------------------------------------------
 
 
-def sync_data(repo: Repo, here: Pointers, *, is_partial: bool = False, progress: Progress = SILENT) -> CommitResult:
+def sync_data(
+    repo: Repo, here: Pointers, *, is_partial: bool = False, is_made: bool = False, progress: Progress = SILENT
+) -> CommitResult:
     """Find tracked data that changed, and do with it what `[policy] stale` says.
 
     Where pointers are staged already, or the commit is of some paths alone, only those are concerned.
@@ -74,6 +82,9 @@ def sync_data(repo: Repo, here: Pointers, *, is_partial: bool = False, progress:
     result = CommitResult([], [], [])
     stale = _stale(repo, here, result)
     if not stale:
+        return result
+    if is_made:
+        result.notes.append(f"changed data that is not in this commit: {', '.join(stale)} (the next one has it)")
         return result
     staged = git.staged(repo.git)
     from dvlite.ops.add import add  # most commits change no data
@@ -135,7 +146,8 @@ def _is_stale(repo: Repo, tracked: str, item: Pointer, limit: int, result: Commi
         return False
     if view.base.pointer and view.base.pointer != spell(item.entry):
         result.notes.append(
-            f"the data of '{tracked}' was changed and so was its pointer: it stays ('dvlite add {quote(tracked)}' puts both together)"
+            f"the data of '{tracked}' and its pointer were both changed: it stays"
+            f" ('dvlite add {quote(tracked)}' puts both together)"
         )
         return False
     return True

@@ -166,7 +166,8 @@ class HooksResult:
 
 def block(event: str) -> str:
     """Return what a hook has of ours."""
-    return f"{BEGIN}\n{_BODIES[event].replace('EVENT', event)}{END}\n"
+    # Git sets it for a submodule's hooks, and its own commands refuse it.
+    return f"{BEGIN}\nunset GIT_INTERNAL_SUPER_PREFIX\n{_BODIES[event].replace('EVENT', event)}{END}\n"
 
 
 # ---- where ----------------------------------------------------------------------------------------------------------
@@ -178,7 +179,8 @@ def _is_husky(folder: Path) -> bool:
 
 def _path(folder: Path, event: str) -> Path:
     """Return the file of a hook. Husky generates what Git calls, and it calls the user's own one folder above."""
-    return folder.parent / event if _is_husky(folder) and (folder / event).exists() else folder / event
+    is_dispatched = _is_husky(folder) and (data := _read(folder / event)) and BEGIN.encode() not in data
+    return folder.parent / event if is_dispatched else folder / event
 
 
 def _places(folder: Path, event: str) -> list[Path]:

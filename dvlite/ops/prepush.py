@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dvlite import config, git, refs, remotes, transfer
-from dvlite.errors import DvliteError, UsageError
+from dvlite.errors import DvliteError, FormatError, UsageError
 from dvlite.ops.push import PushResult, missing_error, push
-from dvlite.pointer import Pointer
+from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import Silent
 from dvlite.repo import Repo
 
@@ -69,9 +69,12 @@ def before_push(
     return _before(repo, revs, announce, tips) if revs else PrepushResult()
 
 
-def before_any_push(repo: Repo, *, announce: Callable[[int], None] = lambda _: None) -> PrepushResult:
-    """Push the data of all branches and tags that no Git remote has yet: for callers that don't say what is pushed."""
-    return _before(repo, ["--branches", "--tags", "--not", "--remotes"], announce)
+def before_any_push(
+    repo: Repo, tips: Sequence[str] = (), *, announce: Callable[[int], None] = lambda _: None
+) -> PrepushResult:
+    """Push the data of all branches, tags and `tips` that no Git remote has yet: for callers that are not told."""
+    known = [tip for tip in tips if tip.strip("0") and git.has_commit(repo.git, tip)]
+    return _before(repo, ["--branches", "--tags", *known, "--not", "--remotes"], announce, known)
 
 
 def _before(repo: Repo, revs: list[str], announce: Callable[[int], None], tips: Sequence[str] = ()) -> PrepushResult:
@@ -124,9 +127,14 @@ def _judge(repo: Repo, result: PrepushResult) -> None:
         error = missing_error(result.push)
     if error is None:
         return
-    if not result.push.failures and repo.flag("allowincompletepush", default=False):
+    is_unreadable = bool(result.push.failures) and all(
+        isinstance(one.error, FormatError) for one in result.push.failures
+    )
+    if (not result.push.failures or is_unreadable) and repo.flag("allowincompletepush", default=False):
         result.notes.append(f"{error.message}; pushed all the same (dvlite.allowIncompletePush)")
         return
-    if result.push.missing and not result.push.failures:
+    if is_unreadable:
+        error.hint += f" A commit that is to be pushed has it so ('git log -p -- {path}{SUFFIX}')."
+    if is_unreadable or (result.push.missing and not result.push.failures):
         error.hint += " Or let such commits pass: git config dvlite.allowIncompletePush true"
     raise error

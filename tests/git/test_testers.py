@@ -174,3 +174,104 @@ def test_a_link_where_data_was_blocks_no_other_commit(work):
 def test_a_name_that_turns_the_reading_direction_is_shown_escaped(work):
     work.save("bidi", {"a\u202eb": "x"})
     assert "\u202e" not in work.git("show", "HEAD")
+
+
+def test_what_is_uninstalled_in_a_husky_folder_is_gone_whole(work):
+    """Husky has no file of its own for this event, so ours lies in its folder."""
+    work.dv("hooks", "uninstall", "-q")
+    husky(work)
+    work.dv("hooks", "install", "-q")
+    states = {one["event"]: one["state"] for one in work.json("hooks", "status")["hooks"]}
+    assert states["post-index-change"] == "installed"
+    assert work.json("hooks", "install")["written"] == []
+    work.dv("hooks", "uninstall", "-q")
+    assert [path for path in (work.root / ".husky").rglob("*") if path.is_file() and "dvlite" in path.read_text()] == []
+
+
+def test_a_merge_with_unsaved_data_stages_nothing_that_it_does_not_have(forked):
+    forked.write({"c": "unsaved"}, "data")
+    done = forked.try_git("merge", "-q", "side", "-m", "m")
+    assert done.returncode == 0
+    assert "not in this commit" in done.stderr and "staged" not in done.stderr
+    assert forked.git("diff", "--cached", "--name-only") == ""
+    assert (forked.root / "data/c").read_text() == "unsaved"
+
+
+def test_a_rebase_by_itself_takes_no_unsaved_data_along(work):
+    for number in (1, 2):
+        work.write({"code": f"{number}"})
+        work.git("add", "code")
+        work.git("commit", "-q", "-m", f"c{number}")
+    work.write({"b": "UNSAVED"}, "data")
+    work.git(
+        "rebase", "-q", "-i", "HEAD~2", env={"GIT_SEQUENCE_EDITOR": "sed -i s/^pick/reword/", "GIT_EDITOR": "true"}
+    )
+    assert work.git("diff", "--name-only", "HEAD~2", "HEAD").split() == ["code"]
+    assert work.data()["b"] == "UNSAVED"
+
+
+def test_a_pointer_that_was_never_staged_is_not_put_together_with_the_index(work):
+    """What another program sets aside for the time of a commit (the pre-commit framework) comes back whole."""
+    work.write({"a": "three"}, "data")
+    work.dv("add", "-q", "data")
+    mine = (work.root / "data.dvlite").read_bytes()
+    work.git("restore", "--staged", "data.dvlite")
+    work.write({"w": "new"}, "data")
+    (work.root / "data.dvlite").write_text(work.git("show", ":data.dvlite"))
+    done = work.run("hook", "sync")
+    assert done.returncode == 0 and "both changed" in done.stderr
+    assert work.git("diff", "--cached", "--name-only") == ""
+    (work.root / "data.dvlite").write_bytes(mine)
+    work.dv("add", "-q", "data")
+    assert work.data()["a"] == "three"
+
+
+def test_markers_in_an_old_commit_can_be_let_pass(work, tmp_path):
+    subprocess.run(["git", "init", "-q", "--bare", tmp_path / "up.git"], check=True)
+    work.dv("remote", "add", "origin", "../remote")
+    work.commit("remote")
+    work.git("remote", "add", "origin", str(tmp_path / "up.git"))
+    good = (work.root / "data.dvlite").read_text()
+    (work.root / "data.dvlite").write_text(f"<<<<<<< ours\n{good}=======\n{good}>>>>>>> theirs\n")
+    work.git("add", "data.dvlite")
+    work.git("commit", "-q", "--no-verify", "-m", "markers")
+    (work.root / "data.dvlite").write_text(good)
+    work.git("add", "data.dvlite")
+    work.git("commit", "-q", "-m", "mended")
+    done = work.try_git("push", "-q", "origin", "HEAD:refs/heads/main")
+    assert done.returncode and "git log -p -- data.dvlite" in done.stderr and "allowIncompletePush" in done.stderr
+    work.git("config", "dvlite.allowIncompletePush", "true")
+    work.git("push", "-q", "origin", "HEAD:refs/heads/main")
+
+
+def test_the_push_id_sends_what_no_branch_has(work, tmp_path):
+    work.dv("remote", "add", "origin", "../remote")
+    work.commit("remote")
+    work.git("switch", "-q", "--detach")
+    work.save("detached", {"det": "detached"})
+    done = work.run("hook", "push")
+    assert done.returncode == 0 and "pushed to" in done.stderr
+    work.git("switch", "-q", "main")
+    assert work.json("fsck", "--remote")["problems"] == []
+
+
+def test_hooks_of_a_submodule_bear_with_what_git_sets_for_it(work, tmp_path):
+    work.save("two", {"a": "two"})
+    upper = tmp_path / "super"
+    subprocess.run(["git", "init", "-q", upper], check=True)
+    git = ["git", "-c", "protocol.file.allow=always"]
+    subprocess.run([*git, "submodule", "--quiet", "add", work.root, "sub"], cwd=upper, check=True)
+    sub = type(work)(upper / "sub")
+    subprocess.run([*git, "commit", "-qm", "two"], cwd=upper, check=True)
+    sub.dv("hooks", "install", "-q")
+    sub.dv("remote", "add", "origin", str(tmp_path / "remote"), "--local")
+    work.dv("remote", "add", "origin", str(tmp_path / "remote"), "--local")
+    work.dv("push", "-q", "--all")
+    sub.dv("pull", "-q")
+    sub.save("three", {"a": "three"})
+    subprocess.run([*git, "commit", "-qam", "three"], cwd=upper, check=True)
+    done = subprocess.run(
+        [*git, "checkout", "-q", "--recurse-submodules", "HEAD~1"], cwd=upper, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "super-prefix" not in done.stderr
+    assert sub.data()["a"] == "two"
