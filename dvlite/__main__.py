@@ -6,8 +6,23 @@ import os
 import sys
 
 
+def _prepare() -> None:
+    """Have three open streams, and names in UTF-8: they are bytes on disk, whatever the locale says."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:  # else the next file that is opened were the output
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
 def main() -> None:
     """Run and exit."""
+    _prepare()
     arguments = sys.argv[1:]
     if arguments[:1] and arguments[0] in ("hook", "merge-driver", "textconv"):
         gc.disable()  # while there is only code to load

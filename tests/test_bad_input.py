@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 
@@ -331,3 +332,39 @@ def test_unsaved_data_survives_a_bad_store(pushed):
     said = pushed.dv("checkout", code=14)
     assert "data/d0/f0.txt" in said and "is not stored" in said
     assert pushed.read("data")["d0/f0.txt"] == b"two"
+
+
+# ---- where a program is started from --------------------------------------------------------------------------------
+
+
+def test_names_do_not_depend_on_the_locale(project):
+    project.write({"loc/ö": "precious"})
+    bare = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    assert project.run("add", "loc", env=os.environ | bare).returncode == 0
+    first = (project.root / "loc.dvlite").read_bytes()
+    assert "loc/ö" in project.dv("ls", "loc")
+    project.dv("add", "loc", "--force")
+    assert (project.root / "loc.dvlite").read_bytes() == first
+
+
+def test_a_program_without_streams_does_its_work(pushed):
+    pushed.write({"more": "more"})
+    done = subprocess.run(
+        f"'{sys.executable}' -m dvlite add more >&- 2>&- <&- && '{sys.executable}' -m dvlite push >&-",
+        shell=True,
+        cwd=pushed.root,
+    )
+    assert done.returncode == 0
+    assert pushed.json("fsck", "--remote")["problems"] == []
+
+
+@pytest.mark.parametrize("command", [("add", "data", "--desc", "\udcff"), ("remote", "add", "x", "\udcff")])
+def test_an_argument_that_is_no_text_is_refused(pushed, command):
+    assert "not valid UTF-8" in pushed.dv(*command, code=2)
+
+
+@pytest.mark.parametrize("command", [("status", "nope"), ("add", "nope"), ("status",)])
+def test_the_exit_code_is_the_same_with_json(pushed, command):
+    if command == ("status",):
+        (pushed.root / "data.dvlite").write_text("bad\n")
+    assert pushed.run(*command).returncode == pushed.run(*command, "--json").returncode != 0

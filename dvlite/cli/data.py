@@ -59,9 +59,7 @@ def add(
         render.as_json(result)
     elif not run.is_quiet:
         _show_added(run, repo, result)
-    return render.failures(
-        result.failures if not json else [], lambda path: run.here(repo, path), is_alone=not result.added
-    ) or (1 if result.failures else 0)
+    return render.failures(result.failures, lambda path: run.here(repo, path), is_alone=not result.added, is_told=json)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -51,9 +51,7 @@ def status(
         render.as_json(result, is_clean=result.is_clean)
     elif not run.is_quiet:
         _show(run, repo, result, None if everything else _SHOWN)
-    code = render.failures(
-        [] if json else result.failures, lambda path: run.here(repo, path), is_alone=not result.paths
-    )
+    code = render.failures(result.failures, lambda path: run.here(repo, path), is_alone=not result.paths, is_told=json)
     if exit_code:
         return 3 if result.failures else 0 if result.is_clean else 1
     return code

@@ -164,6 +164,9 @@ def _foreign(exc: Exception) -> int:
     if isinstance(exc, OSError):
         render.error(of_system(exc))
         return 1
+    if isinstance(exc, UnicodeEncodeError) and set(exc.object[exc.start : exc.end]) & set(" ".join(sys.argv)):
+        render.error(UsageError("an argument is not valid UTF-8", "Only names of files may have other bytes."))
+        return 2
     with tempfile.NamedTemporaryFile(
         "w", errors="surrogateescape", prefix="dvlite-", suffix=".log", delete=False
     ) as log:

@@ -110,9 +110,9 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def failures(found: Sequence[Any], here: Callable[[str], str], *, is_alone: bool) -> int:
-    """Print failures; return the exit code: their own where nothing else was done and they agree, else 1."""
-    for path, exc in found:
+def failures(found: Sequence[Any], here: Callable[[str], str], *, is_alone: bool, is_told: bool = False) -> int:
+    """Print failures (or not: `is_told`); return the exit code: their own where nothing else was done and they agree, else 1."""
+    for path, exc in () if is_told else found:
         error(exc, here(path) if path else "")
     codes = {exc.exit_code for _, exc in found}
     if not codes:
