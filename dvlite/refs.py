@@ -88,8 +88,9 @@ def kept(repository: Git) -> Iterator[Kept]:
         yield _kept(worktree, "Git's index", git.staged_blobs(worktree, SUFFIX))
         if commits := git.marks(worktree):
             yield _kept(worktree, "a merge or rebase", git.blobs_in(worktree, commits, SUFFIX).items())
-        paths = [worktree.root / name for name in git.files_with_suffix(worktree, SUFFIX, has_ignored=True)]
-        texts = [(path.name, path.read_bytes()) for path in paths if path.is_file() and not path.is_symlink()]
+        names = git.files_with_suffix(worktree, SUFFIX, has_ignored=True)
+        paths = [(name, worktree.root / name) for name in names]
+        texts = [(name, path.read_bytes()) for name, path in paths if path.is_file() and not path.is_symlink()]
         yield _judged("a pointer in a worktree", texts)
 
 

@@ -149,3 +149,19 @@ def test_a_tree_of_very_many_levels_ends_soon(project):
         assert "Traceback" not in done.stderr and done.returncode != 70, (command, done.stderr[-500:])
     assert not (project.root / "deep").exists()
     assert isinstance(OID, Oid)
+
+
+def test_what_others_left_among_our_notes_stops_nothing(pushed):
+    (pushed.root / ".git/dvlite/purged").mkdir()
+    (pushed.root / ".git/dvlite/purged/foo-bar").touch()
+    doomed = pushed.root.parent / "remote/doomed"
+    doomed.mkdir()
+    for number, text in enumerate(['{"doomed":5}', "[]", '{"doomed":{"packs/x":7}}', "\x00"]):
+        (doomed / f"{number}.json").write_text(text)
+    pushed.write({"more": "more"})
+    pushed.dv("add", "-q", "more")
+    pushed.commit("more")
+    pushed.dv("push", "-q")
+    pushed.dv("fsck", "-q")
+    pushed.dv("gc", "-q")
+    pushed.dv("gc", "-q", "--remote")

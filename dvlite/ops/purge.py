@@ -6,16 +6,15 @@ Git keeps the pointers, and other clones their copies: those are said. Listings 
 """
 
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dvlite import files, git, pointer, refs, tree
-from dvlite.errors import CorruptError, FormatError, UsageError, quote
+from dvlite import files, hashing, pack, refs, transfer, tree
+from dvlite.errors import CorruptError, DvliteError, FormatError, UsageError, quote
 from dvlite.oid import Oid, parse
 from dvlite.ops import where
 from dvlite.ops.where import Place
-from dvlite.pointer import SUFFIX
 from dvlite.repo import Repo
 from dvlite.stores import packs
 from dvlite.stores.base import Store, loose_name
@@ -39,7 +38,8 @@ class PurgeResult:
 def plan(repo: Repo, what: str, *, remote: str | None = None) -> PurgeResult:
     """Return what purging an oid, or all versions of an in-repo path, would break. `remote`: also look there for listings."""
     stores: list[Store] = [repo.store, *([repo.remote(remote)] if remote is not None else [])]
-    oids = {parse(what)} if what.partition(":")[0] in ("sha256", "blake3") else _of_path(repo, what, stores)
+    is_oid = what.partition(":")[0] in ("sha256", "blake3")
+    oids = _below(parse(what), stores) if is_oid else _of_path(repo, what, stores)
     if not oids:
         raise UsageError(f"no version has '{what}'", f"See 'dvlite ls {quote(what)}', or name an oid.")
     found = where.places(repo, oids, *stores)
@@ -51,14 +51,15 @@ def plan(repo: Repo, what: str, *, remote: str | None = None) -> PurgeResult:
     return result
 
 
+def _below(oid: Oid, stores: Sequence[Store]) -> set[Oid]:
+    """Return an object, or what a listing names: the listing itself has no content, and keeps the rest reachable."""
+    reach = transfer.named([oid], *stores)
+    return set(reach.blobs) if oid in reach.trees else {oid}
+
+
 def _of_path(repo: Repo, path: str, stores: Sequence[Store]) -> set[Oid]:
     """Return the blobs at or below a path in all versions."""
-    versions = git.versions(repo.git, ["--all", "--reflog"], SUFFIX) if git.has_commits(repo.git) else set()
-    contents = dict(git.read_blobs(repo.git, (blob for _, blob in versions)))
-    items = list(refs.in_worktree(repo.git).found.items())
-    for name, blob in versions:
-        with contextlib.suppress(FormatError):
-            items.append((name.removesuffix(SUFFIX), pointer.decode(contents[blob], name)))
+    items = [one for kept in refs.kept(repo.git) for one in kept.pointers]
 
     def read(oid: Oid) -> bytes:
         for store in stores:
@@ -100,6 +101,21 @@ def purge(repo: Repo, result: PurgeResult, *, remote: str | None = None) -> Purg
 
 def _purge_local(repo: Repo, oids: Collection[Oid]) -> None:
     store = repo.store
+    for name in _take_out(repo, oids):  # what is good in a damaged pack gets a pack of its own
+        store.set_bad_aside(name)
+    if left := _take_out(repo, oids):
+        raise CorruptError(
+            f"'{store.root / left[0]}' can't be written anew without the content", "Run 'dvlite fsck --repair'."
+        )
+    for folder in ("trash", "quarantine", "tmp"):
+        for path in (store.root / folder).rglob("*") if (store.root / folder).is_dir() else ():
+            if path.is_file() and _may_hold(path, oids):
+                path.unlink()
+
+
+def _take_out(repo: Repo, oids: Collection[Oid]) -> list[str]:
+    """Take objects out of the files that hold them; return the files that can't be read whole."""
+    store = repo.store
     wanted: dict[str, list[Oid] | None] = {}
     gone = set()
     for held in collect.held(store):
@@ -110,10 +126,7 @@ def _purge_local(repo: Repo, oids: Collection[Oid]) -> None:
     done = rewrite(store, wanted, limit=store.pack_size) if wanted else set()
     store.raise_generation()
     drop(store, {name for name in gone if name not in wanted or name in done})
-    for folder in ("trash", "quarantine", "tmp"):
-        for path in (store.root / folder).rglob("*") if (store.root / folder).is_dir() else ():
-            if path.is_file() and _may_hold(path, oids):
-                path.unlink()
+    return sorted(wanted.keys() - done)
 
 
 def _may_hold(path: Path, oids: Collection[Oid]) -> bool:
@@ -131,27 +144,40 @@ def _purge_remote(store: RemoteStore, oids: Collection[Oid]) -> None:
     for oid in oids:
         store.bucket.put(f"{tombs.FOLDER}/{tombs.name(oid)}", b"\n")
     store.tmp.mkdir(parents=True, exist_ok=True)
-    for id_ in sorted(store.live):
-        if store.index_of(id_).places.keys().isdisjoint(oids):
-            continue
-        path = files.temporary(store.tmp)
-        writer = packs.PackWriter(store.tmp, 1 << 62)
-        try:
-            store.bucket.get_file(f"packs/{id_}.pack", path, (store.listing or {})[f"packs/{id_}.pack"])
-            places = packs.read_index(path).places
-            for oid, data in packs.read_objects(path, {oid: places[oid] for oid in places if oid not in oids}):
-                writer.add(oid, data)
-            if written := writer.finish():
-                try:
-                    store.upload_pack(written.path, written.id, written.tail)
-                finally:
-                    written.path.unlink()
-        finally:
-            path.unlink(missing_ok=True)
-        store.bucket.remove(f"packs/{id_}.idx")
-        store.bucket.remove(f"packs/{id_}.pack")
+    for name in sorted(name for name in store.listing or () if name.startswith("packs/") and name.endswith(".pack")):
+        _purge_pack(store, name[len("packs/") : -len(".pack")], oids)
     for oid in oids:
         store.bucket.remove(loose_name(oid))
+
+
+def _purge_pack(store: RemoteStore, id_: str, oids: Collection[Oid]) -> None:
+    """Write a pack anew without the content, also one that is damaged or has no index, with all that is good in it."""
+    places: Mapping[Oid, pack.Place] = {}
+    with contextlib.suppress(DvliteError, OSError):
+        places = store.index_of(id_).places
+    if places and places.keys().isdisjoint(oids):
+        return
+    path = files.temporary(store.tmp)
+    writer = packs.PackWriter(store.tmp, 1 << 62)
+    try:
+        store.bucket.get_file(f"packs/{id_}.pack", path, (store.listing or {})[f"packs/{id_}.pack"])
+        with contextlib.suppress(CorruptError, FormatError):
+            places = packs.read_index(path).places
+        if places and places.keys().isdisjoint(oids):
+            return
+        for oid, data in packs.read_objects(path, {oid: places[oid] for oid in places if oid not in oids}):
+            if hashing.oid_of(oid.algorithm, data) == oid:
+                writer.add(oid, data)
+        if written := writer.finish():
+            try:
+                store.upload_pack(written.path, written.id, written.tail)
+            finally:
+                written.path.unlink()
+    finally:
+        path.unlink(missing_ok=True)
+    if f"packs/{id_}.idx" in (store.listing or {}):
+        store.bucket.remove(f"packs/{id_}.idx")
+    store.bucket.remove(f"packs/{id_}.pack")
 
 
 def lift(repo: Repo, what: str, *, remote: str | None = None) -> list[str]:

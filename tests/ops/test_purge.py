@@ -116,3 +116,76 @@ def test_purged_content_does_not_come_back_unasked(three):
 
 def test_what_no_version_has_is_refused(three):
     three.dv("purge", "nothere", "--yes", code=2)
+
+
+# ---- where content hides --------------------------------------------------------------------------------------------
+
+SECRET = b"TOP SECRET " * 20
+
+
+def holds(folder):
+    return [path for path in folder.rglob("*") if path.is_file() and SECRET in path.read_bytes()]
+
+
+@pytest.fixture
+def leaked(project):
+    project.dv("remote", "add", "origin", "../remote")
+    project.write({"d/secret": SECRET, "d/other": b"other " * 500})
+    project.dv("add", "-q", "d")
+    project.commit("leak")
+    project.dv("push", "-q")
+    (project.root / "d/secret").unlink()
+    return project
+
+
+def alter(path, change):
+    path.chmod(0o644)
+    path.write_bytes(change(path.read_bytes()))
+
+
+def test_content_in_a_pack_with_other_damage_is_removed(leaked):
+    (pack,) = holds(leaked.root / ".git/dvlite/packs")
+    alter(pack, lambda data: data.replace(b"other other", b"0ther other", 1))
+    leaked.dv("purge", "d/secret", "-y")
+    assert holds(leaked.root / ".git") == []
+
+
+@pytest.mark.parametrize("how", ["cut", "no index", "cut, no index"])
+def test_content_in_a_damaged_pack_of_a_remote_is_removed_and_the_rest_is_kept(leaked, how):
+    remote = leaked.root.parent / "remote"
+    (pack,) = holds(remote / "packs")
+    if "cut" in how:
+        alter(pack, lambda data: data[:-1])
+    if "no index" in how:
+        pack.with_suffix(".idx").unlink()
+    leaked.dv("purge", "d/secret", "--remote", "-y")
+    assert holds(remote) == holds(leaked.root / ".git") == []
+    leaked.dv("push", "-q", "--all")
+    clone = leaked.clone("fresh")
+    clone.run("pull")
+    assert (clone.root / "d/other").read_bytes() == b"other " * 500
+
+
+def test_versions_that_only_an_index_or_another_worktree_names_are_removed_too(leaked, tmp_path):
+    second, third = SECRET + b"second", SECRET + b"third"
+    leaked.write({"d/secret": second})
+    leaked.dv("add", "-q", "d")
+    leaked.write({"d/secret": "harmless"})
+    leaked.dv("add", "-q", "--no-stage", "d")
+    leaked.git("worktree", "add", "-q", str(tmp_path / "wt"))
+    other = type(leaked)(tmp_path / "wt")
+    other.dv("checkout", "-q")
+    other.write({"d/secret": third})
+    other.dv("add", "-q", "--no-stage", "d")
+    leaked.dv("purge", "d/secret", "-y")
+    assert holds(leaked.root / ".git/dvlite") == []
+
+
+def test_purging_a_listing_purges_what_it_names_and_gc_goes_on(leaked):
+    oid = next(
+        line.split('"')[1] for line in (leaked.root / "d.dvlite").read_text().split("\n") if line.startswith("oid")
+    )
+    leaked.dv("purge", oid, "-y", "--remote")
+    assert holds(leaked.root / ".git/dvlite") == holds(leaked.root.parent / "remote") == []
+    leaked.dv("gc", "-q")
+    leaked.dv("gc", "-q", "--remote")

@@ -1,9 +1,11 @@
 """What was taken out of a store for good, on purpose: so that it is told from what is missing, and not taken in again."""
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
 from dvlite import files, oid
+from dvlite.errors import FormatError
 from dvlite.oid import Oid
 
 FOLDER = "purged"
@@ -34,5 +36,8 @@ def parse(text: str) -> Oid:
 
 def oids(root: Path) -> set[Oid]:
     """Return all that was purged."""
-    folder = root / FOLDER
-    return {parse(path.name) for path in folder.iterdir() if "-" in path.name} if folder.is_dir() else set()
+    found = set()
+    for path in (root / FOLDER).glob("*-*"):
+        with contextlib.suppress(FormatError):  # not of ours
+            found.add(parse(path.name))
+    return found

@@ -142,7 +142,7 @@ def dooms(store: RemoteStore) -> Iterator[Doom]:
     """Yield the doom lists of the last listing; one that can't be read dooms nothing."""
     for name in sorted(store.listing or ()):
         if name.startswith("doomed/"):
-            with contextlib.suppress(ValueError, KeyError, TypeError):
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
                 values: Mapping[str, list[int]] = json.loads(store.bucket.get(name))["doomed"]
                 yield Doom(name, store.times[name], {one: (size, at) for one, (size, at) in values.items()})
 
