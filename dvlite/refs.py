@@ -25,8 +25,16 @@ class Pointers(NamedTuple):
             self.broken[name.removesuffix(SUFFIX)] = exc
 
 
+OWN = frozenset(["dvlite.toml", ".gitignore", ".gitattributes", ".gitmodules", ".dvliteignore"])
+
+
 def check_path(tracked: str) -> None:
-    """Refuse a tracked path that would lie outside the worktree or in `.git`, on any file system."""
+    """Refuse a tracked path that would lie outside the worktree or in `.git`, on any file system, or is their own."""
+    if tracked.rpartition("/")[2].casefold() in OWN:
+        raise FormatError(
+            f"'{tracked}{SUFFIX}' can't be a pointer: '{tracked}' is Git's or dvlite's own",
+            f"Remove it: git rm -- {quote(tracked + SUFFIX)}",
+        )
     for part in tracked.split("/"):
         try:
             tree.check_name(part)

@@ -358,7 +358,7 @@ def test_a_program_without_streams_does_its_work(pushed):
     assert pushed.json("fsck", "--remote")["problems"] == []
 
 
-@pytest.mark.parametrize("command", [("add", "data", "--desc", "\udcff"), ("remote", "add", "x", "\udcff")])
+@pytest.mark.parametrize("command", [("add", "data", "--desc", "\udcff"), ("remote", "add", "x", "../\udcff")])
 def test_an_argument_that_is_no_text_is_refused(pushed, command):
     assert "not valid UTF-8" in pushed.dv(*command, code=2)
 
@@ -368,3 +368,19 @@ def test_the_exit_code_is_the_same_with_json(pushed, command):
     if command == ("status",):
         (pushed.root / "data.dvlite").write_text("bad\n")
     assert pushed.run(*command).returncode == pushed.run(*command, "--json").returncode != 0
+
+
+@pytest.mark.parametrize("name", ["dvlite.toml", ".gitattributes", ".GitIgnore", "sub/.gitmodules", ".dvliteignore"])
+def test_a_pointer_for_what_is_gits_or_ours_is_refused_on_reading(pushed, name):
+    target = pushed.root / f"{name}.dvlite"
+    target.parent.mkdir(exist_ok=True)
+    shutil.copy(pushed.root / "data.dvlite", target)
+    before = {path: path.read_bytes() for path in pushed.root.glob("*") if path.is_file()}
+    assert "own" in pushed.dv("checkout", "--force", code=1)
+    assert {path: path.read_bytes() for path in before} == before and not (pushed.root / "sub/.gitmodules").exists()
+
+
+@pytest.mark.parametrize("url", [".", "data/remote", ".git/remote"])
+def test_a_remote_in_the_repository_is_refused(pushed, url):
+    assert "outside" in pushed.dv("remote", "add", "inner", url, code=2)
+    assert "outside" in pushed.dv("remote", "set", "origin", "url", url, code=2)

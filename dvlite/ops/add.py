@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from dvlite import config, files, git, pointer, refs, tree
+from dvlite import files, git, pointer, refs, tree
 from dvlite.errors import DvliteError, FormatError, MissingError, UnsavedError, UsageError, quote
 from dvlite.index import Base, spell
 from dvlite.oid import Oid
@@ -147,13 +147,10 @@ def _target(repo: Repo, pointers: Pointers, path: str) -> str:
     return path
 
 
-_OURS = (config.FILE, ".gitignore", ".gitattributes", ".dvliteignore")
-
-
 def _check_trackable(repo: Repo, path: str) -> None:
     """Refuse what is Git's or dvlite's own, another repository's, or reached by a link."""
     name = path.rpartition("/")[2]
-    if not path or path == config.FILE or name in _OURS:
+    if not path or name.casefold() in refs.OWN:
         hint = "Name a folder or file with data." if path else "Name the folders in it, for example 'dvlite add data/'."
         raise UsageError(f"'{path or '.'}' can't be tracked", hint)
     try:

@@ -1,6 +1,7 @@
 """Configure remotes: in the committed `dvlite.toml`, or (per machine, and for secrets always) in Git's config."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import tomlkit
@@ -57,7 +58,7 @@ def add(
 ) -> RemoteResult:
     """Add a remote; the first one is the default. `level`: "local" or "global" for Git's config instead of `dvlite.toml`."""
     config.check_name(name)
-    config.check_url(url)
+    _check_place(repo, url)
     if name in remotes.names(repo.config, repo.settings) and not is_forced:
         raise UsageError(
             f"remote '{name}' exists", f"Change it with 'dvlite remote set {name} KEY VALUE', or use --force."
@@ -86,11 +87,20 @@ def change(repo: Repo, name: str, key: str, value: str, *, level: str = "") -> R
     result = RemoteResult(name)
     key = key.replace("-", "_")
     if key == "url":
-        config.check_url(value)
+        _check_place(repo, value)
     _set(repo, name, key, value, level, result, remote.url)
     if key == "endpoint_url" and not level:
         git.add_setting(repo.git, "dvlite.trust", value)
     return result
+
+
+def _check_place(repo: Repo, url: str) -> None:
+    """Refuse a URL that is none, or a folder in this worktree: what Git or dvlite check out there would take the remote away."""
+    if config.check_url(url) == "file":
+        place = (repo.root / Path(url.removeprefix("file://")).expanduser()).resolve()
+        root = repo.root.resolve()
+        if place == root or root in place.parents:
+            raise UsageError(f"'{url}' lies in this repository", "Name a folder outside of it.")
 
 
 def _set(repo: Repo, name: str, key: str, value: str, level: str, result: RemoteResult, url: str) -> None:

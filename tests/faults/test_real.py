@@ -13,7 +13,7 @@ from tests.faults import harness
 from tests.faults.scenarios import SCENARIOS
 from tests.test_bad_input import is_root, small_disk
 
-KILLS = int(os.environ.get("DVLITE_KILLS", "4"))  # of each scenario
+KILLS = int(os.environ.get("DVLITE_KILLS", "3"))  # of each scenario
 LEFT = (0, 64, 1024, 1280, 3000)  # KiB left on the disk
 
 

@@ -313,7 +313,7 @@ class RemoteStore(Store):
     def _corrupt(self, oid: Oid) -> CorruptError:
         return CorruptError(
             f"object {oid.short} is corrupt on {self.name}",
-            "Nothing of it was kept. Where a clone still has it, delete the bad file on the remote and run 'dvlite push' there.",
+            f"Nothing of it was kept. In a clone that still has it: dvlite fsck --remote-name {quote(self.remote.name)} --repair",
         )
 
     def oids(self) -> Iterator[Oid]:
