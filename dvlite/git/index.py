@@ -80,7 +80,7 @@ def tracked_below(git: Git, paths: Iterable[str]) -> list[str]:
 def index_state(git: Git, suffix: str) -> bytes:
     """Return all that Git's index says of the files that end so; empty where the worktree has one of them otherwise."""
     differing = run(git, "diff-files", "--", pathspec(suffix))
-    return b"" if differing else run(git, "ls-files", "-s", "--", pathspec(suffix))
+    return b"" if differing else run(git, "ls-files", "-s", "-t", "--", pathspec(suffix))
 
 
 def changed_with_suffix(git: Git, suffix: str) -> dict[str, str]:

@@ -60,10 +60,11 @@ _AFTER_CHECKOUT = f"""if [ -f dvlite.toml ] && [ -z "${{_PRE_COMMIT_SKIP_POST_CH
   fi
 fi
 """
-# Fires for everything that writes Git's index; $1 is 1 where the worktree was changed. Pointers that are all as they were when
-# data last followed need nothing. In a rebase only its end counts, an abort, which brings the index back to its beginning, and
-# where somebody looks at what there is: at a stop, and before a command is run.
-_AFTER_INDEX = """if [ "${1:-}" = 1 ] && [ -f dvlite.toml ] && [ -z "${_PRE_COMMIT_SKIP_POST_CHECKOUT:-}" ]; then
+# Fires for everything that writes Git's index; $1 is 1 where the worktree was changed, but 0 where a sparse checkout did that.
+# Pointers that are all as they were when data last followed need nothing. In a rebase only its end counts, an abort, which brings
+# the index back to its beginning, and where somebody looks at what there is: at a stop, and before a command is run.
+_AFTER_INDEX = """if { [ "${1:-}" = 1 ] || [ -f .git/info/sparse-checkout ]; } && [ -f dvlite.toml ] &&
+  [ -z "${_PRE_COMMIT_SKIP_POST_CHECKOUT:-}" ]; then
   if command -v dvlite >/dev/null 2>&1; then
     dvlite_dir=$(git rev-parse --git-dir)
     dvlite_at=
@@ -78,7 +79,7 @@ _AFTER_INDEX = """if [ "${1:-}" = 1 ] && [ -f dvlite.toml ] && [ -z "${_PRE_COMM
     dvlite_git="git --no-literal-pathspecs -c core.quotePath=false"
     if [ -n "$dvlite_at" ] && ! $dvlite_git diff-index --cached --quiet "$dvlite_at" -- ':(glob)**/*.dvlite' 2>/dev/null; then
       :
-    elif { $dvlite_git ls-files -s -- ':(glob)**/*.dvlite'; $dvlite_git diff-files -- ':(glob)**/*.dvlite'; } |
+    elif { $dvlite_git ls-files -s -t -- ':(glob)**/*.dvlite'; $dvlite_git diff-files -- ':(glob)**/*.dvlite'; } |
       cmp -s - "$dvlite_dir/dvlite/followed"; then
       :
     else

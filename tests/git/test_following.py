@@ -367,3 +367,16 @@ def test_nothing_in_a_cloned_repository_is_run(forked, tmp_path):
     clone.git("log", "-p")
     assert clone.data()["b"] == "side"
     assert not trap.exists()
+
+
+def test_data_that_a_sparse_checkout_took_away_comes_back_with_its_pointer(work):
+    work.write({"code/c": "code"})
+    work.write({"m": "far away"}, "far")
+    work.dv("add", "-q", "far/m")
+    work.git("add", "-A")
+    work.git("commit", "-q", "-m", "far")
+    work.git("sparse-checkout", "set", "--cone", "code")
+    assert not (work.root / "far/m").exists()
+    work.git("sparse-checkout", "disable")
+    assert (work.root / "far/m").read_text() == "far away"
+    assert work.dv("status").startswith("clean")
