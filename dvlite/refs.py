@@ -1,9 +1,10 @@
 """A rev to the pointers that live there: worktree, Git's index, one commit, or all commits that some revs select."""
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
-from dvlite import git, pointer, tree
+from dvlite import config, git, pointer, tree
 from dvlite.errors import FormatError, quote
 from dvlite.git import Git
 from dvlite.oid import Oid
@@ -25,7 +26,7 @@ class Pointers(NamedTuple):
             self.broken[name.removesuffix(SUFFIX)] = exc
 
 
-OWN = frozenset(["dvlite.toml", ".gitignore", ".gitattributes", ".gitmodules", ".dvliteignore"])
+OWN = frozenset([config.FILE, ".gitignore", ".gitattributes", ".gitmodules", ".dvliteignore"])
 
 
 def check_path(tracked: str) -> None:
@@ -75,6 +76,11 @@ class Kept(NamedTuple):
     reason: str
     pointers: list[tuple[str, Pointer]]
     named: set[Oid]
+    is_foreign: bool = False  # another repository's
+
+    def of_another(self, where: Path) -> "Kept":
+        """Return the same as what another repository keeps."""
+        return self._replace(reason=f"another repository ('{where}')", is_foreign=True)
 
 
 def kept(repository: Git) -> Iterator[Kept]:
@@ -85,7 +91,7 @@ def kept(repository: Git) -> Iterator[Kept]:
     worktrees = git.worktrees(repository)
     repository = repository.exact()
     yield _kept(repository, "a branch, tag or other ref", git.blobs_in(repository, ["--all"], SUFFIX).items())
-    trees, blobs = git.tagged(repository)
+    trees, blobs = git.tagged(repository, pointer.MAX_BYTES)
     yield _kept(repository, "a tag", [(blob, "") for blob in blobs])
     for tree_ in trees:
         yield _kept(

@@ -96,10 +96,8 @@ def as_json(value: Any, **more: Any) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, DvliteError):
         return {"message": value.message, "hint": value.hint, "exit_code": value.exit_code}
-    fields = getattr(value, "_fields", None) or getattr(
-        value, "__dataclass_fields__", None
-    )  # hooks load no dataclasses
-    if fields:
+    # A named tuple's fields, or a dataclass's (by their name: hooks load no dataclasses).
+    if fields := getattr(value, "_fields", None) or getattr(value, "__dataclass_fields__", None):
         return {field: _plain(getattr(value, field)) for field in fields}
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}

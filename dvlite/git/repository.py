@@ -31,15 +31,15 @@ def stashes(git: Git) -> list[str]:
     return run(git, "stash", "list", "--format=%H", is_checked=False).decode().split()
 
 
-def tagged(git: Git) -> tuple[list[str], list[str]]:
-    """Return the trees, and the blobs of at most 1 MiB, that refs name without a commit, through tags of tags too."""
+def tagged(git: Git, max_bytes: int) -> tuple[list[str], list[str]]:
+    """Return the trees, and the blobs of at most so many bytes, that refs name without a commit, through tags of tags too."""
     rows = run(git, "for-each-ref", "--format=%(objecttype) %(objectname)").decode().splitlines()
     names = [row.split(" ")[1] for row in rows if not row.startswith("commit ")]
     asked = "".join(f"{name}^{{}}\n" for name in names).encode()
     shape = "--batch-check=%(objectname) %(objecttype) %(objectsize)"
     found = [row.split(" ") for row in run(git, "cat-file", shape, stdin=asked).decode().splitlines()] if names else []
     trees = [name for name, kind, *_ in found if kind == "tree"]
-    return trees, [name for name, kind, size in found if kind == "blob" and int(size) <= 1 << 20]
+    return trees, [name for name, kind, size in found if kind == "blob" and int(size) <= max_bytes]
 
 
 GATHERED = "refs/dvlite/gathered"

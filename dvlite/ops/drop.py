@@ -56,13 +56,9 @@ def drop(
     result = DropResult(is_dry_run)
     with repo.collecting("gc --drop"):
         repo.store.settle()
-        has_age = keep_last is not None or older_s is not None
-        chosen = _by_age(repo, keep_last, older_s) if has_age or not paths else None
-        if paths:
-            named = _of_paths(repo, paths, rev)
-            chosen = named if chosen is None else chosen & named
-        doomed = _doomed(repo, chosen or set())
-        result.versions = sorted({f"{path} ({oid.short})" for path, oid in chosen or () if oid in doomed})
+        chosen = _chosen(repo, paths, rev, keep_last, older_s)
+        doomed = _doomed(repo, chosen)
+        result.versions = sorted({f"{path} ({oid.short})" for path, oid in chosen if oid in doomed})
         if not doomed:
             return result
         target = repo.remote(remote)
@@ -92,6 +88,16 @@ def _verify(doomed: Mapping[Oid, int], target: RemoteStore, progress: Progress) 
             f"{len(bad)} of {len(doomed)} objects are not whole on remote '{target.remote.name}'{': ' if why else ''}{why}",
             f"Heal it with 'dvlite fsck --remote-name {quote(target.remote.name)} --repair'.",
         )
+
+
+def _chosen(
+    repo: Repo, paths: Sequence[str], rev: str, keep_last: int | None, older_s: float | None
+) -> set[tuple[str, Oid]]:
+    by_age = _by_age(repo, keep_last, older_s) if not paths or keep_last is not None or older_s is not None else None
+    if not paths:
+        return by_age or set()
+    named = _of_paths(repo, paths, rev)
+    return named if by_age is None else named & by_age
 
 
 def _of_paths(repo: Repo, paths: Sequence[str], rev: str) -> set[tuple[str, Oid]]:
@@ -155,7 +161,7 @@ def _doomed(repo: Repo, chosen: set[tuple[str, Oid]]) -> dict[Oid, int]:
         if kept.reason != "data in a worktree"
     ]
     keep = roots.keep(repo, others).objects if whole else {}
-    foreign = [kept for kept in found if kept.reason.startswith(roots.FOREIGN)]
+    foreign = [kept for kept in found if kept.is_foreign]
     keep_for_others = roots.keep(repo, foreign).objects if foreign else {}
     reach = transfer.named(whole, repo.store)
     below = transfer.named(names - whole, repo.store)  # parts of folders, whose own listings stay

@@ -138,7 +138,7 @@ def _keep(repo: Repo, store: RemoteStore, others: Sequence[Path], is_forced: boo
         git.refuse_incomplete(one)
         git.gather(one)
         try:
-            found += [kept._replace(reason=f"another repository ('{path}')") for kept in refs.kept(one)]
+            found += [kept.of_another(path) for kept in refs.kept(one)]
         finally:
             git.scatter(one)
     found += _claimed(repo, store, is_forced)

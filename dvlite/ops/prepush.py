@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dvlite import config, git, refs, remotes, transfer
-from dvlite.errors import DvliteError, FormatError, UsageError
+from dvlite.errors import DvliteError, FormatError, UsageError, quote
 from dvlite.ops.push import PushResult, missing_error, push
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import Silent
@@ -134,7 +134,7 @@ def _judge(repo: Repo, result: PrepushResult) -> None:
         result.notes.append(f"{error.message}; pushed all the same (dvlite.allowIncompletePush)")
         return
     if is_unreadable:
-        error.hint += f" A commit that is to be pushed has it so ('git log -p -- {path}{SUFFIX}')."
+        error.hint += f" A commit that is to be pushed has it so (git log -p -- {quote(path + SUFFIX)})."
     if is_unreadable or (result.push.missing and not result.push.failures):
         error.hint += " Or let such commits pass: git config dvlite.allowIncompletePush true"
     raise error

@@ -33,9 +33,6 @@ class Keep:
     notes: list[str] = field(default_factory=list)
 
 
-FOREIGN = "another repository"
-
-
 def gather(repo: Repo, grace_s: float) -> list[Kept]:
     """Return what all repositories name that use the store; UsageError where one can't be read."""
     found: list[Kept] = []
@@ -49,7 +46,7 @@ def gather(repo: Repo, grace_s: float) -> list[Kept]:
             if common != own and common in listed:
                 hint = f"Make it readable. If it is gone for good: rm {quote(str(listed[common]))}"
             raise UsageError(f"'{common}', which uses this store, can't be read: {exc.message}", hint) from exc
-        found += one if common == own else [kept._replace(reason=f"{FOREIGN} ('{common.parent}')") for kept in one]
+        found += one if common == own else [kept.of_another(common.parent) for kept in one]
     return found
 
 

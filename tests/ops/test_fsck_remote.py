@@ -121,39 +121,49 @@ def test_a_damaged_claim_is_found_and_written_anew(there, damaged):
     assert there.json("fsck", "--remote")["problems"] == []
 
 
-def test_each_clone_heals_what_it_has_and_nothing_is_healed_in_words_alone(project, tmp_path):
-    """Two objects of one pack are bad; two clones have one each."""
-    texts = {name: (f"{name} line\n" * 400).encode() for name in "abc"}
-    project.write(texts)
+TEXTS = {name: (f"{name} line\n" * 400).encode() for name in "abc"}
+
+
+@pytest.fixture
+def pack(project):
+    """The one pack of three files on a remote."""
+    project.write(TEXTS)
     project.dv("remote", "add", "origin", "../remote")
-    project.dv("add", "-q", *texts)
+    project.dv("add", "-q", *TEXTS)
     project.commit("all")
     project.dv("push", "-q")
-    pack = next(path for path in (tmp_path / "remote/packs").glob("*.pack") if b"a line" in path.read_bytes())
-    pack.chmod(0o644)
+    packs = (project.root.parent / "remote/packs").glob("*.pack")
+    found = next(path for path in packs if b"a line" in path.read_bytes())
+    found.chmod(0o644)
+    return found
+
+
+def test_each_clone_heals_what_it_has_and_nothing_is_healed_in_words_alone(project, pack):
+    """Two objects of one pack are bad; two clones have one each."""
     pack.write_bytes(pack.read_bytes().replace(b"a line", b"A line", 1).replace(b"b line", b"B line", 1))
     clones = {name: project.clone(f"has-{name}") for name in "ab"}
     for name, clone in clones.items():
-        clone.write({name: texts[name]})
+        clone.write({name: TEXTS[name]})
         clone.dv("add", "-q", name)
         clone.dv("fsck", "--remote", "--repair", code=11 if name == "a" else 0)
     assert project.json("fsck", "--remote")["problems"] == []
     fresh = project.clone("fresh")
     fresh.dv("pull", "-q")
-    assert all((fresh.root / name).read_bytes() == data for name, data in texts.items())
+    assert all((fresh.root / name).read_bytes() == data for name, data in TEXTS.items())
 
 
-def test_a_pack_that_is_cut_short_gives_what_is_good_in_it(project, tmp_path):
-    texts = {name: (f"{name} line\n" * 400).encode() for name in "abc"}
-    project.write(texts)
-    project.dv("remote", "add", "origin", "../remote")
-    project.dv("add", "-q", *texts)
-    project.commit("all")
-    project.dv("push", "-q")
-    pack = next(path for path in (tmp_path / "remote/packs").glob("*.pack") if b"a line" in path.read_bytes())
-    pack.chmod(0o644)
+def test_a_pack_that_is_cut_short_gives_what_is_good_in_it(project, pack):
     pack.write_bytes(pack.read_bytes()[:-1])
     clone = project.clone("empty-handed")
     clone.dv("fsck", "--remote", "--repair")
     clone.dv("pull", "-q")
-    assert all((clone.root / name).read_bytes() == data for name, data in texts.items())
+    assert all((clone.root / name).read_bytes() == data for name, data in TEXTS.items())
+
+
+def test_a_remote_that_is_gone_is_made_anew_when_that_is_asked_for(there):
+    (there.root.parent / "remote").rename(there.root.parent / "gone")
+    there.dv("fsck", "--remote", "--repair")
+    assert there.json("fsck", "--remote")["problems"] == []
+    clone = there.clone("fresh")
+    clone.dv("pull", "-q")
+    assert (clone.root / "data/d1/f1.txt").read_text() == "version 1"

@@ -92,9 +92,8 @@ class LocalStore(Store):
         except OSError as exc:
             if exc.errno != errno.ENOSPC or not (self.root / "store.json").exists():
                 raise
-            with (self.root / "store.json").open(
-                "r+b"
-            ) as file:  # what makes room must go on: these bytes have their block
+            # What makes room must go on, and these bytes have their block.
+            with (self.root / "store.json").open("r+b") as file:
                 file.write(data)
             files.sync(self.root / "store.json")
 

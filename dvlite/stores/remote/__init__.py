@@ -99,6 +99,11 @@ class RemoteStore(Store):
         files.write_atomic(copy, data, folder=self.tmp, is_synced=False)
 
     @property
+    def is_known(self) -> bool:
+        """Tell whether this clone has seen a remote there before."""
+        return (self.folder / "marker").exists()
+
+    @property
     def _mend(self) -> str:
         return f"'dvlite fsck --remote-name {quote(self.remote.name)} --repair' writes it anew"
 
@@ -112,9 +117,9 @@ class RemoteStore(Store):
             except FormatError as exc:
                 if exc.hint:  # another format: not to be written over
                     raise
-        elif not listing:
+        elif not listing and not self.is_known:
             return False
-        if not any(name.startswith("repos/") and name.endswith(".json") for name in listing):
+        if listing and not any(name.startswith("repos/") and name.endswith(".json") for name in listing):
             raise RemoteError(
                 f"'{self.bucket.url}' doesn't look like a dvlite remote: no repository ever said that it pushes there",
                 "Check the url with 'dvlite remote list'.",

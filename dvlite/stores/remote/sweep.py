@@ -96,12 +96,11 @@ def claims(store: RemoteStore) -> Iterator[Claim]:
         if parts[0] != "claims" or len(parts) != 4:
             continue
         try:
-            oids = {parse(text) for text in json.loads(store.bucket.get(name))["oids"]}
-        except (ValueError, KeyError, TypeError, FormatError) as exc:
-            raise FormatError(
-                f"'{name}' on {store.name} is no claim",
-                f"'dvlite fsck --remote-name {quote(store.remote.name)} --repair' takes it away.",
-            ) from exc
+            oids = decode_claim(name, store.bucket.get(name))
+        except FormatError as exc:
+            exc.message = f"{exc.message}, on {store.name}"
+            exc.hint = f"'dvlite fsck --remote-name {quote(store.remote.name)} --repair' takes it away."
+            raise
         yield Claim(name, parts[1], parts[2], store.times[name], oids)
 
 
@@ -110,14 +109,17 @@ def is_expired(store: RemoteStore, name: str) -> bool:
     return newest(store) - store.times[name] > CLAIM_S * 10**9
 
 
-def is_sound(name: str, data: bytes) -> bool:
-    """Tell whether a claim is one, and names what its own name says."""
+def decode_claim(name: str, data: bytes) -> set[Oid]:
+    """Return what a claim names; FormatError where it is none, or isn't what its file's name says."""
     try:
         names = json.loads(data)["oids"]
+        oids = {parse(one) for one in names}
         digest = hashing.digest("sha256", "\n".join(names).encode()).hex()
-        return [str(parse(one)) for one in names] == names and name.rpartition("/")[2] == f"{digest}.json"
-    except (ValueError, KeyError, TypeError, FormatError):
-        return False
+    except (ValueError, KeyError, TypeError, AttributeError, FormatError) as exc:
+        raise FormatError(f"'{name}' is no claim") from exc
+    if name.rpartition("/")[2] != f"{digest}.json":
+        raise FormatError(f"'{name}' is another claim than its name says")
+    return oids
 
 
 def repositories(store: RemoteStore) -> set[str]:
