@@ -165,3 +165,21 @@ def test_what_others_left_among_our_notes_stops_nothing(pushed):
     pushed.dv("fsck", "-q")
     pushed.dv("gc", "-q")
     pushed.dv("gc", "-q", "--remote")
+
+
+def test_a_tree_that_unfolds_beyond_the_disk_is_refused_at_once(project):
+    store = project.repo.store
+    with store.batch() as batch:
+        leaf = tree.Entry(tree.FILE, batch.put(b"", "sha256"), 0, 1, "f")
+        folder = tree.build("sha256", [leaf])
+        for _ in range(40):
+            for oid, data in folder.objects:
+                batch.take(oid, data, is_tree=True)
+            inner = tree.Entry(tree.TREE, folder.oid, folder.size, folder.files, "a")
+            folder = tree.build("sha256", [inner, inner._replace(name="b")])
+        for oid, data in folder.objects:
+            batch.take(oid, data, is_tree=True)
+    root = tree.Entry(tree.TREE, folder.oid, folder.size, folder.files, "")
+    (project.root / "bomb.dvlite").write_bytes(pointer.encode(pointer.of(root)))
+    assert "no space" in project.dv("checkout", code=1)
+    assert not (project.root / "bomb").exists()

@@ -7,7 +7,7 @@ memory, and the table is rewritten when they are many, so that the cost follows 
 import mmap
 import os
 import struct
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,19 +116,16 @@ class Table:
         if self._rows:
             yield from _ROW.iter_unpack(memoryview(self._map)[self._start : self._start + self._rows * _ROW.size])
 
-    def find(self, oid: Oid) -> Found | None:
-        """Return where an object lies, or None."""
-        return next(self.find_all(oid), None)
-
-    def find_all(self, oid: Oid) -> Iterator[Found]:
-        """Yield each place where an object lies."""
-        if self._rows:
-            yield from self._find_rows(oid)
+    def find(self, oid: Oid, skip: Container[str] = ()) -> Found | None:
+        """Return where an object lies, or None; not in the packs to `skip`."""
+        if self._rows and (found := self._find_row(oid, skip)):
+            return found
         for id_, index in self._recent.items():
-            if place := index.places.get(oid):
-                yield Found(id_, place)
+            if (place := index.places.get(oid)) and id_ not in skip:
+                return Found(id_, place)
+        return None
 
-    def _find_rows(self, oid: Oid) -> Iterator[Found]:
+    def _find_row(self, oid: Oid, skip: Container[str]) -> Found | None:
         bucket = int.from_bytes(oid.digest[:2]) >> (16 - self._bits)
         width = _ROW.size
         at = self._start + self._fan[bucket] * width
@@ -136,9 +133,11 @@ class Table:
         while (at := self._map.find(oid.digest, at, end)) >= 0:
             if (at - self._start) % width == 0:
                 _, algorithm, pack, offset, size = _ROW.unpack_from(self._map, at)
-                if ALGORITHMS[algorithm] == oid.algorithm and self._packs[pack] in self._live:
-                    yield Found(self._packs[pack], Place(offset, size))
+                id_ = self._packs[pack]
+                if ALGORITHMS[algorithm] == oid.algorithm and id_ in self._live and id_ not in skip:
+                    return Found(id_, Place(offset, size))
             at += 1
+        return None
 
     def oids(self) -> Iterator[Oid]:
         """Yield every object of the live packs; one that lies in several comes several times."""

@@ -291,83 +291,6 @@ def test_a_file_that_changes_between_plan_and_rename_is_put_back(versions, monke
     assert [kept.path for kept in result.kept] == ["data/changes"]
 
 
-# ---- links into the store ----
-
-
-@pytest.fixture
-def large(project):
-    data = os.urandom(1 << 20)
-    project.write({"big.bin": data, "data/big too": data[::-1], "data/small": "s"})
-    project.dv("add", "big.bin", "data")
-    project.commit()
-    project.large = data
-    return project
-
-
-def test_symlinks_by_choice_and_back(large):
-    large.dv("config", "link", "symlink")
-    large.dv("checkout")
-    assert (large.root / "big.bin").is_symlink() and (large.root / "data/big too").is_symlink()
-    assert not (large.root / "data/small").is_symlink()
-    assert "clean" in large.dv("status")
-    assert "unchanged" in large.dv("add", "data", "big.bin")
-    large.dv("unprotect", "big.bin")
-    assert not (large.root / "big.bin").is_symlink() and (large.root / "big.bin").read_bytes() == large.large
-    large.dv("config", "link", "copy")
-    large.dv("checkout")
-    assert not (large.root / "data/big too").is_symlink()
-    assert "clean" in large.dv("status")
-
-
-def as_user(project, *arguments):
-    """Run as an ordinary user who owns the project, in a fork (the interpreter itself may be closed to others)."""
-    from dvlite.cli.main import run
-
-    run(["-C", str(project.root), "status", "-q"])  # everything is imported now
-    run(["-C", str(project.root), "checkout", "-q"])
-    subprocess.run(["chown", "-R", "65534:65534", project.root], check=True)
-    child = os.fork()
-    if not child:
-        os.setgid(65534)
-        os.setuid(65534)
-        os._exit(run(["-C", str(project.root), *arguments]))
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="changes users")
-def test_hardlinks_by_choice_are_read_only_and_refused_for_root(large):
-    for folder in large.root.parents:
-        if os.stat(folder).st_uid == 0 and str(folder).startswith("/tmp/"):
-            os.chmod(folder, 0o755)
-    large.dv("config", "link", "hardlink")
-    large.dv("checkout")
-    assert os.stat(large.root / "big.bin").st_nlink == 1  # root could write to it
-    assert as_user(large, "checkout") == 0
-    status = os.stat(large.root / "big.bin")
-    assert status.st_nlink == 2 and status.st_mode & 0o222 == 0
-    assert as_user(large, "status", "--exit-code") == 0
-    assert as_user(large, "unprotect", "big.bin") == 0
-    status = os.stat(large.root / "big.bin")
-    assert status.st_nlink == 1 and status.st_mode & 0o200
-
-
-def test_a_large_file_is_copied_whole_and_verified(large):
-    (large.root / "big.bin").unlink()
-    path = large.repo.store.path_of(next(oid for oid in large.repo.store.oids() if large.repo.store.path_of(oid)))
-    path.chmod(0o644)
-    data = bytearray(path.read_bytes())
-    data[5] ^= 1
-    path.write_bytes(data)
-    done = large.run("checkout", "--json")
-    shutil.rmtree(large.root / "data", ignore_errors=True)
-    again = large.run("checkout")
-    codes = {done.returncode, again.returncode}
-    assert 11 in codes or 10 in codes
-    for name in ("big.bin", "data/big too"):
-        if (large.root / name).exists():
-            assert (large.root / name).read_bytes() in (large.large, large.large[::-1])
-
-
 # ---- what testers found ----
 
 
@@ -480,17 +403,6 @@ def test_a_file_from_the_future_can_be_replaced(project):
     assert project.read("data") == {"a": b"1"}
 
 
-def test_links_into_the_store_survive_a_move_of_the_repository(large):
-    large.dv("config", "link", "symlink")
-    large.dv("checkout")
-    moved = large.root.with_name("moved")
-    large.root.rename(moved)
-    large.root = moved
-    assert "unchanged" in large.dv("add", "data", "big.bin")
-    large.dv("checkout")
-    assert (moved / "big.bin").read_bytes() == large.large and "clean" in large.dv("status")
-
-
 def test_an_algorithm_that_changed_is_no_conflict(project):
     toml = project.root / "dvlite.toml"
     project.write({"data/a": "1", "data/b": "2"})
@@ -568,23 +480,3 @@ def test_a_pointer_named_after_git_or_a_way_out_is_refused(project, name):
     done = project.run("checkout")
     assert done.returncode != 0 and "can't be a pointer" in done.stderr
     assert sorted(path for path in (project.root / ".git").rglob("*") if "dvlite" not in str(path)) == before
-
-
-def test_a_tree_that_unfolds_beyond_the_disk_is_refused_at_once(project):
-    from dvlite import pointer, tree
-
-    store = project.repo.store
-    with store.batch() as batch:
-        leaf = tree.Entry(tree.FILE, batch.put(b"", "sha256"), 0, 1, "f")
-        folder = tree.build("sha256", [leaf])
-        for _ in range(40):
-            for oid, data in folder.objects:
-                batch.take(oid, data, is_tree=True)
-            inner = tree.Entry(tree.TREE, folder.oid, folder.size, folder.files, "a")
-            folder = tree.build("sha256", [inner, inner._replace(name="b")])
-        for oid, data in folder.objects:
-            batch.take(oid, data, is_tree=True)
-    root = tree.Entry(tree.TREE, folder.oid, folder.size, folder.files, "")
-    (project.root / "bomb.dvlite").write_bytes(pointer.encode(pointer.of(root)))
-    assert "no space" in project.dv("checkout", code=1)
-    assert not (project.root / "bomb").exists()

@@ -285,35 +285,33 @@ class RemoteStore(Store):
                 yield from self._get_range(id_, group)
         for oid in loose:
             data = self.bucket.get(loose_name(oid))
-            yield self._checked(oid, data, loose_name(oid))
+            yield self._checked(oid, data)
 
     def _get_range(self, id_: str, group: list[tuple[Oid, Place]]) -> Iterator[tuple[Oid, bytes]]:
         start, end = group[0][1].offset, group[-1][1].offset + group[-1][1].size
         data = self.bucket.get(f"packs/{id_}.pack", start, end) if end > start else b""
         for oid, (offset, size) in group:
-            yield self._checked(oid, data[offset - start : offset - start + size], f"packs/{id_}.pack")
+            yield self._checked(oid, data[offset - start : offset - start + size], id_)
 
-    def _checked(self, oid: Oid, data: bytes, name: str) -> tuple[Oid, bytes]:
-        """Return what came from a file there if it is what its oid says, else another copy."""
+    def _checked(self, oid: Oid, data: bytes, pack: str = "") -> tuple[Oid, bytes]:
+        """Return what came (from a pack, or a file of its own) if it is what its oid says, else another copy."""
         if hashing.digest(oid.algorithm, data) == oid.digest:
             return oid, data
-        for other, place in self._copies(oid):
-            if other != name:
-                with contextlib.suppress(DvliteError):
-                    data = (
-                        self.bucket.get(other, place.offset, place.offset + place.size)
-                        if place
-                        else self.bucket.get(other)
-                    )
-                    if hashing.digest(oid.algorithm, data) == oid.digest:
-                        return oid, data
+        for other in self._copies(oid, {pack}):
+            if hashing.digest(oid.algorithm, other) == oid.digest:
+                return oid, other
         raise self._corrupt(oid)
 
-    def _copies(self, oid: Oid) -> Iterator[tuple[str, Place | None]]:
-        for found in self._table.find_all(oid):
-            yield f"packs/{found.pack}.pack", found.place
-        if (name := loose_name(oid)) in (self.listing or {}):
-            yield name, None
+    def _copies(self, oid: Oid, skip: set[str]) -> Iterator[bytes]:
+        """Yield an object's bytes from each pack that isn't skipped, then from its own file, as far as they can be read."""
+        while found := self._table.find(oid, skip):
+            skip.add(found.pack)
+            with contextlib.suppress(DvliteError):
+                start = found.place.offset
+                yield self.bucket.get(f"packs/{found.pack}.pack", start, start + found.place.size)
+        if loose_name(oid) in (self.listing or {}):
+            with contextlib.suppress(DvliteError):
+                yield self.bucket.get(loose_name(oid))
 
     def _corrupt(self, oid: Oid) -> CorruptError:
         return CorruptError(

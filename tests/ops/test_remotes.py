@@ -1,0 +1,48 @@
+"""Remotes in the committed file and in Git's config: secrets, trust, and edits that keep what the user wrote."""
+
+
+def test_an_endpoint_that_a_clone_brought_gets_no_credentials(project, bucket):
+    endpoint, name, _ = bucket
+    project.write({"a": "1"})
+    project.dv("remote", "add", "origin", f"s3://{name}/p", "-o", f"endpoint_url={endpoint}")
+    project.dv("add", "a")
+    project.commit()
+    project.dv("push")  # whoever adds it trusts it
+    clone = project.clone()
+    assert "dvlite remote trust origin" in clone.dv("pull", code=13)
+    clone.dv("remote", "trust", "origin")
+    clone.dv("pull")
+    toml = clone.root / "dvlite.toml"
+    toml.write_text(toml.read_text().replace(endpoint, f"{endpoint}0"))  # a longer name is another server
+    assert "remote trust" in clone.dv("push", code=13)
+
+
+def test_secrets_stay_out_of_the_committed_file_and_of_what_is_printed(project):
+    project.dv("remote", "add", "origin", "s3://bucket/p", "-o", "secret=hunter2")
+    project.dv("remote", "set", "origin", "key", "hunter3")
+    assert "hunter" not in (project.root / "dvlite.toml").read_text()
+    assert project.git("config", "dvlite.s3://bucket/p.secret").strip() == "hunter2"
+    for command in (["remote", "list"], ["remote", "list", "--json"], ["config"], ["config", "--json"], ["doctor"]):
+        assert "hunter" not in project.dv(*command)
+    from dvlite import remotes
+
+    repo = project.repo
+    assert remotes.resolve("origin", repo.config, repo.settings).options == {"secret": "hunter2", "key": "hunter3"}
+
+
+def test_a_bad_option_leaves_no_half_remote(project):
+    before = (project.root / "dvlite.toml").read_bytes()
+    project.dv("remote", "add", "origin", "s3://b/p", "-o", "client_kwargs=x", code=1)
+    assert (project.root / "dvlite.toml").read_bytes() == before
+    for url in ("ftp://x", "a::b", "sftp://me:pw@h/x"):
+        assert "pw@" not in project.dv("remote", "add", "origin", url, code=1)
+
+
+def test_comments_in_the_config_survive(project):
+    path = project.root / "dvlite.toml"
+    path.write_text(path.read_text() + "# mine\n")
+    project.dv("remote", "add", "origin", "../remote")
+    project.dv("remote", "set", "origin", "jobs", "4")
+    assert "# mine" in path.read_text()
+    project.dv("remote", "remove", "origin")
+    assert project.json("remote", "list")["remotes"] == []
