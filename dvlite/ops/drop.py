@@ -4,12 +4,13 @@ Unlike gc this takes what commits name, so each object is read on the remote and
 goes to the trash. What another repository names that shares the store stays.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dvlite import git, pointer, refs, transfer, tree
-from dvlite.errors import FormatError, UnsavedError, UsageError, quote
+from dvlite.errors import FormatError, MissingError, UnsavedError, UsageError, quote
 from dvlite.oid import Oid
 from dvlite.ops import roots
 from dvlite.ops.base import select
@@ -115,9 +116,10 @@ def _of_paths(repo: Repo, paths: Sequence[str], rev: str) -> set[tuple[str, Oid]
     for path, item in items:
         part = selection.parts.get(path)
         for inner in (sorted(part.paths) or [""]) if part else ():
-            entry = tree.find(item.entry, inner.split("/"), repo.store.read) if inner else item.entry
-            if entry:
-                chosen.add((f"{path}/{inner}" if inner else path, entry.oid))
+            with contextlib.suppress(MissingError):  # a version that was freed before, its listing with it
+                entry = tree.find(item.entry, inner.split("/"), repo.store.read) if inner else item.entry
+                if entry:
+                    chosen.add((f"{path}/{inner}" if inner else path, entry.oid))
     return chosen
 
 

@@ -77,3 +77,17 @@ def test_what_makes_room_works_on_a_full_disk(tmp_path, command):
         project.dv(*command)
         left = sum(path.stat().st_size for path in objects.rglob("*") if path.is_file())
         assert left < size or "--grace" in command or "--empty" in command
+
+
+def test_a_part_is_freed_where_older_versions_were_freed_before(pushed):
+    for number in range(2):
+        pushed.write({"data/big.bin": os.urandom(2 << 20), "data/a.txt": f"{number}"})
+        pushed.dv("add", "-q", "data")
+        pushed.commit(f"{number}")
+    pushed.dv("push", "-q", "--all")
+    pushed.dv("gc", "-q", "--keep-last", "1")
+    result = pushed.json("gc", "--drop", "data/big.bin")
+    assert [one.split(" ")[0] for one in result["versions"]] == ["data/big.bin"]
+    (pushed.root / "data/big.bin").unlink()
+    pushed.dv("pull", "-q")
+    assert pushed.dv("status").startswith("clean")
