@@ -159,3 +159,18 @@ def bucket(s3, tmp_path):
     time.sleep(0.15)  # until the server looks at its folder again
     yield endpoint, name, folder / name
     shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def as_user(project, *arguments):
+    """Run as an ordinary user who owns the project, in a fork (the interpreter itself may be closed to others)."""
+    from dvlite.cli.main import run
+
+    run(["-C", str(project.root), "status", "-q"])  # everything is imported now
+    run(["-C", str(project.root), "checkout", "-q"])
+    subprocess.run(["chown", "-R", "65534:65534", project.root], check=True)
+    child = os.fork()
+    if not child:
+        os.setgid(65534)
+        os.setuid(65534)
+        os._exit(run(["-C", str(project.root), *arguments]))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -14,7 +14,7 @@ import xxhash
 
 from dvlite import pointer, refs, tree
 from dvlite.tree import FILE, TREE, Entry
-from tests.conftest import Project, make_project
+from tests.conftest import Project, as_user, make_project
 
 is_root = os.geteuid() == 0
 
@@ -204,8 +204,6 @@ def test_a_file_that_changed_once_while_it_was_read_is_read_again(project, monke
 
 @pytest.mark.skipif(not is_root, reason="changes users")
 def test_an_unreadable_file_is_named_and_its_pointer_left_alone(project):
-    from tests.ops.test_checkout import as_user
-
     for folder in project.root.parents:
         if os.stat(folder).st_uid == 0 and str(folder).startswith("/tmp/"):
             os.chmod(folder, 0o755)

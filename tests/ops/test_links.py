@@ -2,9 +2,10 @@
 
 import os
 import shutil
-import subprocess
 
 import pytest
+
+from tests.conftest import as_user
 
 
 @pytest.fixture
@@ -30,21 +31,6 @@ def test_symlinks_by_choice_and_back(large):
     large.dv("checkout")
     assert not (large.root / "data/big too").is_symlink()
     assert "clean" in large.dv("status")
-
-
-def as_user(project, *arguments):
-    """Run as an ordinary user who owns the project, in a fork (the interpreter itself may be closed to others)."""
-    from dvlite.cli.main import run
-
-    run(["-C", str(project.root), "status", "-q"])  # everything is imported now
-    run(["-C", str(project.root), "checkout", "-q"])
-    subprocess.run(["chown", "-R", "65534:65534", project.root], check=True)
-    child = os.fork()
-    if not child:
-        os.setgid(65534)
-        os.setuid(65534)
-        os._exit(run(["-C", str(project.root), *arguments]))
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes users")
