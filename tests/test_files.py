@@ -129,3 +129,11 @@ def test_shared_and_exclusive_locks_between_processes(tmp_path, theirs, ours, wa
 
 def test_the_boot_and_the_host_have_names():
     assert files.boot_id() and files.host_id() and files.boot_id() == files.boot_id()
+
+
+def test_a_rename_that_is_said_to_be_done_and_is_not_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("old")
+    monkeypatch.setattr(os, "rename", lambda *_: None)
+    with pytest.raises(OSError, match="file"):
+        files.write_atomic(tmp_path / "file", b"new")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]

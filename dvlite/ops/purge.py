@@ -101,9 +101,9 @@ def purge(repo: Repo, result: PurgeResult, *, remote: str | None = None) -> Purg
 
 def _purge_local(repo: Repo, oids: Collection[Oid]) -> None:
     store = repo.store
-    for name in _take_out(repo, oids):  # what is good in a damaged pack gets a pack of its own
-        store.set_bad_aside(name)
-    if left := _take_out(repo, oids):
+    if _take_out(repo, oids) and (
+        left := _take_out(repo, oids)
+    ):  # what is good in a damaged pack has one of its own by now
         raise CorruptError(
             f"'{store.root / left[0]}' can't be written anew without the content", "Run 'dvlite fsck --repair'."
         )

@@ -341,6 +341,7 @@ def forget(project):
     """Nothing is left but what is under test; everything is old."""
     project.git("reflog", "expire", "--expire=now", "--all")
     (project.root / ".git/ORIG_HEAD").unlink(missing_ok=True)
+    (project.root / ".git/dvlite/index.db").unlink()  # it remembers what lay in the worktree, and keeps it
     for path in (project.root / ".git/dvlite").rglob("*"):
         if path.is_file() and path.parent.name != "saved":
             os.utime(path, (1, 1))
@@ -381,7 +382,6 @@ def ignored_pointer(project):
     project.git("reset", "-q", "--hard", "HEAD~1")
     (project.root / ".git/info/exclude").write_text("*.dvlite\n")
     (project.root / "b.dvlite").write_text(text)
-    (project.root / ".git/dvlite/index.db").unlink()  # it remembers what lay in the worktree, and keeps it
 
 
 @pytest.mark.parametrize("name", [replaced, tag_of_a_tag_of_a_tree, tag_of_a_pointer, ignored_pointer])
@@ -428,7 +428,6 @@ def test_a_dry_run_leaves_the_trash_alone(second, what):
     second.git("reset", "-q", "--hard", "HEAD~1")
     second.dv("checkout", "-q", "--force")
     forget(second)
-    (second.root / ".git/dvlite/index.db").unlink()
     for path in (second.root / ".git/dvlite/saved").glob("*"):
         path.unlink()
     second.dv("gc", "-q", "--grace", "0")
