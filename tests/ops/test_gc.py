@@ -410,6 +410,25 @@ def test_in_a_submodule_its_own_index_and_pointers_are_roots(project, tmp_path):
     assert set(inner.repo.store.find(wanted)) == set(wanted)
 
 
+def test_a_submodule_that_shares_the_store_is_asked_where_its_worktree_is(project, tmp_path):
+    project.commit("begin")
+    upper = tmp_path / "super"
+    subprocess.run(["git", "init", "-q", upper], check=True)
+    allow = ["-c", "protocol.file.allow=always"]
+    subprocess.run(["git", *allow, "submodule", "--quiet", "add", project.root, "s"], cwd=upper, check=True)
+    inner = Project(upper / "s")
+    for one in (project, inner):
+        one.git("config", "dvlite.store", str(tmp_path / "store"))
+    inner.write({"staged": "staged" * 9})
+    inner.dv("add", "-q", "staged")
+    for path in (tmp_path / "store").rglob("*"):
+        if path.is_file():
+            os.utime(path, (1, 1))
+    (upper / ".git/modules/s/dvlite/index.db").unlink()
+    project.dv("gc", "-q", "--grace", "0")
+    assert project.repo.store.find([hashing.oid_of("sha256", b"staged" * 9)])
+
+
 def test_a_separate_git_folder_is_cleaned_by_what_its_worktree_names(tmp_path):
     subprocess.run(["git", "init", "-q", "--separate-git-dir", tmp_path / "gd", tmp_path / "r"], check=True)
     project = Project(tmp_path / "r")
