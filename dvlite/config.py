@@ -223,6 +223,8 @@ def check_url(url: str) -> str:
             f"'{redact(url)}' is not a URL that dvlite accepts",
             f"Use a folder, or one of: {', '.join(f'{one}://' for one in PROTOCOLS[:-1])}.",
         )
+    if protocol != "file" and not url.partition("://")[2].strip("/"):
+        raise FormatError(f"'{redact(url)}' names no bucket or server", "Write it like 's3://bucket/folder'.")
     if protocol != "file" and ("?" in url or "#" in url):
         raise FormatError(
             f"'{redact(url)}' has a query in it", "Leave it out, and set secrets with 'dvlite remote set --local'."

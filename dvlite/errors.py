@@ -16,6 +16,8 @@ errors are translated where they arise. Exit code 70 is a bug in dvlite, 130 an 
 line to be pasted goes through `quote`: a name from a stranger must not be a command.
 """
 
+import errno
+import os
 from shlex import quote as quote
 
 
@@ -70,6 +72,17 @@ class UnsavedError(DvliteError):
     exit_code = 14
 
 
-def of_system(exc: OSError) -> DvliteError:
-    """Return what the operating system said, with the path that it said it of."""
-    return DvliteError(f"{exc.filename or 'the system'}: {(exc.strerror or str(exc)).lower()}")
+def explain(exc: OSError, path: object = "", doing: str = "") -> DvliteError:
+    """Translate what the operating system said: what was being done, the path, what happened, how to go on."""
+    where = str(path or exc.filename or "")
+    room, rights = "Free some space and run the same command again; nothing was lost.", "Check the permissions"
+    hints = {
+        errno.ENOSPC: room,
+        errno.EDQUOT: room,
+        errno.EACCES: f"{rights} with 'ls -ld {quote(where)}'." if where else f"{rights}.",
+        errno.EPERM: f"{rights} with 'ls -ld {quote(where)}'." if where else f"{rights}.",
+        errno.EIO: "The disk may be failing: copy your data to another one.",
+    }
+    said = (os.strerror(exc.errno) if exc.errno else str(exc)).lower()
+    what = " ".join(part for part in (doing, f"'{where}'" if where else "") if part)
+    return DvliteError(f"{what}: {said}" if what else said, hints.get(exc.errno or 0, ""))

@@ -18,8 +18,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from dvlite.errors import DvliteError, quote
-
 BLOCK = 1 << 20
 LINKS = ("reflink", "copy", "hardlink", "symlink")  # how a large file gets from the store into the worktree
 NEAR = ".dvlite-tmp"  # a folder of unfinished files, beside data that lies on another file system than the Git folder
@@ -59,18 +57,6 @@ class StatKey(NamedTuple):
 def stat_key(status: os.stat_result) -> StatKey:
     """Return the key of a stat result."""
     return StatKey(status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-
-
-def explain(exc: OSError, path: str | Path, doing: str) -> DvliteError:
-    """Translate an OS error: the path, what happened, how to go on."""
-    hints = {
-        errno.ENOSPC: "Free some space and run the same command again; nothing was lost.",
-        errno.EDQUOT: "Free some space and run the same command again; nothing was lost.",
-        errno.EACCES: f"Check the permissions with 'ls -ld {quote(str(path))}'.",
-        errno.EPERM: f"Check the permissions with 'ls -ld {quote(str(path))}'.",
-        errno.EIO: "The disk may be failing: copy your data to another one.",
-    }
-    return DvliteError(f"{doing} '{path}': {os.strerror(exc.errno or 0).lower()}", hints.get(exc.errno or 0, ""))
 
 
 # ---- writing --------------------------------------------------------------------------------------------------------

@@ -83,7 +83,11 @@ def decode(data: bytes, name: str = "pointer") -> Pointer:
     rest = data[len(head) :]
     if not data.startswith(head) or rest[:1] not in (b"", b"\n", b"[", b"#"):
         line = _first_difference(head, data)
-        raise _malformed(name, f"line {line}: not in the one form that dvlite writes")
+        text = data.split(b"\n")[line - 1]
+        reason = "line ends are CRLF" if text.endswith(b"\r") else "not in the one form that dvlite writes"
+        if text.startswith(b"#"):
+            reason = "a comment in the head; it may stand below"
+        raise _malformed(name, f"line {line}: {reason}")
     return pointer._replace(rest=rest)
 
 

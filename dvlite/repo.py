@@ -74,7 +74,10 @@ class Repo:
         try:
             data = (self.root / config.FILE).read_bytes()
         except FileNotFoundError as exc:
-            raise UsageError(f"'{self.root}' has no {config.FILE}", "Run 'dvlite init' first.") from exc
+            hint = "Run 'dvlite init' first."
+            if git.has_commits(self.git) and git.file_at(self.git, "HEAD", config.FILE):
+                hint = f"HEAD has it: 'git checkout HEAD -- {config.FILE}' brings it back."
+            raise UsageError(f"'{self.root}' has no {config.FILE}", hint) from exc
         return config.decode(data)
 
     @cached_property

@@ -8,7 +8,7 @@ import typer
 
 from dvlite.cli import render
 from dvlite.cli.session import Json, Quiet, Session, Verbose, session
-from dvlite.errors import UsageError
+from dvlite.errors import UsageError, quote
 from dvlite.ops import gc as ops
 from dvlite.ops import purge as purging
 from dvlite.ops.drop import DropResult
@@ -216,7 +216,7 @@ def fsck(
     if json:
         render.as_json(result)
     else:
-        _show_fsck(result, is_quiet=run.is_quiet)
+        _show_fsck(result, is_quiet=run.is_quiet, is_repairing=repair)
     return result.exit_code
 
 
@@ -230,12 +230,13 @@ def _share(text: str) -> float:
     return share
 
 
-def _show_fsck(result: FsckResult, *, is_quiet: bool) -> None:
+def _show_fsck(result: FsckResult, *, is_quiet: bool, is_repairing: bool) -> None:
     where = f"remote '{result.remote}'" if result.remote else "the store"
     for problem in result.problems:
         state = f"healed from {problem.healed}" if problem.healed and problem.kind != "index" else problem.healed
         tail = f" ({state})" if state else ""
-        said = f"object {problem.oid.partition(':')[2][:12]} of {problem.what}" if problem.oid else problem.what
+        of = ", " if problem.what.startswith("named ") else " of "
+        said = f"object {problem.oid.partition(':')[2][:12]}{of}{problem.what}" if problem.oid else problem.what
         render.note(f"{render.paint(f'{problem.kind}:', 'red')} {render.name(said)}{tail}")
         for line in _places(problem):
             render.note(f"  {line}")
@@ -249,11 +250,19 @@ def _show_fsck(result: FsckResult, *, is_quiet: bool) -> None:
         open_ = [one for one in result.problems if not one.healed and one.kind != "purged"]
         render.out(f"{render.count(len(open_), 'problem')}" if open_ else "all is well")
     if result.exit_code in (10, 11):
-        there = " --remote-name " + result.remote if result.remote else ""
-        source = "what is good here" if result.remote else "the trash, the worktree and the remotes"
-        render.note(f"hint: Run 'dvlite fsck --repair{there}' to heal from {source}.")
+        render.note(f"hint: {_fsck_hint(result, is_repairing=is_repairing)}")
     for note in result.notes:
         render.note(render.name(note))
+
+
+def _fsck_hint(result: FsckResult, *, is_repairing: bool) -> str:
+    there = f" --remote-name {quote(result.remote)}" if result.remote else ""
+    if not is_repairing:
+        source = "what is good here" if result.remote else "the trash, the worktree and the remotes"
+        return f"Run 'dvlite fsck --repair{there}' to heal from {source}."
+    if result.remote:
+        return f"Nothing here heals the rest. Run 'dvlite fsck --repair{there}' in a clone that still has it."
+    return "Nothing here heals the rest. Where the data still is, run 'dvlite add' or 'dvlite push', then 'dvlite pull' here."
 
 
 def _places(problem: Problem, limit: int = 5) -> list[str]:

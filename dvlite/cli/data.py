@@ -14,6 +14,7 @@ from dvlite.ops.checkout import CheckoutResult, bring_back
 from dvlite.ops.checkout import checkout as checkout_op
 from dvlite.ops.links import unprotect as unprotect_op
 from dvlite.repo import Repo
+from dvlite.worktree.settle import IN_THE_WAY
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -154,12 +155,12 @@ def show_checkout(run: Session, repo: Repo, result: CheckoutResult, *, is_partia
             render.out(f"what was replaced is kept as saved/{result.saved}: dvlite checkout --saved {result.saved}")
     for kept in result.kept:
         render.note(f"kept {render.name(run.here(repo, kept.path))}: {kept.reason}")
-    if result.kept:
+    if any(one.reason != IN_THE_WAY for one in result.kept):
         render.note(
             f"hint: store it with 'dvlite add', or give it up with 'dvlite checkout --force'. {len(result.kept)} kept."
         )
     if result.missing:
-        shown = [render.name(run.here(repo, path)) for path in result.missing]
+        shown = [render.name(run.here(repo, path)) for path in dict.fromkeys(result.missing)]
         render.note(f"missing here: {', '.join(shown[:5])}{f' and {len(shown) - 5:,} more' if len(shown) > 5 else ''}")
         bring = f"fetch --rev {result.rev}" if result.rev else "pull"
         render.note(f"hint: Run 'dvlite {bring}' to get them from the remote.")

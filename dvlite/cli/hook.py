@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dvlite import git
 from dvlite.cli import render
-from dvlite.errors import DvliteError, UsageError, of_system, quote
+from dvlite.errors import DvliteError, UsageError, explain, quote
 from dvlite.repo import Repo, open_repo
 
 _MERGE_FAILED = 129  # up to 128 Git takes what the driver left for a conflict, here "ours" without markers
@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as exc:
-        _say_error(of_system(exc))
+        _say_error(explain(exc))
         return 0 if is_after else _MERGE_FAILED if name == "merge-driver" else 1
     except Exception as exc:
         if not is_after:
@@ -251,7 +251,7 @@ def _merge_driver(arguments: Sequence[str]) -> int:
     except (DvliteError, OSError) as exc:  # Git would take an error for "ours", without markers
         text, is_clean = git.merge_texts(Path.cwd(), ours, base, theirs, marker_size=int(arguments[3]))
         ours.write_bytes(text)
-        _say_error(exc if isinstance(exc, DvliteError) else of_system(exc))
+        _say_error(exc if isinstance(exc, DvliteError) else explain(exc))
         return 0 if is_clean else 1
     ours.write_bytes(result.text)
     note_conflict(repo)

@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 from dvlite import __version__, config
 from dvlite.cli import render
 from dvlite.cli.session import Session
-from dvlite.errors import DvliteError, UsageError, of_system
+from dvlite.errors import DvliteError, UsageError, explain
 
 COMMANDS = {
     "init": "setup",
@@ -156,13 +156,16 @@ def _foreign(exc: Exception) -> int:
     """Deal with the parser's own errors, and with bugs."""
     if hasattr(exc, "format_message") and hasattr(exc, "exit_code"):
         context = getattr(exc, "ctx", None)
+        if type(exc).__name__ == "NoArgsIsHelpError":  # a group without its command
+            render.note(exc.format_message())
+            return 2
         where = context.command_path if context else "dvlite"
         render.error(UsageError(exc.format_message().rstrip("."), f"See '{where} --help'."))
         return 2
     if type(exc).__name__ == "Abort":  # what the parser makes of Ctrl-C
         return _interrupted()
     if isinstance(exc, OSError):
-        render.error(of_system(exc))
+        render.error(explain(exc))
         return 1
     if isinstance(exc, UnicodeEncodeError) and set(exc.object[exc.start : exc.end]) & set(" ".join(sys.argv)):
         render.error(UsageError("an argument is not valid UTF-8", "Only names of files may have other bytes."))

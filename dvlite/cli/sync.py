@@ -55,12 +55,13 @@ def fetch_code(result: FetchResult) -> int:
     return 10 if result.missing else 0
 
 
-def _show_fetch(run: Session, repo: Repo, result: FetchResult) -> int:
+def _show_fetch(run: Session, repo: Repo, result: FetchResult, *, is_said: bool = False) -> int:
+    """Print what a fetch did; return its exit code. `is_said`: that it isn't all is said elsewhere."""
     if not run.is_quiet:
         if result.fetched:
             what = f"{render.count(result.fetched, 'object')}, {render.size(result.size)}"
             render.out(f"fetched from '{result.remote}': {what}")
-        elif not result.failures and not result.missing:
+        elif not (result.failures or result.missing or is_said):
             render.out("fetched: everything is here")
     if result.purged:
         names = sorted({run.here(repo, path) for path in result.purged.values()})
@@ -107,8 +108,7 @@ def pull(
     if json:
         render.as_json(result)
         return fetch_code(result.fetch) or checkout_code(result.checkout)
-    code = _show_fetch(run, repo, result.fetch)
-    result.checkout.failures = [one for one in result.checkout.failures if one not in result.fetch.failures]
+    code = _show_fetch(run, repo, result.fetch, is_said=bool(result.checkout.failures))
     if result.fetch.purged and not result.fetch.missing:
         result.checkout.missing = []  # said already: it is gone on purpose
     if code:
@@ -158,7 +158,7 @@ def push(
             run.finish(progress)
         results.append(result)
         if not json:
-            _show_push(run, result)
+            _show_push(run, repo, result)
         code = code or push_code(result)
     if json:
         render.as_json(results[0] if len(results) == 1 else {"pushes": results})
@@ -169,20 +169,24 @@ def push_code(result: PushResult) -> int:
     """Return the exit code that a push's result stands for."""
     codes = {failure.error.exit_code for failure in result.failures}
     if codes:
-        return codes.pop() if len(codes) == 1 else 13
+        return codes.pop() if len(codes) == 1 else 13 if 13 in codes else 1
     return 10 if result.missing else 0
 
 
-def _show_push(run: Session, result: PushResult) -> None:
+def _show_push(run: Session, repo: Repo, result: PushResult) -> None:
     what = f"{render.count(result.pushed, 'object')}, {render.size(result.size)}"
     if not run.is_quiet:
         if not result.pointers:
-            render.out("nothing to push: no commit, and nothing staged, names data")
+            if not result.failures:
+                render.out("nothing to push: no commit, and nothing staged, names data")
         elif result.pushed:
             render.out(f"{'would push' if result.is_dry_run else 'pushed'} to '{result.remote}': {what}")
         elif not result.failures and not result.missing:
             render.out(f"everything is on '{result.remote}' ({render.count(result.present, 'object')})")
+    if result.was_emptied and result.pushed:
+        render.note(f"'{result.remote}' was empty, though this clone has seen data there before")
+        render.note("hint: Older versions are there again after 'dvlite push --all' in each clone that has data.")
     if result.missing:
         render.error(missing_error(result))
     for path, exc in result.failures:
-        render.error(exc, path)
+        render.error(exc, run.here(repo, path) if path else "")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dvlite import files, git, pointer, refs, tree
-from dvlite.errors import DvliteError, FormatError, MissingError, UnsavedError, UsageError, quote
+from dvlite.errors import DvliteError, FormatError, MissingError, UnsavedError, UsageError, explain, quote
 from dvlite.index import Base, spell
 from dvlite.oid import Oid
 from dvlite.ops.base import MAGIC, Failure, View, algorithm_of, enclosing, look
@@ -92,7 +92,7 @@ def add(
                     except DvliteError as exc:
                         result.failures.append(Failure(path, exc))
         except OSError as exc:
-            raise files.explain(exc, repo.store.root, "can't store in") from exc
+            raise explain(exc, repo.store.root, "can't store in") from exc
         with repo.writing_pointers("add"):
             _write(repo, list(ready.values()), meta or {}, result)
             _stage(repo, result, is_staged=is_staged)
@@ -346,7 +346,8 @@ def _write(repo: Repo, ready: list[_Ready], meta: dict[str, str], result: AddRes
         try:
             _write_one(repo, one.tracked, pointer.with_meta(one.new, meta), one, is_synced, result)
         except OSError as exc:
-            result.failures.append(Failure(one.tracked, files.explain(exc, f"{one.tracked}{SUFFIX}", "can't write")))
+            name = exc.filename2 or exc.filename or f"{one.tracked}{SUFFIX}"
+            result.failures.append(Failure(one.tracked, explain(exc, name, "can't write")))
             continue
         for view in one.views:
             repo.index.save(view.scan.rows, view.scan.gone)
@@ -370,7 +371,7 @@ def ignore_line(name: str) -> str:
     """Return the `.gitignore` line for one name in the same folder, with what Git would read as a pattern escaped."""
     plain = name.rstrip(" ")
     escaped = re.sub(r"([\\*?\[\]!#])", r"\\\1", plain) + "\\ " * (len(name) - len(plain))
-    return "/" + re.sub("[\n\r]", "?", escaped)  # a line can't hold these; any one character matches them
+    return "/" + re.sub("[\n\r]", "[^ -~]", escaped)  # a line can't hold these: no printable character is the nearest
 
 
 def _ignoring(tracked: str) -> tuple[str, str]:

@@ -245,12 +245,23 @@ def _resumed(base: Base | None, found: Scan, intent: Intent, read: Read) -> tupl
     return base._replace(entry=entry, rev=intent.rev or base.rev), lambda oid: made.get(oid) or read(oid)
 
 
-def refuse_nowhere(view: View, target: Entry | None, wanted: Only) -> None:
-    """Refuse a path that neither the pointer, nor the data, nor what was put here has."""
-    for path in sorted(wanted.paths):
-        roots = (target, view.data, view.base_entry)
-        if not any(root and tree.find(root, path.split("/"), view.read) for root in roots):
-            raise UsageError(f"there is no '{view.tracked}/{path}'", f"See 'dvlite ls {quote(view.tracked)}'.")
+def leave_nowhere(view: View, target: Entry | None, wanted: Only, failures: list[Failure]) -> Only | None:
+    """Return what is wanted without the paths that neither the pointer, nor the data, nor what was put here has.
+
+    Those become failures; None where nothing else was wanted.
+    """
+    roots = (target, view.data, view.base_entry)
+    absent = {
+        path for path in wanted.paths if not any(root and tree.find(root, path.split("/"), view.read) for root in roots)
+    }
+    failures += [nowhere(view.tracked, path) for path in sorted(absent)]
+    return None if absent and absent == wanted.paths else Only(wanted.paths - absent)
+
+
+def nowhere(tracked: str, path: str) -> Failure:
+    """Return the failure for a path inside a tracked folder that isn't there."""
+    error = UsageError(f"there is no '{tracked}/{path}'", f"See 'dvlite ls {quote(tracked)}'.")
+    return Failure(f"{tracked}/{path}", error)
 
 
 def readable_base(repo: Repo, tracked: str) -> Base | None:

@@ -13,7 +13,7 @@ from dvlite.index import Base, spell
 from dvlite.oid import Oid
 from dvlite.ops import saved
 from dvlite.ops.advance import advance
-from dvlite.ops.base import Failure, Selection, View, look, pointers_at, reader, refuse_nowhere, select, stats_of
+from dvlite.ops.base import Failure, Selection, View, leave_nowhere, look, pointers_at, reader, select, stats_of
 from dvlite.ops.links import relinks
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
@@ -129,10 +129,13 @@ def _checkout_one(
         return
     algorithm = item.oid.algorithm if item else repo.config.hash
     view = look(repo, tracked, algorithm=algorithm, progress=progress)
+    part = leave_nowhere(view, target, wanted, result.failures)
+    if part is None:
+        return
+    wanted = part
     changes = list(
         plans.plan(view.base_entry, view.data, target, view.read, is_base_known=view.base is not None, wanted=wanted)
     )
-    refuse_nowhere(view, target, wanted)
     if is_forced:
         result.saved = _save(repo, tracked, changes, view, algorithm) or result.saved
     doable = [change for change in changes if _is_wanted(repo, change, view, result, tracked, is_forced)]

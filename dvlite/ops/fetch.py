@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from dvlite import remotes, transfer, tree
-from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError
+from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, UsageError
 from dvlite.oid import Oid
-from dvlite.ops.base import Failure, Selection, once_each, pointers_at, select
+from dvlite.ops.base import Failure, Selection, nowhere, once_each, pointers_at, select
 from dvlite.ops.checkout import CheckoutResult, checkout
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
@@ -74,7 +74,7 @@ def _fetch(
     wanted_by: dict[Oid, str] = {}
     for tracked, part in selection.parts.items():
         try:
-            roots = _roots(found[tracked].entry, part, tree_reader(repo, lambda: source))
+            roots = _roots(tracked, found[tracked].entry, part, tree_reader(repo, lambda: source), result.failures)
             reach = transfer.reach(roots, repo.store, source, jobs=jobs)
         except (CorruptError, FormatError, MissingError) as exc:
             result.failures.append(Failure(tracked, exc))
@@ -94,6 +94,8 @@ def _fetch(
             result.missing[str(oid)] = wanted_by[oid]
         else:
             result.failures.append(Failure(wanted_by[oid], error))
+    if result.missing and source.was_emptied:
+        result.failures.append(Failure("", source.emptied()))
     result.failures = once_each(result.failures)
 
 
@@ -126,14 +128,12 @@ def tree_reader(repo: Repo, source: Callable[[], RemoteStore]) -> Read:
     return read
 
 
-def _roots(root: Entry, part: Only, read: Read) -> list[Entry]:
-    """Return the entries that a selection means, getting the trees on the way."""
+def _roots(tracked: str, root: Entry, part: Only, read: Read, failures: list[Failure]) -> list[Entry]:
+    """Return the entries that a selection means, getting the trees on the way; paths that aren't there become failures."""
     if not part.paths:
         return [root]
     found = [(path, tree.find(root, path.split("/"), read)) for path in sorted(part.paths)]
-    for path, entry in found:
-        if entry is None:
-            raise DvliteError(f"there is no '{path}' in that version", "See 'dvlite ls' for what there is.")
+    failures += [nowhere(tracked, path) for path, entry in found if entry is None]
     return [entry for _, entry in found if entry]
 
 
@@ -146,6 +146,29 @@ def pull(
     jobs: int | None = None,
     progress: Progress = SILENT,
 ) -> PullResult:
-    """Fetch, then check out what is here; the rest is named."""
+    """Fetch, then check out what is here; the rest is named. What turns out to be corrupt here is fetched again."""
+    result = _pull(repo, paths, remote, is_forced, jobs, progress)
+    if any(isinstance(one.error, CorruptError) for one in result.checkout.failures) and not result.fetch.failures:
+        again = _pull(repo, paths, remote, is_forced, jobs, progress)  # the store gave up what was corrupt
+        again.fetch.fetched += result.fetch.fetched
+        again.fetch.size += result.fetch.size
+        again.checkout.written += result.checkout.written
+        again.checkout.size += result.checkout.size
+        again.checkout.removed += result.checkout.removed
+        return again
+    return result
+
+
+def _pull(
+    repo: Repo, paths: Sequence[str], remote: str, is_forced: bool, jobs: int | None, progress: Progress
+) -> PullResult:
     fetched = fetch(repo, paths, remote=remote, jobs=jobs, progress=progress)
-    return PullResult(fetched, checkout(repo, paths, is_forced=is_forced, progress=progress))
+    done = checkout(repo, paths, is_forced=is_forced, progress=progress)
+    # What the paths mean is judged by the checkout: it knows the data here too.
+    said = {(one.path, one.error.message) for one in done.failures}
+    fetched.failures = [
+        one
+        for one in fetched.failures
+        if not isinstance(one.error, UsageError) and (one.path, one.error.message) not in said
+    ]
+    return PullResult(fetched, done)

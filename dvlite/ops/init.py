@@ -31,6 +31,8 @@ def init(
     written = []
     path = repo.root / config.FILE
     if not path.exists():
+        if git.has_commits(repo.git) and git.file_at(repo.git, "HEAD", config.FILE):
+            repo.config  # noqa: B018  (says that HEAD has it: another id would make another repository of this one)
         text = config.encode_new(files.token(16), algorithm)
         files.write_atomic(path, text + (_APPEND_ONLY.encode() if has_layout else b""), folder=repo.tmp(repo.root))
         written.append(config.FILE)

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dvlite import git, refs, transfer, tree
-from dvlite.errors import CorruptError, FormatError, MissingError, UsageError, quote
+from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError
 from dvlite.oid import Oid
-from dvlite.ops.base import Failure, once_each, select
+from dvlite.ops.base import Failure, nowhere, once_each, pointers_at, select
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
-from dvlite.refs import Pointers
 from dvlite.repo import Repo
 from dvlite.stores.local import tombs
 from dvlite.stores.remote import RemoteStore
@@ -19,7 +18,10 @@ from dvlite.worktree.plan import Only
 
 @dataclass(slots=True)
 class PushResult:
-    """What was sent: objects and bytes; `present` were there. `missing`: objects that are nowhere, and who wants them."""
+    """What was sent: objects and bytes; `present` were there. `missing`: objects that are nowhere, and who wants them.
+
+    `was_emptied`: what this clone has seen there before is gone.
+    """
 
     remote: str
     pointers: int = 0
@@ -28,6 +30,7 @@ class PushResult:
     present: int = 0
     purged: int = 0
     is_dry_run: bool = False
+    was_emptied: bool = False
     missing: dict[str, str] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
 
@@ -66,8 +69,10 @@ def push(
         repo.store.settle()
         progress.phase("look")
         if not is_dry_run:
-            target.claim(repo.config.id, repo.clone_id, {entry.oid for entry in roots.values()})
+            oids = {entry.oid for entry in roots.values()}
+            target.claim(repo.config.id, repo.clone_id, oids, may_begin=bool(repo.store.find(oids)))
         _push(repo, target, roots, jobs or target.remote.jobs, result, progress)
+    result.was_emptied = target.was_emptied
     return result
 
 
@@ -89,33 +94,29 @@ def _roots(
 ) -> dict[str, Entry]:
     """Return the distinct roots to push by a label: the path, with the oid where a path has several versions."""
     parts: dict[str, Only] = {}
-    known = Pointers({}, {})
     if paths:
-        known = refs.at(repo.git, rev) if rev else refs.in_worktree(repo.git)
+        known = pointers_at(repo, rev)
         selection = select(known, paths, repo.store.read)
-        for failure in selection.failures:
-            raise failure.error
+        result.failures += selection.failures
         parts = selection.parts
     roots: dict[str, Entry] = {}
-    is_there = not paths
-    for path, item in _pointers(repo, rev, revs, list(parts) if paths else None, result):
+    absent = {(path, inner) for path, part in parts.items() for inner in part.paths}
+    for path, item in _pointers(repo, rev, revs, list(parts) if paths else None, result) if parts or not paths else ():
         for inner in sorted(parts[path].paths) if path in parts and parts[path].paths else [""]:
-            entry = tree.find(item.entry, inner.split("/"), repo.store.read) if inner else item.entry
-            is_there = is_there or entry is not None
+            try:
+                entry = tree.find(item.entry, inner.split("/"), repo.store.read) if inner else item.entry
+            except DvliteError as exc:
+                result.failures.append(Failure(f"{path}/{inner}", exc))
+                continue
             if entry:  # a version that doesn't have the path has nothing to push
+                absent.discard((path, inner))
                 label = f"{path}/{inner}" if inner else path
                 roots[label if label not in roots else f"{label} ({item.oid.short})"] = entry
-    if not is_there:
-        _refuse_unknown(known, parts, repo)
+    # A typing error must not look like a push; what the pointers at hand have was pushed with an earlier commit.
+    for path, inner in sorted(absent):
+        if tree.find(known.found[path].entry, inner.split("/"), repo.store.read) is None:
+            result.failures.append(nowhere(path, inner))
     return roots
-
-
-def _refuse_unknown(known: Pointers, parts: dict[str, Only], repo: Repo) -> None:
-    """Refuse paths that the pointers at hand don't have either: a typing error must not look like a push."""
-    for path, part in parts.items():
-        for inner in sorted(part.paths):
-            if tree.find(known.found[path].entry, inner.split("/"), repo.store.read) is None:
-                raise UsageError(f"there is no '{path}/{inner}'", f"See 'dvlite ls {quote(path)}'.")
 
 
 def _push(
@@ -196,7 +197,8 @@ def _who_wants(repo: Repo, roots: dict[str, Entry], oids: set[Oid]) -> dict[str,
 def missing_error(result: PushResult) -> MissingError:
     """Return the error that names what is neither here nor on the remote."""
     labels = sorted(set(result.missing.values()))
+    what = "1 object is" if len(result.missing) == 1 else f"{len(result.missing):,} objects are"
     return MissingError(
-        f"{len(result.missing)} objects are neither here nor on remote '{result.remote}', wanted by: {', '.join(labels)}",
+        f"{what} neither here nor on remote '{result.remote}', wanted by: {', '.join(labels)}",
         "Run 'dvlite add' where the data still is, or 'dvlite fetch' from another remote.",
     )

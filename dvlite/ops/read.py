@@ -71,6 +71,8 @@ def _below(repo: Repo, path: str, root: Entry, *, is_recursive: bool) -> Iterato
 def _find(repo: Repo, pointers: Pointers, path: str) -> Entry:
     path = path.removesuffix(".dvlite")
     owner = path if path in pointers.found else _owner(pointers, path)
+    if path in pointers.broken:
+        raise pointers.broken[path]
     if not owner:
         raise UsageError(f"'{path}' is not tracked by dvlite", "See 'dvlite ls' for what is.")
     parts = path[len(owner) + 1 :].split("/") if path != owner else []

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dvlite import git, refs, transfer, tree
-from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, UsageError, quote
+from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, quote
 from dvlite.index import Base, spell
 from dvlite.oid import Oid
-from dvlite.ops.base import Failure, View, algorithm_of, look, refuse_nowhere, select
+from dvlite.ops.base import Failure, View, algorithm_of, leave_nowhere, look, select
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.repo import Repo
@@ -88,10 +88,10 @@ def status(
             result.failures.append(Failure(tracked, exc))
             continue
         try:
-            _compare(repo, view, item, selection.parts[tracked], one)
-        except UsageError as exc:
-            result.failures.append(Failure(tracked, exc))
-            continue
+            wanted = leave_nowhere(view, item.entry, selection.parts[tracked], result.failures)
+            if wanted is None:
+                continue
+            _compare(repo, view, item, wanted, one)
         except (MissingError, CorruptError, FormatError) as exc:
             one.unknown = f"{exc.message}; {exc.hint}" if exc.hint else exc.message
         repo.index.save(view.scan.rows, view.scan.gone)
@@ -127,7 +127,6 @@ def _compare(repo: Repo, view: View, item: Pointer, wanted: Only, one: PathStatu
     target = item.entry
     if view.data and view.data.oid == target.oid and view.data.size != target.size:
         one.unknown = f"the pointer says {target.size} bytes, the data has {view.data.size}: run 'dvlite add --force'"
-    refuse_nowhere(view, target, wanted)
     if view.data and view.data.oid == target.oid and view.data.mode == target.mode:
         # The right data is here, whoever put it here: from now on it is ours.
         repo.index.set_base(view.tracked, Base(target, "", spell(target)), {})

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dvlite import files, hashing, tree
-from dvlite.errors import CorruptError, FormatError, MissingError
+from dvlite.errors import CorruptError, FormatError, MissingError, explain
 from dvlite.oid import Oid
 from dvlite.progress import SILENT, Progress
 from dvlite.stores.local import LocalStore
@@ -57,7 +57,7 @@ def apply(
                         Kept(change, f"is in the way of what was there before and lies in '{aside}' now")
                     )
     except OSError as exc:
-        raise files.explain(exc, place.tracked, "can't check out") from exc
+        raise explain(exc, place.tracked, "can't check out") from exc
     finally:
         if not files.holds_aside(stage):  # what could not be put back stays there
             files.remove_folder(stage)

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from dvlite import files, hashing, index, pointer, tree
-from dvlite.errors import DvliteError, MissingError, UsageError
+from dvlite.errors import DvliteError, MissingError, UsageError, explain, quote
 from dvlite.files import StatKey
 from dvlite.index import Index, Row
 from dvlite.oid import Oid
@@ -141,7 +141,7 @@ class _Scanner:
         except (FileNotFoundError, NotADirectoryError):
             return result
         except OSError as exc:
-            raise files.explain(exc, tracked, "can't read") from exc
+            raise explain(exc, tracked, "can't read") from exc
         if stat.S_ISDIR(status.st_mode):
             result.entry = self._folder(str(path), tracked, ignores.rules_for(self._root, tracked), 0)
         else:
@@ -207,7 +207,7 @@ class _Scanner:
                     else:
                         listed.append(_Found(item.name, self._key_of(status)))
         except OSError as exc:
-            raise files.explain(exc, exc.filename or tracked, "can't read") from exc
+            raise explain(exc, exc.filename or tracked, "can't read") from exc
         if any(found.name == ignores.FILE for found in listed):
             rules = rules.within(tracked, Path(path, ignores.FILE))
         if rules.specs:
@@ -330,7 +330,7 @@ class _Scanner:
                 except files.Moved:
                     continue
         except OSError as exc:
-            raise files.explain(exc, where, "can't read" if exc.filename else "can't store") from exc
+            raise explain(exc, where, "can't read" if exc.filename else "can't store") from exc
         raise DvliteError(f"'{where}' keeps changing while it is read", "Add it again when nothing writes to it.")
 
     def _read_file(self, path: str, key: StatKey) -> _Read:
@@ -390,4 +390,5 @@ def _refuse_name(name: str, folder: str) -> None:
     except DvliteError as exc:
         raise UsageError(f"'{folder}' has '{name}' in it: it can't be tracked", "Move it elsewhere.") from exc
     if name.endswith(pointer.SUFFIX):
-        raise UsageError(f"'{folder}' has the pointer '{name}' in it", "Track the folders beside each other instead.")
+        hint = f"One of the two must go: 'git rm -- {quote(folder + pointer.SUFFIX)}', or the '{name}' in it."
+        raise UsageError(f"'{folder}' has the pointer '{name}' in it", hint)

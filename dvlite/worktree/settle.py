@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from dvlite import files
-from dvlite.errors import DvliteError, UsageError
+from dvlite.errors import DvliteError, UsageError, explain
 from dvlite.files import StatKey
 from dvlite.worktree.plan import Change
 from dvlite.worktree.scan import Written
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 Stats = Callable[[str], StatKey | None]
+IN_THE_WAY = "something new or ignored is in the way: move it away"
 
 
 class Kept(NamedTuple):
@@ -108,7 +108,7 @@ def settle(place: Place, walker: Walker, change: Change, staged: Path | None, as
     except FileNotFoundError:
         return
     except OSError as exc:
-        raise files.explain(exc, parent, "can't check out in") from exc
+        raise explain(exc, parent, "can't check out in") from exc
     try:
         if change.data and change.data.is_tree and not change.data.files and not change.target:
             _remove_if_empty(name, fd)  # the files of such a folder are dealt with one by one
@@ -118,12 +118,12 @@ def settle(place: Place, walker: Walker, change: Change, staged: Path | None, as
         if staged:
             _put(staged, name, fd, is_folder=bool(change.target and change.target.is_tree))
     except (FileExistsError, NotADirectoryError, IsADirectoryError):
-        outcome.kept.append(Kept(change, "is in the way"))
+        outcome.kept.append(Kept(change, IN_THE_WAY))
         return
     except OSError as exc:
         if exc.errno != errno.ENOTEMPTY:
-            raise files.explain(exc, full, "can't check out") from exc
-        outcome.kept.append(Kept(change, "is in the way"))
+            raise explain(exc, full, "can't check out") from exc
+        outcome.kept.append(Kept(change, IN_THE_WAY))
         return
     outcome.done.append(change)
 

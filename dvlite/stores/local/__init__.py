@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from dvlite import files, hashing
-from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError
+from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, explain
 from dvlite.locks import Lock
 from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
 from dvlite.pack import Place
@@ -293,7 +293,7 @@ class LocalStore(Store):
         try:
             self._send_places(path, places, target, report, progress)
         except OSError as exc:
-            report.fail(places.keys() - report.copied.keys(), files.explain(exc, path, "can't read"))
+            report.fail(places.keys() - report.copied.keys(), explain(exc, path, "can't read"))
 
     def _send_places(
         self, path: Path, places: Mapping[Oid, Place], target: Batch, report: Report, progress: Progress
@@ -337,7 +337,7 @@ class LocalStore(Store):
         except DvliteError as exc:
             report.fail([oid], exc)
         except OSError as exc:
-            report.fail([oid], files.explain(exc, path, "can't read"))
+            report.fail([oid], explain(exc, path, "can't read"))
 
     # ---- coming in, and trust ----
 

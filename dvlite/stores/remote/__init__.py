@@ -5,13 +5,14 @@ is downloaded once. What is remembered in `folder` is only ever a copy of immuta
 """
 
 import contextlib
+import errno
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from dvlite import config, files, hashing, pack
-from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, RemoteError, quote
+from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, RemoteError, explain, quote
 from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
 from dvlite.pack import Place
 from dvlite.progress import SILENT, Progress
@@ -51,6 +52,7 @@ class RemoteStore(Store):
         self.listing: dict[str, int] | None = None
         self.times: dict[str, int] = {}
         self.live: set[str] = set()
+        self.was_emptied = False  # this clone has seen a remote there before, and there was nothing left
         self._is_fresh = False  # the listing was made for the look-up to come
         self._table = Table(folder / "table", self._load_index)
 
@@ -61,6 +63,7 @@ class RemoteStore(Store):
         found = self.bucket.list()
         self.times = {name: one.time_ns for name, one in found.items()}
         self.listing = listing = {name: one.size for name, one in found.items()}
+        self.was_emptied |= not listing and self.is_known
         if config.MARKER in listing:
             self._check_marker(listing)
         elif any(name.startswith(("packs/", "objects/")) for name in listing):
@@ -102,6 +105,13 @@ class RemoteStore(Store):
     def is_known(self) -> bool:
         """Tell whether this clone has seen a remote there before."""
         return (self.folder / "marker").exists()
+
+    def emptied(self) -> RemoteError:
+        """Return the error that says that all is gone."""
+        return RemoteError(
+            f"'{self.bucket.url}' is empty, and this clone has seen a dvlite remote there before",
+            "Look whether its disk is mounted. To fill it anew: dvlite push --all, in each clone that has data.",
+        )
 
     @property
     def _mend(self) -> str:
@@ -425,7 +435,8 @@ class RemoteStore(Store):
         except files.Moved:
             report.fail([oid], RemoteError(f"object {oid.short} changed on {self.name} while it was read"))
         except (DvliteError, OSError) as exc:
-            report.fail([oid], _as_error(exc, place or path))
+            is_full = isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT)
+            report.fail([oid], _as_error(exc, path if is_full or not place else place))
         finally:
             path.unlink(missing_ok=True)
 
@@ -441,16 +452,19 @@ class RemoteStore(Store):
         if self.remote.is_read_only or self.bucket.protocol == "https":
             raise RemoteError(f"{self.name} is read-only", "Push to another remote with 'dvlite push --remote NAME'.")
 
-    def claim(self, repository: str, clone: str, roots: Collection[Oid]) -> bool:
+    def claim(self, repository: str, clone: str, roots: Collection[Oid], *, may_begin: bool = True) -> bool:
         """Say on the remote what this clone is about to push, so that gc keeps it; False if it was said already.
 
-        Lists the remote, and again after a claim was written: the look-up that follows rests on a listing after the claim.
+        A remote that is empty is begun, unless `may_begin` is false: then nothing is said. Lists the remote, and again after a
+        claim was written: the look-up that follows rests on a listing after the claim.
         """
         names = sorted(str(oid) for oid in roots)
         fingerprint = hashing.digest("sha256", "\n".join(names).encode()).hex()
         claim = f"claims/{repository}/{clone}/{fingerprint}.json"
         listing = self.look()
         self._is_fresh = claim in listing and not sweep.is_stale(self, claim)
+        if not listing and not may_begin:
+            return False
         if self._is_fresh:
             sweep.wait_for_others(self)
             return False
@@ -468,4 +482,4 @@ class RemoteStore(Store):
 
 
 def _as_error(exc: DvliteError | OSError, path: str | Path) -> DvliteError:
-    return files.explain(exc, path, "can't write") if isinstance(exc, OSError) else exc
+    return explain(exc, path, "can't write") if isinstance(exc, OSError) else exc
