@@ -15,6 +15,7 @@ from dvlite import oid
 from dvlite.errors import FormatError, UsageError
 
 FILE = "dvlite.toml"
+MAX_BYTES = 1 << 20
 FORMAT = 1
 MARKER = "dvlite-remote.json"
 PROTOCOLS = ("s3", "gs", "az", "sftp", "webdav", "https", "file")
@@ -98,6 +99,8 @@ def encode_new(id_: str, algorithm: str) -> bytes:
 
 def decode(data: bytes, name: str = FILE) -> Config:
     """Read `dvlite.toml`; unknown keys, credentials and unsafe URLs are refused, each by name."""
+    if len(data) > MAX_BYTES:
+        raise FormatError(f"'{name}' is too large", f"Restore it with 'git checkout -- {name}'.")
     try:
         values = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as exc:

@@ -225,6 +225,12 @@ def place(source: Path, target: Path) -> None:
 # ---- reading --------------------------------------------------------------------------------------------------------
 
 
+def read_start(path: Path, size: int) -> bytes:
+    """Return a file's first bytes, `size` at most."""
+    with path.open("rb") as file:
+        return file.read(size)
+
+
 def open_regular(path: str | Path, dir_fd: int | None = None) -> int:
     """Open a regular file for reading, never through a link and never waiting for a FIFO."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _NOFOLLOW, dir_fd=dir_fd)

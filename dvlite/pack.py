@@ -22,6 +22,8 @@ _FOOTER = struct.Struct(">QQQ16s8s")
 _MERGED_HEAD = struct.Struct(">8sQ")
 _MERGED_ROW = struct.Struct(">32sQ")
 FOOTER_SIZE = _FOOTER.size
+MAX_OBJECTS = 1 << 18
+MAX_TAIL = MAX_OBJECTS * _ROW.size + FOOTER_SIZE  # bytes of an index with its footer: what a reader need hold in memory
 _NUMBER = {name: number for number, name in enumerate(ALGORITHMS)}
 
 
@@ -61,6 +63,8 @@ def tail_range(footer: bytes, file_size: int) -> tuple[int, int]:
     offset, length, _, _, magic = _unpack_footer(footer)
     if magic != MAGIC or offset + length + FOOTER_SIZE != file_size:
         raise CorruptError("pack is cut short, or has no footer")
+    if length + FOOTER_SIZE > MAX_TAIL:
+        raise FormatError("pack has too many objects")
     return offset, file_size
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from dvlite import config, git, pointer, tree
+from dvlite import config, files, git, pointer, tree
 from dvlite.errors import FormatError, quote
 from dvlite.git import Git
 from dvlite.oid import Oid
@@ -53,7 +53,7 @@ def in_worktree(repository: Git) -> Pointers:
         path = repository.root / name
         if path.name == SUFFIX or path.is_symlink() or not path.is_file():
             continue
-        pointers.take(name, path.read_bytes()[: pointer.MAX_BYTES + 1])
+        pointers.take(name, files.read_start(path, pointer.MAX_BYTES + 1))
     return pointers
 
 
@@ -104,7 +104,11 @@ def kept(repository: Git) -> Iterator[Kept]:
             yield _kept(worktree, "a merge or rebase", git.blobs_in(worktree, commits, SUFFIX).items())
         names = git.files_with_suffix(worktree, SUFFIX, has_ignored=True)
         paths = [(name, worktree.root / name) for name in names]
-        texts = [(name, path.read_bytes()) for name, path in paths if path.is_file() and not path.is_symlink()]
+        texts = [
+            (name, files.read_start(path, pointer.MAX_BYTES + 1))
+            for name, path in paths
+            if path.is_file() and not path.is_symlink()
+        ]
         yield _judged("a pointer in a worktree", texts)
 
 

@@ -72,7 +72,7 @@ class Repo:
     def config(self) -> Config:
         """What `dvlite.toml` says."""
         try:
-            data = (self.root / config.FILE).read_bytes()
+            data = files.read_start(self.root / config.FILE, config.MAX_BYTES + 1)
         except FileNotFoundError as exc:
             hint = "Run 'dvlite init' first."
             if git.has_commits(self.git) and git.file_at(self.git, "HEAD", config.FILE):

@@ -183,3 +183,96 @@ def test_a_tree_that_unfolds_beyond_the_disk_is_refused_at_once(project):
     (project.root / "bomb.dvlite").write_bytes(pointer.encode(pointer.of(root)))
     assert "no space" in project.dv("checkout", code=1)
     assert not (project.root / "bomb").exists()
+
+
+PEAK = """
+import re, sys
+from dvlite.cli.main import run
+code = run(sys.argv[1:])
+print(code, int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024)
+"""
+
+
+def code_and_peak(project, *arguments):
+    """Run a command; return its exit code and the memory it needed at most, in MB."""
+    done = subprocess.run([sys.executable, "-c", PEAK, *arguments], cwd=project.root, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr and "a bug" not in done.stderr
+    code, megabytes = map(int, done.stdout.split("\n")[-2].split())
+    return code, megabytes
+
+
+def swell(path):
+    """Make a file of 600 MB, without the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        path.chmod(0o644)
+    with path.open("ab") as file:
+        file.truncate(600 << 20)
+
+
+def remote_of(pushed):
+    return pushed.root.parent / "remote"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["dvlite-remote.json"],
+        ["packs/" + "a" * 64 + ".idx", "packs/" + "a" * 64 + ".pack"],
+        ["packs/" + "a" * 64 + ".pack"],
+        ["indexes/" + "b" * 64 + ".idx"],
+        ["claims/x/y/z.json"],
+        ["doomed/x.json"],
+    ],
+    ids=lambda names: names[0].split("/")[0],
+)
+def test_files_of_a_remote_that_are_too_large_cost_no_memory(pushed, names):
+    for name in names:
+        swell(remote_of(pushed) / name)
+    clone = pushed.clone()
+    for command in (["pull"], ["push"], ["gc", "--remote", "--force"]):
+        code, megabytes = code_and_peak(clone, *command)
+        assert code in (0, 1, 2, 13) and megabytes < 200, command
+    if names != ["dvlite-remote.json"]:
+        assert clone.read("data") == pushed.read("data")
+
+
+@pytest.mark.parametrize("name", ["data.dvlite", "dvlite.toml"])
+def test_files_of_a_repository_that_are_too_large_cost_no_memory(pushed, name):
+    kept = (pushed.root / name).read_bytes()
+    swell(pushed.root / name)
+    for command in (["status"], ["checkout"], ["gc"]):
+        code, megabytes = code_and_peak(pushed, *command)
+        assert megabytes < 200, command
+    pushed.git("-c", "core.bigFileThreshold=1m", "add", name)
+    pushed.git("-c", "core.bigFileThreshold=1m", "commit", "-qm", "large")
+    (pushed.root / name).write_bytes(kept)
+    for command in (["push", "--all"], ["gc"], ["fsck"]):
+        code, megabytes = code_and_peak(pushed, *command)
+        assert megabytes < 200, command
+
+
+def test_what_is_no_file_among_a_remotes_files_is_passed_over(pushed):
+    for name in (
+        f"packs/{'a' * 64}.pack",
+        f"packs/{'a' * 64}.idx",
+        "objects/sha256/aa/" + "b" * 62,
+        "claims/x/y/z.json",
+    ):
+        (remote_of(pushed) / name).parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(remote_of(pushed) / name)
+    (remote_of(pushed) / f"packs/{'c' * 64}.pack").mkdir()
+    clone = pushed.clone()
+    for command in (["pull"], ["push"], ["fsck", "--remote"], ["gc", "--remote", "--force"]):
+        assert clone.run(*command, timeout=60).returncode == 0
+    assert clone.read("data") == pushed.read("data")
+
+
+def test_what_is_no_file_in_the_store_is_passed_over(pushed):
+    store = pushed.root / ".git/dvlite"
+    os.mkfifo(store / f"packs/{'a' * 64}.pack")
+    (store / f"packs/{'c' * 64}.pack").mkdir()
+    for command in (["status"], ["checkout"], ["push"], ["gc"], ["fsck"]):
+        done = pushed.run(*command, timeout=60)
+        assert done.returncode in (0, 1, 11) and "Traceback" not in done.stderr, done.stderr
+        assert not done.returncode or "a" * 64 in done.stderr or "c" * 64 in done.stderr, (command, done.stderr)

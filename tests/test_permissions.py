@@ -51,6 +51,25 @@ def test_a_repository_that_is_not_shared_stays_so(project):
     assert not any(mode & stat.S_ISGID for mode in modes(project.root / ".git/dvlite").values())
 
 
+def test_a_folder_remote_that_a_group_may_write_to_stays_so(project, tmp_path):
+    remote = tmp_path / "remote"
+    remote.mkdir()
+    remote.chmod(0o2775)
+    project.dv("remote", "add", "origin", "../remote")
+    old = os.umask(0o077)
+    try:
+        fill(project)
+        project.commit()
+        project.dv("push")
+        project.dv("gc", "--remote")
+    finally:
+        os.umask(old)
+    found = modes(remote)
+    assert len(found) > 10
+    for path, mode in found.items():
+        assert mode & 0o070 == 0o070 if os.path.isdir(path) else mode & 0o040, path
+
+
 def test_unfinished_files_are_private(project, tmp_path):
     store = project.repo.store
     (tmp_path / "f").write_bytes(os.urandom(1 << 20))

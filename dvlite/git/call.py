@@ -1,9 +1,11 @@
 """The call of the `git` program, on a repository's folders: the only place that starts a program."""
 
+import contextlib
 import subprocess
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from dvlite.errors import DvliteError, UsageError
 
@@ -41,16 +43,40 @@ def discover(start: Path, *, may_be_bare: bool = False) -> Git:
     raise UsageError(f"'{start}' is not in a Git repository", "Make one with 'git init', then run 'dvlite init'.")
 
 
-def run(git: Git, *arguments: str, stdin: bytes | None = None, is_checked: bool = True) -> bytes:
-    """Run a Git command at the root and return what it prints; DvliteError with Git's own words where it fails."""
+def _command(git: Git, arguments: Iterable[str]) -> list[str]:
     # Named, because the environment of a hook names another repository's.
     place = [f"--git-dir={git.folder}", f"--work-tree={git.root}"]
-    command = ["git", *place, "--no-literal-pathspecs", *git.options, "-c", "core.quotePath=false", *arguments]
-    done = program(git.root, command, stdin)
+    return ["git", *place, "--no-literal-pathspecs", *git.options, "-c", "core.quotePath=false", *arguments]
+
+
+def run(git: Git, *arguments: str, stdin: bytes | None = None, is_checked: bool = True) -> bytes:
+    """Run a Git command at the root and return what it prints; DvliteError with Git's own words where it fails."""
+    done = program(git.root, _command(git, arguments), stdin)
     if done.returncode and is_checked:
         said = done.stderr.decode(errors="replace").strip().removeprefix("fatal: ").split("\n")[0]
         raise DvliteError(f"git {next(word for word in arguments if word[0] != '-')}: {said}")
     return done.stdout
+
+
+@contextlib.contextmanager
+def stream(git: Git, *arguments: str, stdin: bytes) -> Iterator[IO[bytes]]:
+    """Run a Git command at the root and yield what it prints as a file; it ends with the context."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        _command(git, arguments), cwd=git.root, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdin and process.stdout
+        # Beside the reader, so that neither side waits for the other.
+        threading.Thread(target=_feed, args=(process.stdin, stdin), daemon=True).start()
+        try:
+            yield process.stdout
+        finally:
+            process.kill()
+
+
+def _feed(pipe: IO[bytes], data: bytes) -> None:
+    with contextlib.suppress(OSError), pipe:
+        pipe.write(data)
 
 
 def program(folder: Path, command: list[str], stdin: bytes | None = None) -> "subprocess.CompletedProcess[bytes]":

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Iterator
 
 from dvlite.errors import DvliteError, UsageError
-from dvlite.git.call import Git, literal, pathspec, regular, run, split
+from dvlite.git.call import Git, literal, pathspec, regular, run, split, stream
+
+_MOST = (1 << 20) + 1  # bytes of a blob that are read: no pointer is larger
 
 
 def resolve(git: Git, rev: str) -> str:
@@ -130,16 +132,21 @@ def has_commit(git: Git, commit: str) -> bool:
 
 
 def read_blobs(git: Git, blobs: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield the content of Git blobs by id, from one process; DvliteError for one that Git doesn't have."""
+    """Yield the content of Git blobs by id, from one process: of each at most what tells that it is too large for a pointer.
+
+    DvliteError for one that Git doesn't have.
+    """
     wanted = list(dict.fromkeys(blobs))
     if not wanted:
         return
-    output = run(git, "cat-file", "--batch", stdin="\n".join(wanted).encode() + b"\n")
-    at = 0
-    for blob in wanted:
-        end = output.index(b"\n", at)
-        head = output[at:end].split()
-        if len(head) != 3:
-            raise DvliteError(f"Git has no object {blob}", "Run 'git fetch', or 'git fsck' to see what is missing.")
-        at = end + 1 + int(head[2]) + 1
-        yield blob, output[end + 1 : at - 1]
+    with stream(git, "cat-file", "--batch", stdin="\n".join(wanted).encode() + b"\n") as output:
+        for blob in wanted:
+            head = output.readline().split()
+            if len(head) != 3:
+                raise DvliteError(f"Git has no object {blob}", "Run 'git fetch', or 'git fsck' to see what is missing.")
+            left = int(head[2]) + 1
+            data = output.read(min(left - 1, _MOST))
+            left -= len(data)
+            while left:
+                left -= len(output.read(min(left, _MOST))) or left
+            yield blob, data

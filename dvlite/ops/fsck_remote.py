@@ -70,7 +70,7 @@ def _verify_claims(store: RemoteStore, result: FsckResult, is_repairing: bool) -
     """Read what clones said that they push; a damaged claim keeps nothing, and is written anew by that clone's next push."""
     for name in [name for name in store.listing or () if name.startswith("claims/")]:
         try:
-            sweep.decode_claim(name, store.bucket.get(name))
+            sweep.decode_claim(name, store.read_small(name))
         except FormatError:
             if is_repairing:
                 store.bucket.remove(name)
@@ -116,6 +116,8 @@ def _check(store: RemoteStore, name: str, result: FsckResult) -> _Bad | None:
     if name.startswith("objects/"):
         return _check_object(store, name, result)
     try:
+        if name.startswith("packs/") and (store.listing or {})[name] > pack.MAX_TAIL:
+            raise FormatError("it is too large for an index")
         data = store.bucket.get(name)
         id_ = name.rpartition("/")[2].removesuffix(".idx")
         if name.startswith("indexes/"):

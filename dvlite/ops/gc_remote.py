@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dvlite import config, git, hashing, refs
+from dvlite import config, git, refs
 from dvlite.errors import CorruptError, DvliteError, FormatError, UsageError
 from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
 from dvlite.ops import roots
@@ -24,6 +24,7 @@ from dvlite.stores.remote import RemoteStore, sweep
 
 _SMALL = 2  # a pack of less than half the full size is small
 _MANY_SMALL = 16  # so many small packs are worth putting together
+_WASTED = 2  # a pack of which less than half is reached is worth writing anew
 
 
 @dataclass(slots=True)
@@ -198,17 +199,24 @@ def _unreached(store: RemoteStore, keep: Keep, result: RemoteGcResult | None = N
 
 
 def _redundant(store: RemoteStore, keep: Keep) -> set[str]:
-    """Return small packs whose reached objects all lie in larger packs too, which come first and stay."""
+    """Return packs whose reached objects all lie in others too; full packs come first and stay, then larger ones."""
     listing = store.listing or {}
     covered: set[Oid] = set()
     found = set()
     live = [name for name in _names(store) if name.startswith("packs/") and _is_live(store, name)]
-    for name in sorted(live, key=lambda one: (-listing[one], one)):
+    for name in sorted(live, key=lambda one: (_is_wasted(store, one, keep), -listing[one], one)):
         needed = _objects(store, name) & keep.objects.keys()
         if needed and needed <= covered:
             found.add(name)
         covered |= needed
     return found
+
+
+def _is_wasted(store: RemoteStore, name: str, keep: Keep) -> bool:
+    """Tell whether less than half of what a pack holds is reached."""
+    places = store.index_of(name[len("packs/") : -len(".pack")]).places
+    needed = sum(place.size for oid, place in places.items() if oid in keep.objects)
+    return needed * _WASTED < sum(place.size for place in places.values())
 
 
 # ---- the second phase -----------------------------------------------------------------------------------------------
@@ -261,51 +269,57 @@ def _clear(repo: Repo, store: RemoteStore, oldest: int, is_forced: bool) -> None
         covered |= names
 
 
-# ---- small packs ----------------------------------------------------------------------------------------------------
+# ---- small packs, and those that are mostly garbage -----------------------------------------------------------------
 
 
 def _merge(store: RemoteStore, keep: Keep) -> int:
-    """Put small packs together, without what nothing reaches; return how many there were. The doom list gets the old ones."""
-    listing = store.listing or {}
-    redundant = _redundant(store, keep)
-    small = []
-    for id_ in sorted(store.live):
-        name = f"packs/{id_}.pack"
-        if (
-            listing[name] < store.pack_size // _SMALL
-            and name not in redundant
-            and _objects(store, name) & keep.objects.keys()
-        ):
-            small.append(id_)
-    if len(small) < _MANY_SMALL:
+    """Put small packs together, and write anew those that are mostly garbage, without what nothing reaches; return how many.
+
+    The doom list gets the old ones.
+    """
+    chosen = _to_merge(store, keep)
+    if not chosen:
         return 0
     writers = {is_tree: packs.PackWriter(store.tmp, store.pack_size) for is_tree in (False, True)}
     seen: set[Oid] = set()
     store.tmp.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(store.bucket.jobs) as pool:
-        for found in pool.map(lambda id_: _read_pack(store, id_, keep), small):
-            for oid, data in found.items():
-                if oid not in seen and (full := writers[oid in keep.trees].add(oid, data)):
-                    _upload(store, full)
-            seen.update(found)
+        for at in range(0, len(chosen), store.bucket.jobs):  # no more in memory at once
+            for found in pool.map(lambda id_: _read_pack(store, id_, keep), chosen[at : at + store.bucket.jobs]):
+                for oid, data in found.items():
+                    if oid not in seen and (full := writers[oid in keep.trees].add(oid, data)):
+                        _upload(store, full)
+                seen.update(found)
     for writer in writers.values():
         if last := writer.finish():
             _upload(store, last)
     store.look()
     store.merge_indexes(at_least=1, is_whole=True)
-    return len(small)
+    return len(chosen)
+
+
+def _to_merge(store: RemoteStore, keep: Keep) -> list[str]:
+    listing = store.listing or {}
+    redundant = _redundant(store, keep)
+    small, wasted = [], []
+    for id_ in sorted(store.live):
+        name = f"packs/{id_}.pack"
+        if name in redundant or not _objects(store, name) & keep.objects.keys():
+            continue
+        if listing[name] < store.pack_size // _SMALL:
+            small.append(id_)
+        elif _is_wasted(store, name, keep):
+            wasted.append(id_)
+    return [*(small if len(small) >= _MANY_SMALL else []), *wasted]
 
 
 def _read_pack(store: RemoteStore, id_: str, keep: Keep) -> dict[Oid, bytes]:
-    """Read a small pack and return what is reached of it; nothing of one that is corrupt, which stays as it is."""
+    """Return what is reached of a pack, by ranges; nothing of one that is corrupt, which stays as it is."""
+    places = store.index_of(id_).places
     try:
-        data = store.bucket.get(f"packs/{id_}.pack")
-        places = store.index_of(id_).places
+        return dict(store.read_of_pack(id_, {oid: place for oid, place in places.items() if oid in keep.objects}))
     except (CorruptError, FormatError):
         return {}
-    found = {oid: data[at : at + size] for oid, (at, size) in places.items() if oid in keep.objects}
-    is_true = all(hashing.digest(oid.algorithm, one) == oid.digest for oid, one in found.items())
-    return found if is_true else {}
 
 
 def _upload(store: RemoteStore, written: packs.Written) -> None:

@@ -50,7 +50,8 @@ class PackWriter:
         self._size += len(data)
         if self._pending >= _BUFFER:
             self._flush()
-        return self.finish() if self._size >= self._limit else None
+        is_full = self._size >= self._limit or len(self._objects) == pack.MAX_OBJECTS
+        return self.finish() if is_full else None
 
     def _flush(self) -> None:
         files.write_all(self._fd, b"".join(self._parts))

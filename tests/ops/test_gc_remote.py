@@ -54,14 +54,19 @@ def shared(tmp_path):
     return one, two
 
 
+def forget(project):
+    """Take away all that keeps commits which no branch has."""
+    project.git("reflog", "expire", "--expire=now", "--all")
+    (project.root / ".git/ORIG_HEAD").unlink(missing_ok=True)
+
+
 def make_garbage(project):
     """Push a version whose commit is given up; return its text."""
     text = os.urandom(900_000).hex()
     save(project, text)
     project.dv("push")
     project.git("reset", "-q", "--hard", "HEAD~1")
-    project.git("reflog", "expire", "--expire=now", "--all")
-    (project.root / ".git/ORIG_HEAD").unlink()
+    forget(project)
     project.dv("checkout", "--force")
     age(project, 100)
     return text
@@ -177,6 +182,36 @@ def test_many_small_packs_are_put_together(shared):
     assert two.read("data") == {"a.txt": b"version 39"}
     two.dv("fetch", "--rev", "HEAD~20")
     assert two.dv("cat", "data/a.txt", "--rev", "HEAD~20") == "version 19"
+    assert two.json("fsck", "--remote")["problems"] == []
+
+
+def test_a_pack_that_is_mostly_garbage_is_written_anew(shared):
+    one, two = shared
+    files = {f"data/f{number:02}": os.urandom(1_000_000) for number in range(40)}
+    one.write(files)
+    one.dv("add", "-q", "data")
+    one.commit("much")
+    one.dv("push")
+    large = max(remote_files(one, "packs"), key=lambda name: (one.root.parent / "remote" / name).stat().st_size)
+    for name in sorted(files)[10:]:
+        (one.root / name).unlink()
+    one.dv("add", "-q", "data")
+    one.git("add", "-A")
+    one.git("commit", "-q", "--amend", "-m", "less")
+    one.dv("push")
+    forget(one)
+    age(one, 100)
+    before = sum((one.root.parent / "remote" / name).stat().st_size for name in remote_files(one))
+    assert one.json("gc", "--remote", "--force")["merged_packs"] == 1
+    assert one.json("gc", "--remote", "--force")["merged_packs"] == 0  # not again, while the old one waits
+    age(one, 15, *remote_files(one, "doomed"))
+    assert one.json("gc", "--remote", "--force")["deleted"] >= 1
+    after = sum((one.root.parent / "remote" / name).stat().st_size for name in remote_files(one))
+    assert large not in remote_files(one) and after < before / 3
+    one.git("push", "-q")
+    two.git("pull", "-q")
+    two.dv("pull")
+    assert two.read("data") == one.read("data") and len(two.read("data")) == 11
     assert two.json("fsck", "--remote")["problems"] == []
 
 

@@ -30,6 +30,8 @@ _WHOLE_FRACTION = 2  # a pack is taken whole when at least 1/2 of it is wanted
 _MANY_INDEXES = 4  # so many are got one by one; more, by merged indexes where there are any
 
 
+_SMALL_FILE = 1 << 26  # no marker, claim or list of ours is larger
+
 _ID = re.compile(r"[0-9a-f]{64}")
 
 
@@ -91,8 +93,8 @@ class RemoteStore(Store):
             if len(copy.read_bytes()) == listing[config.MARKER]:
                 config.decode_marker(copy.read_bytes())
                 return
-        data = self.bucket.get(config.MARKER)
         try:
+            data = self.read_small(config.MARKER)
             config.decode_marker(data)
         except FormatError as exc:
             raise FormatError(
@@ -100,6 +102,12 @@ class RemoteStore(Store):
                 exc.hint or f"Check the url with 'dvlite remote list'; if it is right, {self._mend}.",
             ) from exc
         files.write_atomic(copy, data, folder=self.tmp, is_synced=False)
+
+    def read_small(self, name: str) -> bytes:
+        """Return a listed file that must fit into memory; FormatError where it is larger than any of ours."""
+        if (self.listing or {}).get(name, 0) > _SMALL_FILE:
+            raise FormatError(f"'{name}' is too large")
+        return self.bucket.get(name)
 
     @property
     def is_known(self) -> bool:
@@ -193,6 +201,8 @@ class RemoteStore(Store):
             list(pool.map(self._get_index, lacking))
 
     def _get_index(self, id_: str) -> None:
+        if (self.listing or {}).get(f"packs/{id_}.idx", 0) > pack.MAX_TAIL:
+            return  # none of ours; without it the pack doesn't count
         try:
             self.keep_index(id_, self.bucket.get(f"packs/{id_}.idx"))
         except (CorruptError, FormatError):
@@ -213,11 +223,7 @@ class RemoteStore(Store):
 
     def covered(self) -> set[str]:
         """Return the packs that the listed merged indexes name, as far as those were read here."""
-        names: set[str] = set()
-        for id_ in self.merged_ids():
-            with contextlib.suppress(OSError):
-                names.update(self._covered_path(id_).read_text().split())
-        return names
+        return set().union(*map(self.names_covered, self.merged_ids()))
 
     def note_covered(self, id_: str, ids: Iterable[str]) -> None:
         """Remember which packs a merged index names."""
@@ -248,8 +254,11 @@ class RemoteStore(Store):
 
     def _get_merged(self, lacking: set[str]) -> set[str]:
         got: set[str] = set()
+        listing = self.listing or {}
+        most = 2 * sum(size for name, size in listing.items() if name.startswith("packs/") and name.endswith(".idx"))
         for id_ in self.merged_ids():
-            if lacking <= got or self._covered_path(id_).exists():
+            is_of_ours = listing[f"indexes/{id_}.idx"] <= most + _SMALL_FILE  # packs that it names may be gone
+            if lacking <= got or not is_of_ours or self._covered_path(id_).exists():
                 continue
             with contextlib.suppress(
                 CorruptError, FormatError, RemoteError
@@ -291,11 +300,15 @@ class RemoteStore(Store):
         """Yield by coalesced ranges, then whole files."""
         by_pack, loose, _ = self._group(oids)
         for id_, places in by_pack.items():
-            for group in packs.coalesce(places, gap=_RANGE_GAP, step=_RANGE_STEP):
-                yield from self._get_range(id_, group)
+            yield from self.read_of_pack(id_, places)
         for oid in loose:
             data = self.bucket.get(loose_name(oid))
             yield self._checked(oid, data)
+
+    def read_of_pack(self, id_: str, places: Mapping[Oid, Place]) -> Iterator[tuple[Oid, bytes]]:
+        """Yield objects of one pack, verified."""
+        for group in packs.coalesce(places, gap=_RANGE_GAP, step=_RANGE_STEP):
+            yield from self._get_range(id_, group)
 
     def _get_range(self, id_: str, group: list[tuple[Oid, Place]]) -> Iterator[tuple[Oid, bytes]]:
         start, end = group[0][1].offset, group[-1][1].offset + group[-1][1].size

@@ -9,6 +9,7 @@ import errno
 import importlib
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -214,6 +215,8 @@ class Bucket:
                 path = Path(folder, name)
                 with contextlib.suppress(FileNotFoundError):
                     status = path.stat()
+                    if not stat.S_ISREG(status.st_mode):  # to open a FIFO would wait for ever
+                        continue
                     found[path.relative_to(root).as_posix()] = Listed(status.st_size, status.st_mtime_ns)
         return found
 
@@ -228,7 +231,7 @@ class Bucket:
 
     def _put_raw(self, name: str, data: bytes) -> None:
         if self.protocol not in _ATOMIC:
-            self._fs.makedirs(str(PurePosixPath(self._key(name)).parent), exist_ok=True)
+            self._make_parent(self._key(name))
         self._fs.pipe_file(self._key(name), data)
 
     def remove(self, name: str) -> None:
@@ -313,7 +316,7 @@ class Bucket:
     def _unfinished(self) -> Iterator[str]:
         """Yield a key in `tmp/`; what is left there is removed."""
         unfinished = self._key(f"tmp/{files.token(12)}")
-        self._fs.makedirs(str(PurePosixPath(unfinished).parent), exist_ok=True)
+        self._make_parent(unfinished)
         try:
             yield unfinished
         except BaseException:
@@ -321,14 +324,36 @@ class Bucket:
                 self._fs.rm_file(unfinished)
             raise
 
+    def _make_parent(self, key: str) -> None:
+        """Make the folder of a key; in a folder that a group may write to, the group may write to it too."""
+        parent = PurePosixPath(key).parent
+        if self.protocol != "file":
+            self._fs.makedirs(str(parent), exist_ok=True)
+            return
+        shared = _group_rights(Path(self._root))
+        new = [one for one in (Path(parent), *Path(parent).parents) if shared and not one.exists()]
+        Path(parent).mkdir(parents=True, exist_ok=True)
+        for one in new:
+            one.chmod(one.stat().st_mode | shared)
+
     def _finish(self, unfinished: str, key: str) -> None:
-        self._fs.makedirs(str(PurePosixPath(key).parent), exist_ok=True)
+        self._make_parent(key)
         if self.protocol == "file":
+            if shared := _group_rights(Path(self._root)):
+                Path(unfinished).chmod(Path(unfinished).stat().st_mode | (shared & 0o040))
             files.sync(Path(unfinished))
             Path(unfinished).rename(key)
             files.sync(Path(key).parent)
         else:
             self._fs.mv(unfinished, key)
+
+
+def _group_rights(root: Path) -> int:
+    """Return the permissions that a group has in a remote's folder if it may write there, else 0."""
+    with contextlib.suppress(FileNotFoundError):
+        mode = root.stat().st_mode
+        return mode & 0o2070 if mode & 0o020 else 0
+    return 0
 
 
 def _raise(exc: OSError) -> None:

@@ -80,8 +80,8 @@ def living_marks(store: RemoteStore) -> list[str]:
 
 def _is_dead(store: RemoteStore, mark: str) -> bool:
     """Tell whether a mark was written on this machine, by a process that has ended."""
-    with contextlib.suppress(ValueError, KeyError, TypeError, RemoteError):
-        values = json.loads(store.bucket.get(mark))
+    with contextlib.suppress(ValueError, KeyError, TypeError, FormatError, RemoteError):
+        values = json.loads(store.read_small(mark))
         return values["host"] == files.host_mark() and not files.is_alive(int(values["process"]))
     return False
 
@@ -96,7 +96,7 @@ def claims(store: RemoteStore) -> Iterator[Claim]:
         if parts[0] != "claims" or len(parts) != 4:
             continue
         try:
-            oids = decode_claim(name, store.bucket.get(name))
+            oids = decode_claim(name, store.read_small(name))
         except FormatError as exc:
             exc.message = f"{exc.message}, on {store.name}"
             exc.hint = f"'dvlite fsck --remote-name {quote(store.remote.name)} --repair' takes it away."
@@ -144,8 +144,8 @@ def dooms(store: RemoteStore) -> Iterator[Doom]:
     """Yield the doom lists of the last listing; one that can't be read dooms nothing."""
     for name in sorted(store.listing or ()):
         if name.startswith("doomed/"):
-            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-                values: Mapping[str, list[int]] = json.loads(store.bucket.get(name))["doomed"]
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, FormatError):
+                values: Mapping[str, list[int]] = json.loads(store.read_small(name))["doomed"]
                 yield Doom(name, store.times[name], {one: (size, at) for one, (size, at) in values.items()})
 
 
