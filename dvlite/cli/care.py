@@ -330,6 +330,7 @@ def _show_purge(result: PurgeResult) -> None:
     render.out(f"{render.count(len(result.oids), 'object')}, {render.size(result.size)} here; this breaks:")
     for place in result.places:
         versions = f", versions {', '.join(map(render.name, place.tags))}" if place.tags else ""
-        render.out(f"  {render.name(place.path)}: {render.count(len(place.commits), 'commit')}{versions}")
+        there = f" of the repository '{render.name(place.repository)}'" if place.repository else ""
+        render.out(f"  {render.name(place.path)}{there}: {render.count(len(place.commits), 'commit')}{versions}")
         for commit in place.commits:
             render.out(f"    {commit}")

@@ -48,6 +48,7 @@ def fsck_remote(
             said = f"all of '{store.bucket.url}': it is empty or not there, and this clone has seen data there"
             result.problems.append(Problem("missing", said))
         _verify_claims(store, result, is_repairing)
+        _note_cut_off(store, result)
         bad = _verify(store, result, share, progress)
         lost = {oid for one in bad for oid in one.bad}
         result.problems += [
@@ -76,6 +77,17 @@ def _verify_claims(store: RemoteStore, result: FsckResult, is_repairing: bool) -
                 store.bucket.remove(name)
             healed = "nothing: it is taken away, and the next push there writes it" if is_repairing else ""
             result.problems.append(Problem("corrupt", name, healed=healed))
+
+
+def _note_cut_off(store: RemoteStore, result: FsckResult) -> None:
+    """Say what uploads left that were cut off: packs and indexes without each other."""
+    names = [name for name in store.listing or () if name.startswith("packs/") and name.endswith((".pack", ".idx"))]
+    stray = [name for name in names if name[len("packs/") :].partition(".")[0] not in store.live]
+    if stray:
+        more = f" and {len(stray) - 1} more" if len(stray) > 1 else ""
+        result.notes.append(
+            f"'{stray[0]}'{more}: of an upload that was cut off, nothing rests on it ('dvlite gc --remote' takes it away)"
+        )
 
 
 # ---- verifying ------------------------------------------------------------------------------------------------------

@@ -258,7 +258,9 @@ def _clear(repo: Repo, store: RemoteStore, oldest: int, is_forced: bool) -> None
             is_ours = name.split("/")[2] == repo.clone_id
             is_old = sweep.is_expired(store, name) and (is_ours or is_forced)
         else:
-            is_old = name.startswith("tmp/") and at < oldest
+            is_index = name.startswith("packs/") and name.endswith(".idx")
+            is_alone = is_index and f"{name.removesuffix('.idx')}.pack" not in store.times
+            is_old = (name.startswith("tmp/") or is_alone) and at < oldest
         if is_old:
             store.bucket.remove(name)
     covered: set[str] = set()

@@ -44,6 +44,7 @@ def plan(repo: Repo, what: str, *, remote: str | None = None) -> PurgeResult:
         raise UsageError(f"no version has '{what}'", f"See 'dvlite ls {quote(what)}', or name an oid.")
     found = where.places(repo, oids, *stores)
     result = PurgeResult([str(oid) for oid in sorted(oids)], [place for oid in sorted(found) for place in found[oid]])
+    result.places += where.elsewhere(repo, oids, *stores)
     result.size = sum(repo.store.find(oids).values())
     result.worktree = sorted(
         {place.path for place in result.places if place.is_here and (repo.root / place.path).exists()}

@@ -167,3 +167,21 @@ def test_a_remote_that_is_gone_is_made_anew_when_that_is_asked_for(there):
     clone = there.clone("fresh")
     clone.dv("pull", "-q")
     assert (clone.root / "data/d1/f1.txt").read_text() == "version 1"
+
+
+def test_what_uploads_left_is_said_and_goes_in_time(there):
+    packs = there.root.parent / "remote/packs"
+    (packs / f"{'a' * 64}.pack").write_bytes(b"DVLPACK1 and so on")
+    (packs / f"{'b' * 64}.idx").write_bytes(next(packs.glob("*.idx")).read_bytes())
+    before = set(packs.iterdir())
+    result = there.json("fsck", "--remote", code=11)  # an index that is another pack's
+    assert "and 1 more: of an upload that was cut off" in result["notes"][0]
+    for path in packs.iterdir():
+        os.utime(path, (0, 0))
+    there.dv("gc", "--remote", "--force")
+    assert before - set(packs.iterdir()) == {packs / f"{'b' * 64}.idx"}
+    for path in (packs.parent / "doomed").iterdir():
+        os.utime(path, (1, 1))
+    there.dv("gc", "--remote", "--force")
+    assert not (packs / f"{'a' * 64}.pack").exists()
+    assert there.json("fsck", "--remote")["notes"] == []

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from dvlite import hashing
+from tests.conftest import make_project
 
 
 def save(project, text):
@@ -189,3 +190,22 @@ def test_purging_a_listing_purges_what_it_names_and_gc_goes_on(leaked):
     assert holds(leaked.root / ".git/dvlite") == holds(leaked.root.parent / "remote") == []
     leaked.dv("gc", "-q")
     leaked.dv("gc", "-q", "--remote")
+
+
+def test_what_breaks_in_repositories_that_share_the_store_is_shown(three, tmp_path):
+    three.git("config", "dvlite.store", str(tmp_path / "store"))
+    three.write({"secret": "s" * 100})
+    three.dv("add", "-q", "secret")
+    three.commit("secret")
+    other = make_project(tmp_path / "other")
+    other.git("config", "dvlite.store", str(tmp_path / "store"))
+    other.write({"mine": "s" * 100})
+    other.dv("add", "-q", "mine")
+    commit = other.commit("mine too")
+    result = three.json("purge", "secret", code=1)
+    assert [(one["path"], one["repository"]) for one in result["places"]] == [
+        ("secret", ""),
+        ("mine", str(other.root)),
+    ]
+    said = three.dv("purge", "secret", code=1)
+    assert f"mine of the repository '{other.root}': 1 commit" in said and commit in said
