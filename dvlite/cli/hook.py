@@ -79,24 +79,31 @@ def _is_foreign() -> bool:
 # ---- before a commit, before a push ---------------------------------------------------------------------------------
 
 
+def _merged() -> list[str]:
+    """Return the commits that Git merges just now: it has not written MERGE_HEAD yet when it calls pre-merge-commit."""
+    return [name.removeprefix("GITHEAD_") for name in os.environ if name.startswith("GITHEAD_")]
+
+
+def _is_rebasing() -> bool:
+    return os.environ.get("GIT_REFLOG_ACTION", "").startswith("rebase")
+
+
 def _pre_commit(_: Sequence[str], *, is_made: bool = False) -> int:
     from dvlite.ops.commit import before_commit
 
     # Git makes a commit of some paths in an index of its own, named so.
     is_partial = Path(os.environ.get("GIT_INDEX_FILE", "")).name.startswith("next-index-")
-    # What is merged: Git has not written MERGE_HEAD yet when it calls pre-merge-commit.
-    sides = [name.removeprefix("GITHEAD_") for name in os.environ if name.startswith("GITHEAD_")]
-    is_made = is_made or os.environ.get("GIT_REFLOG_ACTION", "").startswith("rebase")
-    return _show_commit(before_commit(_open(), is_partial=is_partial, is_made=is_made, sides=sides))
+    is_made = is_made or _is_rebasing()
+    return _show_commit(before_commit(_open(), is_partial=is_partial, is_made=is_made, sides=_merged()))
 
 
 def _pre_merge_commit(arguments: Sequence[str]) -> int:
     return _pre_commit(arguments, is_made=True)
 
 
-def _show_commit(result: "CommitResult") -> int:
+def _show_commit(result: "CommitResult", *, done: str = "is updated and staged") -> int:
     for tracked in result.updated:
-        _say(f"'{tracked}' changed: its pointer is updated and staged")
+        _say(f"'{tracked}' changed: its pointer {done}")
     for note in result.notes:
         _say(note)
     for path, error in result.blocks:
@@ -192,9 +199,11 @@ def _sync(_: Sequence[str]) -> int:
     from dvlite.ops.commit import check_pointers, sync_data
 
     repo = _open()
-    result = sync_data(repo, refs.in_worktree(repo.git))
+    # The framework doesn't tell a merge, or a step of a rebase, from a commit.
+    result = sync_data(repo, refs.in_worktree(repo.git), is_made=bool(_merged()) or _is_rebasing())
     result.blocks.extend(check_pointers(repo, git.staged(repo.git)))
-    return _show_commit(result) or (1 if result.updated else 0)
+    done = "is updated; the same 'git commit' once more has it"
+    return _show_commit(result, done=done) or (1 if result.updated else 0)
 
 
 def _large_files(_: Sequence[str]) -> int:

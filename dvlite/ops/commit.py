@@ -96,7 +96,10 @@ def sync_data(
     chosen = {one.path.removesuffix(SUFFIX) for one in _pointers(staged)}
     concerned = [tracked for tracked in stale if tracked in chosen] if chosen or is_partial else stale
     if left := [tracked for tracked in stale if tracked not in concerned]:
-        result.notes.append(f"changed data that is not in this commit: {', '.join(left)} ('dvlite add' adds it)")
+        how = f"dvlite add {' '.join(map(quote, left))}"
+        result.notes.append(
+            f"changed data that is not in this commit: {', '.join(left)} ('{how}', and the next one has it)"
+        )
     policy = repo.config.policy.get("stale", "update")
     if policy == "block":
         for tracked in concerned:

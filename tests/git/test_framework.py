@@ -80,7 +80,9 @@ def test_the_work_of_a_day(framed, tmp_path):
     framed.write({"data/a": "side", "code.py": "x"})
     framed.git("add", "code.py")
     done = framed.try_git("commit", "-m", "side")
-    assert done.returncode == 1 and "its pointer is updated and staged" in done.stdout + done.stderr
+    assert (
+        done.returncode == 1 and "its pointer is updated; the same 'git commit' once more" in done.stdout + done.stderr
+    )
     framed.git("commit", "-q", "-m", "side")
     framed.git("switch", "-q", "main")
     assert framed.data() == FILES
@@ -95,6 +97,21 @@ def test_the_work_of_a_day(framed, tmp_path):
     framed.git("commit", "-qam", "remote")
     framed.git("push", "-q", "origin", "main")
     assert list((tmp_path / "remote/packs").iterdir())
+
+
+def test_a_merge_takes_no_unsaved_data_along(framed):
+    framed.git("switch", "-q", "-c", "side")
+    framed.write({"code.py": "x"})
+    framed.git("add", "code.py")
+    framed.git("commit", "-q", "-m", "side")
+    framed.git("switch", "-q", "main")
+    framed.git("commit", "-q", "--allow-empty", "-m", "main")
+    framed.write({"data/a": "unsaved"})
+    framed.git("merge", "-q", "side", "-m", "m")
+    assert framed.git("diff", "--cached", "--name-only") == "" and framed.pointer_of("HEAD") == framed.pointer_of(
+        "side"
+    )
+    assert framed.data()["a"] == "unsaved"
 
 
 def test_pointers_with_unstaged_edits_are_not_judged(framed):

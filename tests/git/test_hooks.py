@@ -206,7 +206,7 @@ def test_a_commit_of_some_paths_takes_only_their_pointers(work):
     work.write({"data/a": "changed", "other/x": "changed", "code.py": "1"})
     work.git("add", "code.py")
     said = work.git("commit", "-q", "-m", "code alone", "code.py")
-    assert "not in this commit: data, other" in said
+    assert "not in this commit: data, other ('dvlite add data other'" in said
     assert work.git("show", "--name-only", "--format=").split() == ["code.py"]
     work.dv("add", "-q", "data")
     work.write({"data/a": "changed once more"})
