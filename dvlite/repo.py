@@ -117,6 +117,11 @@ class Repo:
     def store(self) -> LocalStore:
         """The local store, shared by all worktrees of the repository."""
         place = self.setting("store")
+        if place and (self.root / Path(place).expanduser() / config.MARKER).exists():
+            raise UsageError(
+                f"'{place}' is a remote, and can't be the local store too",
+                "Set another: git config dvlite.store FOLDER",
+            )
         return LocalStore(
             self.root / Path(place).expanduser() if place else self.git.common / "dvlite",
             pack_below=config.parse_size(self.setting("packbelow", str(PACK_BELOW))),
@@ -156,7 +161,14 @@ class Repo:
         from dvlite import remotes  # needs 10 ms, and only where a remote is asked
 
         name = name or remotes.default_name(self.config, self.settings)
-        return remotes.open_store(name, self.config, self.settings, root=self.root, folder=self.git.common / "dvlite")
+        found = remotes.open_store(name, self.config, self.settings, root=self.root, folder=self.git.common / "dvlite")
+        place, store = found.bucket.local_path(""), self.store.root.resolve()
+        if place and (place.resolve() == store or store in place.resolve().parents):
+            raise UsageError(
+                f"remote '{name}' is the local store '{store}', or lies in it: there would be no second copy",
+                "Give one of them another folder ('dvlite remote set', 'git config dvlite.store').",
+            )
+        return found
 
     @contextlib.contextmanager
     def writing(self, command: str) -> Iterator[None]:

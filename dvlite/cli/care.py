@@ -122,6 +122,9 @@ def _trash(run: Session, repo: Repo, *, is_restoring: bool, is_dry_run: bool) ->
         what = f"{render.count(moved.files, 'file')} of the store, {render.size(moved.size)}"
         would = "would be " if is_dry_run else ""
         render.out(f"{would}brought back: {what}" if is_restoring else f"{would}deleted for good: {what}")
+        if moved.left:
+            said = f"{render.count(moved.left, 'file')} stay in the trash: the store has others in their place"
+            render.note(f"{said} ('dvlite fsck --repair' takes the good ones)")
     return 0
 
 

@@ -13,7 +13,9 @@ def hooks_folder(git: Git) -> Path:
     return git.root / text
 
 
-_MARKS = ("*_HEAD", "rebase-merge/*", "rebase-apply/*")
+# The refs that each worktree has for itself: `--all` shows them only from there.
+_OWN_REFS = ("refs/worktree/**/*", "refs/bisect/**/*", "refs/rewritten/**/*")
+_MARKS = ("*_HEAD", "rebase-merge/*", "rebase-apply/*", *_OWN_REFS)
 
 
 def marks(git: Git) -> list[str]:

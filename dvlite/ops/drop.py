@@ -23,7 +23,7 @@ from dvlite.stores.local import collect
 from dvlite.stores.local.repack import drop as delete
 from dvlite.stores.local.repack import rewrite
 from dvlite.stores.memory import Hashing
-from dvlite.stores.remote import RemoteStore
+from dvlite.stores.remote import RemoteStore, sweep
 
 
 @dataclass(slots=True)
@@ -71,6 +71,8 @@ def drop(
                 "Send them with 'dvlite push --all', or let them go to the trash with --force.",
             )
         if not is_dry_run and not is_forced:
+            if not target.is_read_only:  # what lies there is the last copy now, and only commits here may name it
+                sweep.claim(target, repo.config.id, repo.clone_id, {oid for _, oid in chosen if oid in doomed})
             _verify(doomed, target, progress)
         result.objects, result.size, result.trashed = len(doomed), sum(doomed.values()), len(unsafe)
         if not is_dry_run:

@@ -48,6 +48,9 @@ def fsck_remote(
             said = f"all of '{store.bucket.url}': it is empty or not there, and this clone has seen data there"
             result.problems.append(Problem("missing", said))
         _verify_claims(store, result, is_repairing)
+        if is_repairing and (mended := sweep.mend_indexes(store)):
+            result.problems += [Problem("missing", f"the index of {name}", healed="its own end") for name in mended]
+            listing = store.look()
         _note_cut_off(store, result)
         bad = _verify(store, result, share, progress)
         lost = {oid for one in bad for oid in one.bad}
@@ -86,7 +89,8 @@ def _note_cut_off(store: RemoteStore, result: FsckResult) -> None:
     if stray:
         more = f" and {len(stray) - 1} more" if len(stray) > 1 else ""
         result.notes.append(
-            f"'{stray[0]}'{more}: of an upload that was cut off, nothing rests on it ('dvlite gc --remote' takes it away)"
+            f"'{stray[0]}'{more}: a pack or an index without the other, of an upload that was cut off, or that was lost"
+            " (--repair mends what is whole, 'dvlite gc --remote' takes packs that aren't)"
         )
 
 

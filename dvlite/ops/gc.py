@@ -140,20 +140,26 @@ def _apply(repo: Repo, plan: Plan, keep: Keep) -> None:
 
 @dataclass(slots=True)
 class TrashResult:
-    """What was brought back, or deleted for good: files of the store, and their bytes."""
+    """What was brought back, or deleted for good: files of the store, and their bytes.
+
+    `left`: files that stay in the trash, because the store has others in their place.
+    """
 
     files: int = 0
     size: int = 0
+    left: int = 0
 
 
 def restore(repo: Repo, *, is_dry_run: bool = False) -> TrashResult:
     """Bring back all that lies in the trash."""
     with repo.collecting("gc --restore"):
-        found = trash.batches(repo.store.root)
-        if not is_dry_run:
-            trash.restore(repo.store.root)
-            repo.store.refresh()
-    return TrashResult(sum(one.files for one in found), sum(one.size for one in found))
+        if is_dry_run:
+            found = trash.batches(repo.store.root)
+            return TrashResult(sum(one.files for one in found), sum(one.size for one in found))
+        back = trash.restore(repo.store.root)
+        repo.store.refresh()
+        left = sum(one.files for one in trash.batches(repo.store.root))
+    return TrashResult(len(back), sum((repo.store.root / name).stat().st_size for name in back), left)
 
 
 def empty(repo: Repo, *, is_dry_run: bool = False) -> TrashResult:

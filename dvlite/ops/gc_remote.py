@@ -103,6 +103,8 @@ def _clean(
     if due and not result.is_dry_run:
         _sweep(repo, store, due, result, others, is_forced)
         store.look()
+    if not result.is_dry_run and sweep.mend_indexes(store):
+        store.look()
     keep = _keep(repo, store, others, is_forced)
     progress.phase("gc")
     if not result.is_dry_run:
@@ -242,6 +244,7 @@ def _sweep(
                 for name, (size, at) in one.doomed.items()
                 if name in unreached and (listing.get(name), store.times.get(name)) == (size, at)
             }
+            names = _replaced(store, names, keep)
             gone = sweep.delete(store, names, until)
             result.deleted += len(gone)
             result.deleted_size += sum(listing[name] for name in gone)
@@ -251,17 +254,37 @@ def _sweep(
         store.bucket.remove(mark)
 
 
+def _replaced(store: RemoteStore, names: set[str], keep: Keep) -> set[str]:
+    """Leave out the packs of which something is reached that isn't whole, as it is read now, in the files that stay."""
+    needed = {name: _objects(store, name) & keep.objects.keys() for name in names if _is_live(store, name)}
+    wanted = set().union(*needed.values())
+    whole: set[Oid] = set()
+    for name in sorted((store.listing or {}).keys() - names, key=lambda name: -(store.listing or {})[name]):
+        if not wanted - whole or not name.endswith(".pack") or not _is_live(store, name):
+            continue
+        id_ = name[len("packs/") : -len(".pack")]
+        places = {oid: at for oid, at in store.index_of(id_).places.items() if oid in wanted and oid not in whole}
+        whole |= store.whole_in(id_, places)
+    return {name for name in names if needed.get(name, set()) <= whole}
+
+
 def _clear(repo: Repo, store: RemoteStore, oldest: int, is_forced: bool) -> None:
     """Delete unfinished uploads that are old, claims that have expired, and merged indexes that a larger one replaces."""
+
+    def old_claims() -> list[str]:
+        claims = [name for name in store.times if name.startswith("claims/") and sweep.is_expired(store, name)]
+        return [name for name in claims if is_forced or name.split("/")[2] == repo.clone_id]
+
+    if old_claims():
+        mark = sweep.begin(store)
+        try:
+            store.look()  # whoever renews one from here on sees the mark, waits, and looks whether it is there
+            for name in old_claims():
+                store.bucket.remove(name)
+        finally:
+            store.bucket.remove(mark)
     for name, at in store.times.items():
-        if name.startswith("claims/"):
-            is_ours = name.split("/")[2] == repo.clone_id
-            is_old = sweep.is_expired(store, name) and (is_ours or is_forced)
-        else:
-            is_index = name.startswith("packs/") and name.endswith(".idx")
-            is_alone = is_index and f"{name.removesuffix('.idx')}.pack" not in store.times
-            is_old = (name.startswith("tmp/") or is_alone) and at < oldest
-        if is_old:
+        if name.startswith("tmp/") and at < oldest:
             store.bucket.remove(name)
     covered: set[str] = set()
     for id_ in store.merged_ids():

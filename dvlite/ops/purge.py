@@ -110,7 +110,7 @@ def _purge_local(repo: Repo, oids: Collection[Oid]) -> None:
         )
     for folder in ("trash", "quarantine", "tmp"):
         for path in (store.root / folder).rglob("*") if (store.root / folder).is_dir() else ():
-            if path.is_file() and _may_hold(path, oids):
+            if path.is_file() and _may_hold(path, path.relative_to(store.root / folder).as_posix(), oids):
                 path.unlink()
 
 
@@ -130,13 +130,13 @@ def _take_out(repo: Repo, oids: Collection[Oid]) -> list[str]:
     return sorted(wanted.keys() - done)
 
 
-def _may_hold(path: Path, oids: Collection[Oid]) -> bool:
+def _may_hold(path: Path, name: str, oids: Collection[Oid]) -> bool:
     """Tell whether a file outside the store proper may have some content: a whole object, a pack, or what can't be told."""
-    if any(path.as_posix().endswith(loose_name(oid)) or oid.hex[2:] in path.name for oid in oids):
+    if any(name.endswith(loose_name(oid)) or oid.hex[2:] in path.name for oid in oids):
         return True
     with contextlib.suppress(CorruptError, FormatError, OSError):
         return not packs.read_index(path).places.keys().isdisjoint(oids)
-    return "packs" in path.as_posix()
+    return "packs" in name.split("/") or path.suffix == ".pack"
 
 
 def _purge_remote(store: RemoteStore, oids: Collection[Oid]) -> None:

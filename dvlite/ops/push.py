@@ -11,7 +11,7 @@ from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.repo import Repo
 from dvlite.stores.local import tombs
-from dvlite.stores.remote import RemoteStore
+from dvlite.stores.remote import RemoteStore, sweep
 from dvlite.tree import Entry, Reach
 from dvlite.worktree.plan import Only
 
@@ -70,7 +70,7 @@ def push(
         progress.phase("look")
         if not is_dry_run:
             oids = {entry.oid for entry in roots.values()}
-            target.claim(repo.config.id, repo.clone_id, oids, may_begin=bool(repo.store.find(oids)))
+            sweep.claim(target, repo.config.id, repo.clone_id, oids, may_begin=bool(repo.store.find(oids)))
         _push(repo, target, roots, jobs or target.remote.jobs, result, progress)
     result.was_emptied = target.was_emptied
     return result

@@ -175,13 +175,12 @@ def test_what_uploads_left_is_said_and_goes_in_time(there):
     (packs / f"{'b' * 64}.idx").write_bytes(next(packs.glob("*.idx")).read_bytes())
     before = set(packs.iterdir())
     result = there.json("fsck", "--remote", code=11)  # an index that is another pack's
-    assert "and 1 more: of an upload that was cut off" in result["notes"][0]
+    assert "and 1 more: a pack or an index without the other" in result["notes"][0]
     for path in packs.iterdir():
         os.utime(path, (0, 0))
     there.dv("gc", "--remote", "--force")
-    assert before - set(packs.iterdir()) == {packs / f"{'b' * 64}.idx"}
+    assert before == set(packs.iterdir())
     for path in (packs.parent / "doomed").iterdir():
         os.utime(path, (1, 1))
     there.dv("gc", "--remote", "--force")
-    assert not (packs / f"{'a' * 64}.pack").exists()
-    assert there.json("fsck", "--remote")["notes"] == []
+    assert before - set(packs.iterdir()) == {packs / f"{'a' * 64}.pack"}

@@ -13,6 +13,7 @@ from dvlite.ops.fetch import pull
 from dvlite.ops.gc_remote import gc_remote
 from dvlite.ops.push import push
 from dvlite.repo import open_repo
+from dvlite.stores.remote import sweep
 from dvlite.stores.remote.bucket import Bucket
 from tests.conftest import Project, make_project, tree_of
 
@@ -339,7 +340,7 @@ def test_after_many_small_pushes_a_fresh_clone_reads_few_indexes(shared, monkeyp
     remote = repo.remote()
     items = refs.in_worktree(repo.git).found.values()
     reach = transfer.reach([item.entry for item in items], repo.store)
-    remote.claim(repo.config.id, repo.clone_id, {item.oid for item in items})
+    sweep.claim(remote, repo.config.id, repo.clone_id, {item.oid for item in items})
     for oid, data in repo.store.read_many(reach.blobs):
         with remote.batch() as batch:
             batch.take(oid, data)

@@ -11,7 +11,7 @@ from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, 
 from dvlite.stores.base import Report
 from dvlite.stores.local import LocalStore
 from dvlite.stores.memory import MemoryStore
-from dvlite.stores.remote import RemoteStore
+from dvlite.stores.remote import RemoteStore, sweep
 from dvlite.stores.remote.bucket import Bucket, Listed
 from tests.stores.conformance import StoreConformance, oid
 
@@ -263,11 +263,11 @@ def test_data_without_a_marker_is_not_ours(remote, place):
 
 
 def test_the_same_push_writes_no_second_claim(remote, place, monkeypatch):
-    assert remote.claim("r" * 32, "c" * 32, [oid(b"one")])
+    assert sweep.claim(remote, "r" * 32, "c" * 32, [oid(b"one")])
     (path,) = place.glob("claims/*/*/*.json")
     assert json.loads(path.read_bytes()) == {"oids": [str(oid(b"one"))]}
     counting = Counting(remote, monkeypatch)
-    assert not remote.claim("r" * 32, "c" * 32, [oid(b"one")])
+    assert not sweep.claim(remote, "r" * 32, "c" * 32, [oid(b"one")])
     remote.find([oid(b"one")])
     assert [call[0] for call in counting.calls] == ["list"]
 

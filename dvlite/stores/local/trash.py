@@ -4,6 +4,7 @@ Nothing in it counts as stored. It can be brought back whole, or what holds cert
 """
 
 import contextlib
+import filecmp
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -58,7 +59,10 @@ def _names(batch: Path) -> Iterator[str]:
 
 
 def restore(root: Path, oids: Collection[Oid] | None = None) -> list[str]:
-    """Move files back to where they were: all, or those that hold some objects. Return their names."""
+    """Move files back to where they were: all, or those that hold some objects. Return their names.
+
+    Where the store has such a file again, the one here goes if both are the same, and stays if they differ: one is damaged.
+    """
     back = []
     for batch in batches(root):
         for name in sorted(_names(batch.path)):
@@ -68,7 +72,9 @@ def restore(root: Path, oids: Collection[Oid] | None = None) -> list[str]:
                 if not target.exists():
                     os.rename(batch.path / name, target)
                     back.append(name)
-        if oids is None:
+                elif oids is None and filecmp.cmp(batch.path / name, target, shallow=False):
+                    (batch.path / name).unlink()
+        if oids is None and not any(_names(batch.path)):
             empty([batch])
     files.sync_folders({(root / name).parent for name in back})
     return back

@@ -6,7 +6,6 @@ is downloaded once. What is remembered in `folder` is only ever a copy of immuta
 
 import contextlib
 import errno
-import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,7 +18,6 @@ from dvlite.progress import SILENT, Progress
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Report, Store, loose_name
 from dvlite.stores.local import tombs
-from dvlite.stores.remote import sweep
 from dvlite.stores.remote.batch import RemoteBatch
 from dvlite.stores.remote.bucket import Bucket
 from dvlite.stores.table import Table, list_ids
@@ -55,7 +53,7 @@ class RemoteStore(Store):
         self.times: dict[str, int] = {}
         self.live: set[str] = set()
         self.was_emptied = False  # this clone has seen a remote there before, and there was nothing left
-        self._is_fresh = False  # the listing was made for the look-up to come
+        self.is_fresh = False  # the listing was made for the look-up to come
         self._table = Table(folder / "table", self._load_index)
 
     # ---- the listing, and which packs count ----
@@ -208,10 +206,14 @@ class RemoteStore(Store):
         except (CorruptError, FormatError):
             # The pack has it too. One that is cut short does not count all the same, and is sent anew.
             with contextlib.suppress(CorruptError, FormatError):
-                size = (self.listing or {})[f"packs/{id_}.pack"]
-                start = max(0, size - pack.FOOTER_SIZE)
-                at, end = pack.tail_range(self.bucket.get(f"packs/{id_}.pack", start, size), size)
-                self.keep_index(id_, self.bucket.get(f"packs/{id_}.pack", at, end))
+                self.keep_index(id_, self.tail_of(id_))
+
+    def tail_of(self, id_: str) -> bytes:
+        """Return a listed pack's index and footer, from the pack itself."""
+        size = (self.listing or {})[f"packs/{id_}.pack"]
+        start = max(0, size - pack.FOOTER_SIZE)
+        at, end = pack.tail_range(self.bucket.get(f"packs/{id_}.pack", start, size), size)
+        return self.bucket.get(f"packs/{id_}.pack", at, end)
 
     def merged_ids(self) -> list[str]:
         """Return the listed merged indexes, largest first."""
@@ -274,8 +276,8 @@ class RemoteStore(Store):
 
     def find(self, oids: Collection[Oid]) -> dict[Oid, int]:
         """List the remote, then look every oid up in the listing and the pack indexes."""
-        listing = self.listing if self._is_fresh and self.listing is not None else self.look()
-        self._is_fresh = False
+        listing = self.listing if self.is_fresh and self.listing is not None else self.look()
+        self.is_fresh = False
         return {oid: size for oid in oids if (size := self._size_of(oid, listing)) is not None}
 
     def _size_of(self, oid: Oid, listing: Mapping[str, int]) -> int | None:
@@ -309,6 +311,17 @@ class RemoteStore(Store):
         """Yield objects of one pack, verified."""
         for group in packs.coalesce(places, gap=_RANGE_GAP, step=_RANGE_STEP):
             yield from self._get_range(id_, group)
+
+    def whole_in(self, id_: str, places: Mapping[Oid, Place]) -> set[Oid]:
+        """Read objects of one pack; return those that are what their oids say, there and nowhere else."""
+        found = set()
+        for group in packs.coalesce(places, gap=_RANGE_GAP, step=_RANGE_STEP):
+            start, end = group[0][1].offset, group[-1][1].offset + group[-1][1].size
+            data = self.bucket.get(f"packs/{id_}.pack", start, end) if end > start else b""
+            for oid, (at, size) in group:
+                if hashing.digest(oid.algorithm, data[at - start : at - start + size]) == oid.digest:
+                    found.add(oid)
+        return found
 
     def _get_range(self, id_: str, group: list[tuple[Oid, Place]]) -> Iterator[tuple[Oid, bytes]]:
         start, end = group[0][1].offset, group[-1][1].offset + group[-1][1].size
@@ -460,38 +473,15 @@ class RemoteStore(Store):
         self.refuse_read_only()
         return RemoteBatch(self)
 
+    @property
+    def is_read_only(self) -> bool:
+        """Whether it is only read from."""
+        return self.remote.is_read_only or self.bucket.protocol == "https"
+
     def refuse_read_only(self) -> None:
         """Raise RemoteError for a remote that is only read from."""
-        if self.remote.is_read_only or self.bucket.protocol == "https":
+        if self.is_read_only:
             raise RemoteError(f"{self.name} is read-only", "Push to another remote with 'dvlite push --remote NAME'.")
-
-    def claim(self, repository: str, clone: str, roots: Collection[Oid], *, may_begin: bool = True) -> bool:
-        """Say on the remote what this clone is about to push, so that gc keeps it; False if it was said already.
-
-        A remote that is empty is begun, unless `may_begin` is false: then nothing is said. Lists the remote, and again after a
-        claim was written: the look-up that follows rests on a listing after the claim.
-        """
-        names = sorted(str(oid) for oid in roots)
-        fingerprint = hashing.digest("sha256", "\n".join(names).encode()).hex()
-        claim = f"claims/{repository}/{clone}/{fingerprint}.json"
-        listing = self.look()
-        self._is_fresh = claim in listing and not sweep.is_stale(self, claim)
-        if not listing and not may_begin:
-            return False
-        if self._is_fresh:
-            sweep.wait_for_others(self)
-            return False
-        if config.MARKER in listing:
-            config.decode_marker(self.bucket.get(config.MARKER))  # whoever writes looks again
-        else:
-            self.bucket.put(config.MARKER, config.encode_marker())
-        if f"repos/{repository}.json" not in listing:
-            self.bucket.put(f"repos/{repository}.json", json.dumps({"id": repository}).encode() + b"\n")
-        self.bucket.put(claim, json.dumps({"oids": names}, separators=(",", ":")).encode() + b"\n")
-        self.look()
-        sweep.wait_for_others(self)  # either this sees their mark, or they see the claim
-        self._is_fresh = True
-        return True
 
 
 def _as_error(exc: DvliteError | OSError, path: str | Path) -> DvliteError:

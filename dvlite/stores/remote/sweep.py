@@ -11,11 +11,11 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from dvlite import files, hashing
-from dvlite.errors import FormatError, RemoteError, quote
+from dvlite import config, files, hashing, pack
+from dvlite.errors import CorruptError, FormatError, RemoteError, quote
 from dvlite.oid import Oid, parse
 
 if TYPE_CHECKING:
@@ -89,6 +89,38 @@ def _is_dead(store: RemoteStore, mark: str) -> bool:
 # ---- claims ---------------------------------------------------------------------------------------------------------
 
 
+def claim(store: RemoteStore, repository: str, clone: str, roots: Collection[Oid], *, may_begin: bool = True) -> bool:
+    """Say on the remote what this clone is about to push, so that gc keeps it; False if it was said already.
+
+    A remote that is empty is begun, unless `may_begin` is false: then nothing is said. Lists the remote, and again after a
+    claim was written: the look-up that follows rests on a listing after the claim.
+    """
+    names = sorted(str(oid) for oid in roots)
+    fingerprint = hashing.digest("sha256", "\n".join(names).encode()).hex()
+    claim = f"claims/{repository}/{clone}/{fingerprint}.json"
+    listing = store.look()
+    store.is_fresh = claim in listing and not is_stale(store, claim)
+    if not listing and not may_begin:
+        return False
+    if store.is_fresh:
+        wait_for_others(store)
+        return False
+    if config.MARKER in listing:
+        config.decode_marker(store.bucket.get(config.MARKER))  # whoever writes looks again
+    else:
+        store.bucket.put(config.MARKER, config.encode_marker())
+    if f"repos/{repository}.json" not in listing:
+        store.bucket.put(f"repos/{repository}.json", json.dumps({"id": repository}).encode() + b"\n")
+    while True:
+        store.bucket.put(claim, json.dumps({"oids": names}, separators=(",", ":")).encode() + b"\n")
+        store.look()
+        wait_for_others(store)  # either this sees their mark, or they see the claim
+        if claim in (store.listing or {}):  # else they took it for the old one
+            break
+    store.is_fresh = True
+    return True
+
+
 def claims(store: RemoteStore) -> Iterator[Claim]:
     """Yield all claims of the last listing, old ones too. One that can't be read stops this."""
     for name in sorted(store.listing or ()):
@@ -127,6 +159,25 @@ def repositories(store: RemoteStore) -> set[str]:
     names = store.listing or ()
     known = {name[len("repos/") : -len(".json")] for name in names if name.startswith("repos/")}
     return known | {name.split("/")[1] for name in names if name.startswith("claims/")}
+
+
+def mend_indexes(store: RemoteStore) -> list[str]:
+    """Write the index anew of each listed pack that has none, from the pack's end; return the packs.
+
+    An upload that was cut off has none yet: what is whole of it may as well count.
+    """
+    listing = store.listing or {}
+    mended = []
+    for name in sorted(listing):
+        id_ = name[len("packs/") : -len(".pack")]
+        if not name.startswith("packs/") or not name.endswith(".pack") or f"packs/{id_}.idx" in listing:
+            continue
+        with contextlib.suppress(CorruptError, FormatError):
+            tail = store.tail_of(id_)
+            if pack.decode_index(tail).id == id_:
+                store.bucket.put(f"packs/{id_}.idx", tail)
+                mended.append(name)
+    return mended
 
 
 # ---- dooms ----------------------------------------------------------------------------------------------------------
