@@ -118,3 +118,35 @@ def test_a_reader_that_has_seen_enough_is_no_failure(lossy):
     command = f"set -o pipefail; {sys.executable} -m dvlite status --all | head -1"
     done = subprocess.run(["bash", "-c", command], cwd=lossy.root, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("which", ["contents", "trees", "all"])
+def test_packs_that_a_hand_took_away_are_missed_and_stored_again(project, which):
+    project.write({"sub/1": "1", "sub/2": "2", "a": "a"}, "data")
+    project.dv("add", "-q", "data")
+    project.commit()
+    project.settle()
+    assert "clean" in project.dv("status") and "clean" in project.dv("status")
+    for path in project.packs():
+        if which == "all" or (b"dvlite-tree" in path.read_bytes()) == (which == "trees"):
+            path.unlink()
+    assert "missing in the store" in project.dv("status")
+    project.dv("add", "data")
+    assert "clean" in project.dv("status")
+    project.dv("fsck")
+    before = project.read("data")
+    shutil.rmtree(project.root / "data")
+    project.dv("checkout")
+    assert project.read("data") == before
+
+
+def test_add_itself_misses_packs_that_a_hand_took_away(project):
+    project.write({"sub/1": "1", "a": "a"}, "data")
+    project.dv("add", "-q", "data")
+    project.commit()
+    project.settle()
+    project.dv("status")
+    for path in project.packs():
+        path.unlink()
+    project.dv("add", "data")
+    project.dv("fsck")

@@ -65,10 +65,25 @@ class LocalStore(Store):
     def state(self) -> str:
         """Return the store's id and generation as one text; empty where there is no store yet.
 
-        The generation is raised before anything leaves the store, so what was seen under the same state is still here.
+        The generation is raised before anything leaves the store, so what was seen under the same state is still here. A pack
+        that somebody else's hand took away raises it too.
         """
         self._recover()
+        try:
+            self._notice_gone()
+        except OSError:  # a store that is only read: nothing is remembered of it
+            return ""
         return self._state()
+
+    def _notice_gone(self) -> None:
+        """Compare the packs with those that there were: first what is remembered, then what is there."""
+        note = self.root / "known"
+        known = set(note.read_text(errors="replace").split()) if note.exists() else set()
+        live = set(list_ids(self.root / "packs", ".pack"))
+        if known - live:
+            self.raise_generation()
+        if known != live and self.tmp.exists():
+            files.write_atomic(note, "\n".join(sorted(live)).encode(), folder=self.tmp, is_synced=False)
 
     def _state(self) -> str:
         try:
