@@ -18,7 +18,12 @@ line to be pasted goes through `quote`: a name from a stranger must not be a com
 
 import errno
 import os
-from shlex import quote as quote
+import shlex
+
+
+def quote(path: str) -> str:
+    """Return a path as it can be pasted into a shell, after any command."""
+    return shlex.quote(f"./{path}" if path.startswith("-") else path)
 
 
 class DvliteError(Exception):

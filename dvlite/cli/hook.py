@@ -92,9 +92,12 @@ def _pre_commit(_: Sequence[str], *, is_made: bool = False) -> int:
     from dvlite.ops.commit import before_commit
 
     # Git makes a commit of some paths in an index of its own, named so.
-    is_partial = Path(os.environ.get("GIT_INDEX_FILE", "")).name.startswith("next-index-")
+    index = Path(os.environ.get("GIT_INDEX_FILE", "")).name
+    is_partial, is_aside = index.startswith("next-index-"), index == "index.lock"  # the second: commit -a
     is_made = is_made or _is_rebasing()
-    return _show_commit(before_commit(_open(), is_partial=is_partial, is_made=is_made, sides=_merged()))
+    return _show_commit(
+        before_commit(_open(), is_partial=is_partial, is_aside=is_aside, is_made=is_made, sides=_merged())
+    )
 
 
 def _pre_merge_commit(arguments: Sequence[str]) -> int:

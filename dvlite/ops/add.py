@@ -130,9 +130,17 @@ def _target(repo: Repo, pointers: Pointers, path: str) -> str:
         )
     _check_trackable(repo, path)
     full = repo.root / path
-    if path in pointers.broken:
-        raise pointers.broken[path]
+    if broken := enclosing(pointers.broken, path):
+        raise pointers.broken[broken]
     owner = enclosing(pointers.found, path)
+    if not owner:
+        staged = (name.removesuffix(SUFFIX) for name in git.index_blobs(repo.git, SUFFIX))
+        if (gone := enclosing(staged, path)) and gone != path:
+            name = quote(f"{gone}{SUFFIX}")
+            raise UsageError(
+                f"'{path}' lies in '{gone}', whose pointer was deleted here",
+                f"Bring it back: git restore -- {name}. Or let go of it: git rm -- {name}",
+            )
     if not full.is_symlink() and not full.exists():
         back = f"Its pointer stays as it is; 'dvlite checkout {quote(path)}' brings data back." if owner else ""
         raise UsageError(f"'{path}' does not exist", back)

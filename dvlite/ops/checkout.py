@@ -198,7 +198,8 @@ def _is_wanted(repo: Repo, change: Change, view: View, result: CheckoutResult, t
         return False
     if is_forced:
         return True
-    if change.kind is Kind.MODIFIED and change.data and not change.data.is_tree and repo.store.find([change.data.oid]):
+    known = [one.oid for one in (change.base, change.target) if one]
+    if change.kind is Kind.MODIFIED and change.data and change.data.oid in known:  # its bits alone
         return True
     result.kept.append(KeptPath(_full(tracked, change.path), _REASONS[change.kind]))
     return False
@@ -244,7 +245,12 @@ def _remember(
         return _rescan(repo, view, target, outcome)  # what was put here before stays unknown
     base, trees = _new_base(view, target, wanted, changes, outcome)
     if base is None and target is None:
-        repo.index.drop_base(tracked)
+        if view.base is not None and len(outcome.done) < len(changes):
+            repo.index.set_base(
+                tracked, Base(None, "", ""), {}
+            )  # what is left is the user's, and nothing was put there
+        else:
+            repo.index.drop_base(tracked)
     elif view.base is not None or base is not None:
         label = (rev if not wanted.paths else (rev or (view.base.rev if view.base else ""))) if base else ""
         old = view.base

@@ -5,7 +5,7 @@ base isn't known or is another rev's, is never rewritten, and absent files are n
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from dvlite import config, files, git, pointer, refs, transfer, tree
@@ -45,18 +45,22 @@ def before_commit(
     repo: Repo,
     *,
     is_partial: bool = False,
+    is_aside: bool = False,
     is_made: bool = False,
     sides: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> CommitResult:
     """Update stale pointers, then look at everything that is staged.
 
-    `is_partial`: a commit of some paths alone. `is_made`: Git has the commit's content already (a merge, a step of a rebase), so
-    that what would be staged now came into another one. `sides`: the commits that are merged, where Git hasn't written that yet.
+    `is_partial`: a commit of some paths alone. `is_aside`: with an index that Git throws away if it makes no commit. `is_made`:
+    Git has the commit's content already (a merge, a step of a rebase), so that what would be staged now came into another one.
+    `sides`: the commits that are merged, where Git hasn't written that yet.
     """
     here = refs.in_worktree(repo.git)
+    left = [] if is_partial or is_made else _stage_left(repo)
     result = sync_data(repo, here, is_partial=is_partial, is_made=is_made, progress=progress)
-    if is_partial and result.updated:
+    result.updated.extend(one for one in left if one not in result.updated)
+    if result.updated and (is_partial or is_aside):
         _note_staged(repo, result.updated)
     staged = git.staged(repo.git)
     result.blocks.extend(check_pointers(repo, staged, sides))
@@ -80,20 +84,25 @@ def sync_data(
     Where pointers are staged already, or the commit is of some paths alone, only those are concerned.
     """
     result = CommitResult([], [], [])
-    stale = _stale(repo, here, result)
+    stale, unread = _stale(repo, here, result)
+    if not stale and not unread:
+        return result
+    staged = git.staged(repo.git)
+    chosen = {one.path.removesuffix(SUFFIX) for one in _pointers(staged)}
+    must = set() if is_made else chosen if chosen or is_partial else here.found.keys()
+    _judge_unread(unread, must, result)
     if not stale:
         return result
     if is_made:
         result.notes.append(f"changed data that is not in this commit: {', '.join(stale)} (the next one has it)")
         return result
-    staged = git.staged(repo.git)
     from dvlite.ops.add import add  # most commits change no data
 
     if is_partial and not staged:  # of what is named nothing has changed yet as Git sees it: perhaps it is a pointer
         add(repo, stale, is_staged=False, progress=progress)
+        _note_staged(repo, stale)
         result.notes.append(f"pointers updated: {', '.join(stale)}; the same 'git commit' once more has what it names")
         return result
-    chosen = {one.path.removesuffix(SUFFIX) for one in _pointers(staged)}
     concerned = [tracked for tracked in stale if tracked in chosen] if chosen or is_partial else stale
     if left := [tracked for tracked in stale if tracked not in concerned]:
         how = f"dvlite add {' '.join(map(quote, left))}"
@@ -114,21 +123,31 @@ def sync_data(
     return result
 
 
-def _stale(repo: Repo, here: Pointers, result: CommitResult) -> list[str]:
-    """Return the tracked paths whose data was changed here and whose pointers don't say so yet."""
+def _judge_unread(unread: Mapping[str, TooMuchError], must: Collection[str], result: CommitResult) -> None:
+    """Block the commit for what is too much to read, if it is about it; else say that it wasn't looked at."""
+    for tracked, exc in unread.items():
+        how = f"dvlite add {quote(tracked)}"
+        if tracked in must:
+            result.block(tracked, UsageError(exc.message, f"Add it before: {how}"))
+        else:
+            result.notes.append(f"'{tracked}' is not looked at, {exc.message} ('{how}', and the next commit has it)")
+
+
+def _stale(repo: Repo, here: Pointers, result: CommitResult) -> tuple[list[str], dict[str, TooMuchError]]:
+    """Return the tracked paths whose data was changed here and whose pointers don't say so yet; and what is too much to read."""
     limit = config.parse_size(repo.config.policy.get("stale_max_size", STALE_MAX_SIZE))
     if repo.config.policy.get("stale") == "ignore":
-        return []
-    stale = []
+        return [], {}
+    stale, unread = [], {}
     for tracked, item in here.found.items():
         try:
             if os.path.lexists(repo.root / tracked) and _is_stale(repo, tracked, item, limit, result):
                 stale.append(tracked)
         except TooMuchError as exc:
-            result.block(tracked, UsageError(exc.message, f"Add it before: dvlite add {quote(tracked)}"))
+            unread[tracked] = exc
         except DvliteError as exc:
             result.notes.append(f"the data of '{tracked}' can't be looked at, its pointer stays: {exc.message}")
-    return stale
+    return stale, unread
 
 
 def _is_stale(repo: Repo, tracked: str, item: Pointer, limit: int, result: CommitResult) -> bool:
@@ -275,16 +294,31 @@ def check_files(repo: Repo, here: Pointers, staged: Sequence[Staged], sides: Seq
 
 
 def _note_staged(repo: Repo, tracked: Sequence[str]) -> None:
-    names = [f"{one}{SUFFIX}" for one in tracked]
+    names = sorted({*_noted(repo), *(f"{one}{SUFFIX}" for one in tracked)})
     files.write_atomic(repo.git.folder / "dvlite" / AFTER_COMMIT, "\0".join(names).encode("utf-8", "surrogateescape"))
+
+
+def _noted(repo: Repo) -> list[str]:
+    try:
+        text = (repo.git.folder / "dvlite" / AFTER_COMMIT).read_bytes().decode("utf-8", "surrogateescape")
+    except FileNotFoundError:
+        return []
+    return [name for name in text.split("\0") if name]
+
+
+def _stage_left(repo: Repo) -> list[str]:
+    """Stage the pointers that an earlier hook staged for a commit that was not made; return their tracked paths."""
+    names = [name for name in _noted(repo) if (repo.root / name).is_file()]
+    left = git.unstaged(repo.git, names) if names else []
+    git.stage(repo.git, left)
+    (repo.git.folder / "dvlite" / AFTER_COMMIT).unlink(missing_ok=True)
+    return [name.removesuffix(SUFFIX) for name in left]
 
 
 def after_commit(repo: Repo) -> None:
     """Bring Git's index up to the pointers that went into a partial commit by way of Git's temporary index."""
-    note = repo.git.folder / "dvlite" / AFTER_COMMIT
-    try:
-        names = note.read_bytes().decode("utf-8", "surrogateescape").split("\0")
-    except FileNotFoundError:
+    names = _noted(repo)
+    if not names:
         return
     at_head = git.blobs_at(repo.git, "HEAD", SUFFIX)
     contents = dict(git.read_blobs(repo.git, [at_head[name] for name in names if name in at_head]))
@@ -294,4 +328,7 @@ def after_commit(repo: Repo) -> None:
         if name in at_head and path.is_file() and path.read_bytes() == contents[at_head[name]]:
             committed.append(name)
     git.stage(repo.git, committed)
-    note.unlink(missing_ok=True)
+    if left := [name for name in names if name not in committed]:
+        _note_staged(repo, [name.removesuffix(SUFFIX) for name in left])
+    else:
+        (repo.git.folder / "dvlite" / AFTER_COMMIT).unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dvlite import __version__, config, files, refs, remotes
 from dvlite.errors import DvliteError
+from dvlite.ops import hooks
 from dvlite.repo import SETTINGS, Repo, open_repo
 
 _DRIVERS = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "sftp": "paramiko", "webdav": "webdav4", "https": "aiohttp"}
@@ -39,7 +40,7 @@ def doctor(start: Path) -> list[Check]:
     checks.append(Check("repository", str(repo.root)))
     if wrong := _wrong_settings(repo):
         return checks + wrong
-    checks += [_store_check(repo), _link_check(repo)]
+    checks += [_store_check(repo), _link_check(repo), _hooks_check(repo)]
     left = sorted((repo.git.folder / "dvlite/tmp").glob(f"*/*{files.ASIDE}"))
     checks += [
         Check("moved aside", str(path), False, "A killed checkout left it: look at it, then delete it.")
@@ -63,6 +64,16 @@ def _wrong_settings(repo: Repo) -> list[Check]:
         hint = "Name another: 'dvlite config remote NAME', or 'remote' in dvlite.toml."
         wrong.append(Check("default remote", f"there is no remote '{default}'", False, hint))
     return wrong
+
+
+def _hooks_check(repo: Repo) -> Check:
+    found = hooks.status(repo)
+    if found.is_installed:
+        return Check("hooks", "installed")
+    dead = [one.event for one in found.hooks if one.state not in ("installed", "covered")]
+    was = repo.hooks_note.exists() and repo.hooks_note.read_text().strip() == "installed"
+    said = f"were installed, and are not any more: {', '.join(dead) or 'the drivers'}" if was else "not installed"
+    return Check("hooks", said, not was, "Run 'dvlite hooks install'." if was else "")
 
 
 def _git_check() -> Check:
