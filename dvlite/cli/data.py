@@ -153,6 +153,9 @@ def show_checkout(run: Session, repo: Repo, result: CheckoutResult, *, is_partia
             render.out(f"checked out: {', '.join(done) or 'everything is in place'}{at}")
         if result.saved:
             render.out(f"what was replaced is kept as saved/{result.saved}: dvlite checkout --saved {result.saved}")
+    if result.ignored:
+        names = ", ".join(render.name(run.here(repo, path)) for path in result.ignored)
+        render.note(f"to keep the data out of Git, '.gitignore' has a line more for: {names}")
     for kept in result.kept:
         render.note(f"kept {render.name(run.here(repo, kept.path))}: {kept.reason}")
     if any(one.reason != IN_THE_WAY for one in result.kept):

@@ -1,7 +1,7 @@
 """Git's worktrees and the index of each: which files lie there, which are staged."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from dvlite.errors import DvliteError, UsageError
@@ -55,6 +55,13 @@ def files_with_suffix(git: Git, suffix: str, *, has_ignored: bool = False) -> li
     which = [] if has_ignored else ["--exclude-standard"]
     shape = ["-z", "--cached", "--others", *which, "--deduplicate"]
     return split(run(git, "ls-files", *shape, "--", pathspec(suffix)))
+
+
+def not_ignored(git: Git, paths: Sequence[str]) -> list[str]:
+    """Return those of some paths that Git doesn't ignore."""
+    text = "\0".join(paths).encode("utf-8", "surrogateescape") + b"\0"
+    ignored = set(split(run(git, "check-ignore", "--no-index", "-z", "--stdin", stdin=text, is_checked=False)))
+    return [path for path in paths if path not in ignored]
 
 
 def index_blobs(git: Git, suffix: str) -> dict[str, str]:

@@ -368,7 +368,7 @@ def _write_one(repo: Repo, tracked: str, new: Pointer, one: _Ready, is_synced: b
     is_changed = not path.exists() or path.read_bytes() != data
     if is_changed:
         files.write_atomic(path, data, folder=repo.tmp(path.parent), is_synced=is_synced)
-    ignore, line = _ignoring(tracked)
+    ignore, line = ignoring(tracked)
     if add_line(repo.root / ignore, line, folder=repo.tmp((repo.root / ignore).parent), is_synced=is_synced):
         result.to_stage.append(ignore)
     files_read = sum(view.scan.files_read for view in one.views)
@@ -382,7 +382,28 @@ def ignore_line(name: str) -> str:
     return "/" + re.sub("[\n\r]", "[^ -~]", escaped)  # a line can't hold these: no printable character is the nearest
 
 
-def _ignoring(tracked: str) -> tuple[str, str]:
+def ignore(repo: Repo, tracked: Iterable[str]) -> list[str]:
+    """Write the ignore lines that tracked paths lack, where nothing else ignores them; return those paths.
+
+    A pointer that was moved by Git has left its line behind.
+    """
+    texts: dict[str, list[bytes]] = {}
+    lacking = []
+    for one in tracked:
+        name, line = ignoring(one)
+        if name not in texts:
+            path = repo.root / name
+            texts[name] = path.read_bytes().splitlines() if path.is_file() else []
+        if line.encode("utf-8", "surrogateescape") not in texts[name]:
+            lacking.append(one)
+    done = git.not_ignored(repo.git, lacking) if lacking else []
+    for one in done:
+        name, line = ignoring(one)
+        add_line(repo.root / name, line, folder=repo.tmp((repo.root / name).parent))
+    return done
+
+
+def ignoring(tracked: str) -> tuple[str, str]:
     """Return the `.gitignore` of a tracked path, and its line there."""
     parent, _, name = tracked.rpartition("/")
     return f"{parent}/.gitignore" if parent else ".gitignore", ignore_line(name)
@@ -390,7 +411,7 @@ def _ignoring(tracked: str) -> tuple[str, str]:
 
 def _stage(repo: Repo, result: AddResult, *, is_staged: bool) -> None:
     """Stage what Git's index lacks of pointers and ignore lines, whoever wrote them: an earlier call may have been cut off."""
-    ignores = dict(_ignoring(one.path) for one in result.added)
+    ignores = dict(ignoring(one.path) for one in result.added)
     lacking = git.unstaged(repo.git, [*(f"{one.path}{SUFFIX}" for one in result.added), *ignores])
     result.to_stage = [
         name

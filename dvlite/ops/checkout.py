@@ -42,7 +42,10 @@ class KeptPath:
 
 @dataclass(slots=True)
 class CheckoutResult:
-    """What a checkout did. Counts are of files; `missing`: paths whose objects are not here; `saved`: what `--saved` takes."""
+    """What a checkout did. Counts are of files; `missing`: paths whose objects are not here; `saved`: what `--saved` takes.
+
+    `ignored`: paths whose lines in `.gitignore` had to be written.
+    """
 
     written: int = 0
     removed: int = 0
@@ -53,6 +56,7 @@ class CheckoutResult:
     failures: list[Failure] = field(default_factory=list)
     saved: int = 0
     rev: str = ""
+    ignored: list[str] = field(default_factory=list)
 
 
 def checkout(
@@ -72,7 +76,13 @@ def checkout(
     selection = select(pointers, paths, repo.store.read)
     if not paths and rev is None:
         add_left_behind(repo, here, selection)
-    return bring(repo, pointers, selection, rev=rev or "", is_forced=is_forced, progress=progress)
+    result = bring(repo, pointers, selection, rev=rev or "", is_forced=is_forced, progress=progress)
+    if rev is None:
+        from dvlite.ops.add import ignore  # hooks bring data without it
+
+        with repo.writing_pointers("checkout"):
+            result.ignored = ignore(repo, [one for one in sorted(selection.parts) if one in pointers.found])
+    return result
 
 
 def bring(

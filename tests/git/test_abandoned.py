@@ -130,3 +130,24 @@ def test_a_name_with_a_dash_can_be_pasted(work):
     work.write({"-dash": "2"})
     assert "dvlite add ./-dash" in work.dv("status")
     work.dv("add", "./-dash")
+
+
+def test_a_pointer_that_git_moved_gets_its_ignore_line_with_its_data(work):
+    work.write({"f.bin": "1", "other.log": "2"})
+    work.dv("add", "-q", "f.bin")
+    work.git("commit", "-q", "-m", "f")
+    work.git("mv", "f.bin.dvlite", "g.bin.dvlite")
+    assert "g.bin" in work.dv("checkout")
+    assert "/g.bin" in (work.root / ".gitignore").read_text().splitlines()
+    assert (work.root / "g.bin").exists() and "g.bin\n" not in work.git("status", "--porcelain").replace(
+        "g.bin.dvlite", ""
+    )
+    before = (work.root / ".gitignore").read_bytes()
+    work.dv("checkout")
+    assert (work.root / ".gitignore").read_bytes() == before
+
+
+def test_what_is_ignored_by_another_line_gets_none(work):
+    (work.root / ".gitignore").write_text("data*\n!*.dvlite\n")
+    work.dv("checkout")
+    assert (work.root / ".gitignore").read_text() == "data*\n!*.dvlite\n"
