@@ -95,10 +95,10 @@ def _advice(one: PathStatus, where: str, remote: str) -> list[str]:
     bring = "pull" if one.missing_here else "checkout"
     is_in_git = one.git not in ("untracked", "modified")
     send = "dvlite push" if is_in_git else f"stage its pointer with 'dvlite add {where}', then dvlite push"
-    gone = sum(change.kind == "deleted" for change in one.changes)
+    is_gone = kinds == {"deleted"} and len(one.changes) == one.files
     said = [
-        (gone == one.files, f"to bring it back: dvlite {bring} {where}; to let go of it: git rm -- {where}.dvlite"),
-        (gone < one.files and kinds & {"new", "modified", "deleted", "renamed"}, f"to store it: dvlite add {where}"),
+        (is_gone, f"to bring it back: dvlite {bring} {where}; to let go of it: git rm -- {where}.dvlite"),
+        (not is_gone and kinds & {"new", "modified", "deleted", "renamed"}, f"to store it: dvlite add {where}"),
         (kinds & {"outdated", "dropped"}, f"the pointer moved: dvlite checkout {where}"),
         (
             kinds & {"conflict", "unknown"},

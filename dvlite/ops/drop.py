@@ -71,8 +71,9 @@ def drop(
                 "Send them with 'dvlite push --all', or let them go to the trash with --force.",
             )
         if not is_dry_run and not is_forced:
-            if not target.is_read_only:  # what lies there is the last copy now, and only commits here may name it
-                sweep.claim(target, repo.config.id, repo.clone_id, {oid for _, oid in chosen if oid in doomed})
+            named = {oid for _, oid in chosen if oid in doomed}
+            if named and not target.is_read_only:  # there is the last copy now, and perhaps only commits here name it
+                sweep.claim(target, repo.config.id, repo.clone_id, named)
             _verify(doomed, target, progress)
         result.objects, result.size, result.trashed = len(doomed), sum(doomed.values()), len(unsafe)
         if not is_dry_run:

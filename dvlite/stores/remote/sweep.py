@@ -26,6 +26,7 @@ DEAD_S = 900  # a mark that is older belongs to no living process
 CLAIM_S = 90 * 86400  # a claim that nobody renewed for so long keeps nothing any more
 _RENEW_S = 30 * 86400
 _WAIT_S = 600
+_CLAIMS = 5  # so often a claim is written that somebody takes away
 
 
 class Doom(NamedTuple):
@@ -111,14 +112,16 @@ def claim(store: RemoteStore, repository: str, clone: str, roots: Collection[Oid
         store.bucket.put(config.MARKER, config.encode_marker())
     if f"repos/{repository}.json" not in listing:
         store.bucket.put(f"repos/{repository}.json", json.dumps({"id": repository}).encode() + b"\n")
-    while True:
+    for _ in range(_CLAIMS):
         store.bucket.put(claim, json.dumps({"oids": names}, separators=(",", ":")).encode() + b"\n")
         store.look()
         wait_for_others(store)  # either this sees their mark, or they see the claim
         if claim in (store.listing or {}):  # else they took it for the old one
-            break
-    store.is_fresh = True
-    return True
+            store.is_fresh = True
+            return True
+    raise RemoteError(
+        f"{store.name} does not list what was just written there ('{claim}')", "Run 'dvlite remote list'."
+    )
 
 
 def claims(store: RemoteStore) -> Iterator[Claim]:
