@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from dvlite import files, git, hashing, refs, tree
 from dvlite.errors import DvliteError, FormatError, MissingError
 from dvlite.index import Base, spell
-from dvlite.ops.base import Selection, reader
+from dvlite.ops.base import Selection, enclosing, reader
 from dvlite.ops.checkout import CheckoutResult, add_left_behind, bring
 from dvlite.ops.fetch import fetch, refuse_unused
-from dvlite.pointer import SUFFIX
+from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.refs import Pointers
 from dvlite.repo import Repo
@@ -44,13 +44,21 @@ def follow(
     selection = _moved(repo, here, came, {name.removesuffix(SUFFIX) for name in changed}, result)
     add_left_behind(repo, here, selection)
     if selection.parts:
+        bases = repo.index.bases()
+        still = {one for one in selection.parts if one in here.found and _is_in_line(bases.get(one), here.found[one])}
         _bring(repo, here, selection, may_fetch, result, progress)
+        kept = result.checkout.kept  # where no pointer moved nothing was about to be replaced
+        result.checkout.kept = [one for one in kept if enclosing(still, one.path) == ""]
     remember_pointers(repo, here)
     if state := git.index_state(repo.git, SUFFIX):
         files.write_atomic(repo.index.followed, state, is_synced=False)
     else:
         repo.index.followed.unlink(missing_ok=True)
     return result
+
+
+def _is_in_line(base: Base | None, item: Pointer) -> bool:
+    return base is not None and base.pointer == spell(item.entry)
 
 
 def _bring(
@@ -87,7 +95,7 @@ def _moved(repo: Repo, here: Pointers, came: set[str], changed: set[str], result
         if base is None or base.entry is None or (tracked in came and not base.rev):
             if tracked in came or tracked in changed:  # whatever was here of it before, it is not what somebody deleted
                 selection.add(tracked, "")
-        elif base.pointer == spell(item.entry):
+        elif _is_in_line(base, item):
             if base.rev:  # the pointer has come to where the data is
                 repo.index.set_base(tracked, base._replace(rev=""), {})
         elif base.rev:

@@ -151,3 +151,13 @@ def test_what_is_ignored_by_another_line_gets_none(work):
     (work.root / ".gitignore").write_text("data*\n!*.dvlite\n")
     work.dv("checkout")
     assert (work.root / ".gitignore").read_text() == "data*\n!*.dvlite\n"
+
+
+def test_a_commit_of_some_paths_says_nothing_of_data_that_nobody_would_replace(work):
+    work.write({"code": "1"})
+    work.git("add", "code")
+    work.git("commit", "-q", "-m", "code")
+    work.write({"a": "changed"}, "data")
+    work.write({"code": "2"})
+    said = work.git("commit", "-m", "part", "code")
+    assert "not in this commit: data" in said and "kept" not in said
