@@ -83,7 +83,7 @@ def decode(data: bytes, name: str = "pointer") -> Pointer:
     rest = data[len(head) :]
     if not data.startswith(head) or rest[:1] not in (b"", b"\n", b"[", b"#"):
         line = _first_difference(head, data)
-        text = data.split(b"\n")[line - 1]
+        text = (data.split(b"\n") + [b""])[min(line - 1, data.count(b"\n") + 1)]
         reason = "line ends are CRLF" if text.endswith(b"\r") else "not in the one form that dvlite writes"
         if text.startswith(b"#"):
             reason = "a comment in the head; it may stand below"

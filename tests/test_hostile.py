@@ -202,12 +202,12 @@ def code_and_peak(project, *arguments):
 
 
 def swell(path):
-    """Make a file of 600 MB, without the disk."""
+    """Make a file of 300 MB, without the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         path.chmod(0o644)
     with path.open("ab") as file:
-        file.truncate(600 << 20)
+        file.truncate(300 << 20)
 
 
 def remote_of(pushed):

@@ -112,6 +112,7 @@ def test_a_touched_path_is_named_with_its_commits_and_versions(kept):
             "commits": [kept.git("rev-parse", "HEAD").strip()],
             "tags": ["model@v1.0.0"],
             "is_here": True,
+            "repository": "",
         }
     ]
     said = kept.dv("fsck", code=10)
