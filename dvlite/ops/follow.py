@@ -128,12 +128,12 @@ def _files(repo: Repo, base: Base) -> list[str]:
 
 
 def told(repo: Repo, missing: list[str]) -> bool:
-    """Tell whether just this was said to be missing at the same state, and remember it: one switch calls several hooks."""
+    """Tell whether all of this was said to be missing at the same state, and remember it: one switch calls several hooks."""
     state = hashing.checksum(git.index_state(repo.git, SUFFIX)).hex() if missing else ""
-    text = "\n".join([state, *sorted(missing)])
-    if repo.index.note("told missing") == text:
+    before, *said = repo.index.note("told missing").split("\n")
+    if before == state and set(missing) <= set(said):
         return True
-    repo.index.set_note("told missing", text)
+    repo.index.set_note("told missing", "\n".join([state, *sorted(missing)]))
     return False
 
 

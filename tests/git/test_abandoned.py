@@ -161,3 +161,20 @@ def test_a_commit_of_some_paths_says_nothing_of_data_that_nobody_would_replace(w
     work.write({"code": "2"})
     said = work.git("commit", "-m", "part", "code")
     assert "not in this commit: data" in said and "kept" not in said
+
+
+def test_what_a_pull_brings_without_its_data_is_said_in_one_line(work):
+    work.write({"one.bin": "1"})
+    work.dv("add", "-q", "one.bin")
+    work.git("commit", "-q", "-m", "one")
+    work.dv("remote", "add", "-q", "origin", "../remote")
+    work.git("commit", "-qam", "remote")
+    work.dv("push")
+    clone = work.clone()
+    clone.dv("hooks", "install", "-q")
+    clone.dv("pull")
+    work.write({"data/new/x": "2", "one.bin": "2"})
+    work.dv("add", "-q", "data", "one.bin")
+    work.git("commit", "-q", "-m", "both")
+    work.dv("push")
+    assert clone.git("pull").count("not here yet") == 1
