@@ -309,7 +309,9 @@ def _noted(repo: Repo) -> list[str]:
 def _stage_left(repo: Repo) -> list[str]:
     """Stage the pointers that an earlier hook staged for a commit that was not made; return their tracked paths."""
     names = [name for name in _noted(repo) if (repo.root / name).is_file()]
-    left = git.unstaged(repo.git, names) if names else []
+    if not names:
+        return []
+    left = git.unstaged(repo.git, names)
     git.stage(repo.git, left)
     (repo.git.folder / "dvlite" / AFTER_COMMIT).unlink(missing_ok=True)
     return [name.removesuffix(SUFFIX) for name in left]
