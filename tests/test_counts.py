@@ -106,3 +106,21 @@ def _push_counts(project, monkeypatch):
     calls.clear()
     assert push(project.repo).pushed == 0
     assert calls == ["list"]
+
+
+def test_gits_index_and_the_packs_are_looked_at_once_for_many_paths(project, monkeypatch):
+    from dvlite import git
+    from dvlite.ops.add import add
+    from dvlite.stores.local import LocalStore
+
+    calls = []
+
+    def count(owner, name):
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *arguments: calls.append(name) or real(*arguments))
+
+    project.write({f"f{number}": str(number) for number in range(30)})
+    count(git, "index_blobs")
+    count(LocalStore, "_notice_gone")
+    add(project.repo, [f"f{number}" for number in range(30)])
+    assert sorted(calls) == ["_notice_gone", "index_blobs"]

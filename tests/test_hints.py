@@ -1,11 +1,12 @@
 """A hint leads on: what it says can be done, and no hint leads back to where it was said."""
 
-import os
+import errno
 import shutil
 import subprocess
 
 import pytest
 
+from dvlite.errors import explain
 from tests.ops.test_fsck import damage
 
 
@@ -151,8 +152,10 @@ def test_the_line_for_a_name_with_a_newline_is_narrow(project):
     assert "axb" in ignored and "a?b" in ignored and "?? a\nb\0" not in ignored
 
 
-def test_the_system_says_no_with_a_hint(pushed):
+def test_what_the_system_says_names_the_path_and_a_hint_that_can_be_pasted(pushed):
     (pushed.root / "dvlite.toml").unlink()
     (pushed.root / "dvlite.toml").mkdir()
-    assert "dvlite.toml' " not in (said := pushed.dv("status", code=1)) and "dvlite.toml" in said
-    os.rmdir(pushed.root / "dvlite.toml")
+    assert f"'{pushed.root}/dvlite.toml': is a directory" in pushed.dv("status", code=1)
+    refused = explain(PermissionError(errno.EACCES, "", "a b"))
+    assert refused.message == "'a b': permission denied" and "ls -ld 'a b'" in refused.hint
+    assert "Free some space" in explain(OSError(errno.ENOSPC, ""), "x", "can't write").hint

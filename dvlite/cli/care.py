@@ -123,8 +123,8 @@ def _trash(run: Session, repo: Repo, *, is_restoring: bool, is_dry_run: bool) ->
         would = "would be " if is_dry_run else ""
         render.out(f"{would}brought back: {what}" if is_restoring else f"{would}deleted for good: {what}")
         if moved.left:
-            said = f"{render.count(moved.left, 'file')} stay in the trash: the store has others in their place"
-            render.note(f"{said} ('dvlite fsck --repair' takes the good ones)")
+            said = f"left in the trash: {render.count(moved.left, 'file')} of which the store has another"
+            render.note(f"{said} ('dvlite fsck --repair' takes what is good)")
     return 0
 
 

@@ -3,8 +3,9 @@
 Three-way (docs/data.md): where Git moved the pointer meanwhile, or what was put here isn't known, nothing is guessed.
 """
 
+import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dvlite import files, git, pointer, refs, tree
@@ -102,10 +103,11 @@ def add(
 def _targets(repo: Repo, pointers: Pointers, paths: Sequence[str], result: AddResult) -> list[tuple[str, str]]:
     """Return what to scan: each path with its tracked path (itself, or the folder that it lies in)."""
     found: dict[str, str] = {}
+    staged = functools.cache(lambda: [name.removesuffix(SUFFIX) for name in git.index_blobs(repo.git, SUFFIX)])
     for path in paths:
         for one in _expand(repo, path):
             try:
-                found[one] = _target(repo, pointers, one)
+                found[one] = _target(repo, pointers, one, staged)
             except DvliteError as exc:
                 result.failures.append(Failure(one, exc))
     # A part of what is added as a whole needs no scan of its own, and gets no pointer.
@@ -123,7 +125,7 @@ def _expand(repo: Repo, path: str) -> list[str]:
     return [path]
 
 
-def _target(repo: Repo, pointers: Pointers, path: str) -> str:
+def _target(repo: Repo, pointers: Pointers, path: str, staged: Callable[[], list[str]]) -> str:
     if path.endswith(SUFFIX) and path.removesuffix(SUFFIX) in pointers.found:
         raise UsageError(
             f"'{path}' is a pointer", f"Add the data itself: 'dvlite add {quote(path.removesuffix(SUFFIX))}'."
@@ -133,14 +135,12 @@ def _target(repo: Repo, pointers: Pointers, path: str) -> str:
     if broken := enclosing(pointers.broken, path):
         raise pointers.broken[broken]
     owner = enclosing(pointers.found, path)
-    if not owner:
-        staged = (name.removesuffix(SUFFIX) for name in git.index_blobs(repo.git, SUFFIX))
-        if (gone := enclosing(staged, path)) and gone != path:
-            name = quote(f"{gone}{SUFFIX}")
-            raise UsageError(
-                f"'{path}' lies in '{gone}', whose pointer was deleted here",
-                f"Bring it back: git restore -- {name}. Or let go of it: git rm -- {name}",
-            )
+    if not owner and (gone := enclosing(staged(), path)) and gone != path:
+        name = quote(f"{gone}{SUFFIX}")
+        raise UsageError(
+            f"'{path}' lies in '{gone}', whose pointer was deleted here",
+            f"Bring it back: git restore -- {name}. Or let go of it: git rm -- {name}",
+        )
     if not full.is_symlink() and not full.exists():
         back = f"Its pointer stays as it is; 'dvlite checkout {quote(path)}' brings data back." if owner else ""
         raise UsageError(f"'{path}' does not exist", back)
@@ -397,9 +397,11 @@ def ignore(repo: Repo, tracked: Iterable[str]) -> list[str]:
         if line.encode("utf-8", "surrogateescape") not in texts[name]:
             lacking.append(one)
     done = git.not_ignored(repo.git, lacking) if lacking else []
-    for one in done:
-        name, line = ignoring(one)
-        add_line(repo.root / name, line, folder=repo.tmp((repo.root / name).parent))
+    if done:
+        with repo.writing_pointers("checkout"):
+            for one in done:
+                name, line = ignoring(one)
+                add_line(repo.root / name, line, folder=repo.tmp((repo.root / name).parent))
     return done
 
 

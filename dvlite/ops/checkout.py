@@ -80,8 +80,7 @@ def checkout(
     if rev is None:
         from dvlite.ops.add import ignore  # hooks bring data without it
 
-        with repo.writing_pointers("checkout"):
-            result.ignored = ignore(repo, [one for one in sorted(selection.parts) if one in pointers.found])
+        result.ignored = ignore(repo, [one for one in sorted(selection.parts) if one in pointers.found])
     return result
 
 

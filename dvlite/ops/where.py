@@ -44,10 +44,10 @@ def elsewhere(repo: Repo, oids: Collection[Oid], *stores: Store) -> list[Place]:
     found: list[Place] = []
     for common in users.listed(repo.store.root):
         if common != repo.git.common:
-            there = _in_commits(git.of_folder(common), finder)
-            found += [place for by_path in there.values() for place in by_path.values()]
-            for place in found:
-                place.repository = place.repository or str(common.parent)
+            for by_path in _in_commits(git.of_folder(common), finder).values():
+                for place in by_path.values():
+                    place.repository = str(common.parent)
+                    found.append(place)
     return sorted(found, key=lambda place: (place.repository, place.path))
 
 

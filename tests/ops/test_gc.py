@@ -392,17 +392,22 @@ def test_what_git_itself_keeps_is_kept(second, name):
     assert second.repo.store.find([hashing.oid_of("sha256", b"b" * 50)])
 
 
-def test_in_a_submodule_its_own_index_and_pointers_are_roots(project, tmp_path):
+def submodule_of(project, folder):
+    """Return a project as a submodule of another repository."""
     project.commit("begin")
-    upper = tmp_path / "super"
+    upper = folder / "super"
     subprocess.run(["git", "init", "-q", upper], check=True)
     allow = ["-c", "protocol.file.allow=always"]
     subprocess.run(["git", *allow, "submodule", "--quiet", "add", project.root, "s"], cwd=upper, check=True)
-    inner = Project(upper / "s")
+    return Project(upper / "s")
+
+
+def test_in_a_submodule_its_own_index_and_pointers_are_roots(project, tmp_path):
+    inner = submodule_of(project, tmp_path)
     inner.write({"staged": "staged" * 9, "unstaged": "unstaged" * 9})
     inner.dv("add", "-q", "staged")
     inner.dv("add", "-q", "--no-stage", "unstaged")
-    for path in (upper / ".git/modules/s/dvlite").rglob("*"):
+    for path in (tmp_path / "super/.git/modules/s/dvlite").rglob("*"):
         if path.is_file():
             os.utime(path, (1, 1))
     inner.dv("gc", "-q", "--grace", "0")
@@ -411,12 +416,7 @@ def test_in_a_submodule_its_own_index_and_pointers_are_roots(project, tmp_path):
 
 
 def test_a_submodule_that_shares_the_store_is_asked_where_its_worktree_is(project, tmp_path):
-    project.commit("begin")
-    upper = tmp_path / "super"
-    subprocess.run(["git", "init", "-q", upper], check=True)
-    allow = ["-c", "protocol.file.allow=always"]
-    subprocess.run(["git", *allow, "submodule", "--quiet", "add", project.root, "s"], cwd=upper, check=True)
-    inner = Project(upper / "s")
+    inner = submodule_of(project, tmp_path)
     for one in (project, inner):
         one.git("config", "dvlite.store", str(tmp_path / "store"))
     inner.write({"staged": "staged" * 9})
@@ -424,7 +424,7 @@ def test_a_submodule_that_shares_the_store_is_asked_where_its_worktree_is(projec
     for path in (tmp_path / "store").rglob("*"):
         if path.is_file():
             os.utime(path, (1, 1))
-    (upper / ".git/modules/s/dvlite/index.db").unlink()
+    (tmp_path / "super/.git/modules/s/dvlite/index.db").unlink()
     project.dv("gc", "-q", "--grace", "0")
     assert project.repo.store.find([hashing.oid_of("sha256", b"staged" * 9)])
 

@@ -51,6 +51,7 @@ class LocalStore(Store):
         self.journal = Journal(root, self.seen)
         self._table = Table(root / "table", lambda id_: packs.read_index(self.pack_path(id_)))
         self._is_recovered = self._is_ready = False
+        self._is_blind = False  # nothing can be remembered of a store that is only read
 
     # ---- names ----
 
@@ -69,11 +70,7 @@ class LocalStore(Store):
         that somebody else's hand took away raises it too.
         """
         self._recover()
-        try:
-            self._notice_gone()
-        except OSError:  # a store that is only read: nothing is remembered of it
-            return ""
-        return self._state()
+        return "" if self._is_blind else self._state()
 
     def _notice_gone(self) -> None:
         """Compare the packs with those that there were: first what is remembered, then what is there."""
@@ -121,9 +118,13 @@ class LocalStore(Store):
             self.create()
 
     def _recover(self) -> None:
-        """Verify what a reboot of this machine may have torn, once, before anything trusts it."""
+        """Verify what a reboot of this machine may have torn, and notice what is gone, once, before anything trusts it."""
         if not self._is_recovered:
             self._is_recovered = True
+            try:
+                self._notice_gone()
+            except OSError:
+                self._is_blind = True
             for name in self.journal.torn_names():
                 self._verify_file(name)
             self.journal.forget_earlier_boots()

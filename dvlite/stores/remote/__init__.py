@@ -314,20 +314,19 @@ class RemoteStore(Store):
 
     def whole_in(self, id_: str, places: Mapping[Oid, Place]) -> set[Oid]:
         """Read objects of one pack; return those that are what their oids say, there and nowhere else."""
-        found = set()
-        for group in packs.coalesce(places, gap=_RANGE_GAP, step=_RANGE_STEP):
-            start, end = group[0][1].offset, group[-1][1].offset + group[-1][1].size
-            data = self.bucket.get(f"packs/{id_}.pack", start, end) if end > start else b""
-            for oid, (at, size) in group:
-                if hashing.digest(oid.algorithm, data[at - start : at - start + size]) == oid.digest:
-                    found.add(oid)
-        return found
+        groups = packs.coalesce(places, gap=_RANGE_GAP, step=_RANGE_STEP)
+        read = (one for group in groups for one in self._range(id_, group))
+        return {oid for oid, data in read if hashing.digest(oid.algorithm, data) == oid.digest}
 
     def _get_range(self, id_: str, group: list[tuple[Oid, Place]]) -> Iterator[tuple[Oid, bytes]]:
+        for oid, data in self._range(id_, group):
+            yield self._checked(oid, data, id_)
+
+    def _range(self, id_: str, group: list[tuple[Oid, Place]]) -> Iterator[tuple[Oid, bytes]]:
         start, end = group[0][1].offset, group[-1][1].offset + group[-1][1].size
         data = self.bucket.get(f"packs/{id_}.pack", start, end) if end > start else b""
         for oid, (offset, size) in group:
-            yield self._checked(oid, data[offset - start : offset - start + size], id_)
+            yield oid, data[offset - start : offset - start + size]
 
     def _checked(self, oid: Oid, data: bytes, pack: str = "") -> tuple[Oid, bytes]:
         """Return what came (from a pack, or a file of its own) if it is what its oid says, else another copy."""
