@@ -32,6 +32,7 @@ OPTIONS = {
         "acl",
         "sse",
         "addressing_style",
+        "driver",
     ),
     "gs": ("endpoint_url", "project", "anon", "requester_pays", "location"),
     "az": ("endpoint_url", "account_name", "anon"),
@@ -68,17 +69,22 @@ _TOP = {
     "policy": ("git_max_size", "stale", "stale_max_size", "append_only", "require"),
     "remote": (),
 }
-REMOTE_KEYS = ("url", "jobs", "paths", "read_only", "options")
+REMOTE_KEYS = ("url", "jobs", "paths", "read_only", "limit_rate", "timeout", "options")
 
 
 class Remote(NamedTuple):
-    """A configured remote. `options` go to its driver; `jobs` is how many transfers run at once."""
+    """A configured remote. `options` go to its driver; `jobs` is how many transfers run at once.
+
+    `paths`: patterns of what is pushed to it without being asked; `limit_rate`: bytes a second at most, 0 for all there is.
+    """
 
     name: str
     url: str
     jobs: int = 8
     paths: tuple[str, ...] = ()
     is_read_only: bool = False
+    limit_rate: int = 0
+    timeout_s: float = 60
     options: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -193,6 +199,11 @@ def _check_types(remote: str, table: dict[str, Any]) -> None:
     paths = table.get("paths", [])
     if not isinstance(paths, list) or not all(isinstance(one, str) for one in paths):
         raise FormatError(f"remote '{remote}': paths must be a list of patterns")
+    if "limit_rate" in table:
+        parse_size(table["limit_rate"])
+    timeout = table.get("timeout", 60)
+    if type(timeout) not in (int, float) or not 0 < timeout <= 3600:
+        raise FormatError(f"remote '{remote}': timeout must be a number of seconds, up to 3600")
     if not isinstance(table.get("options", {}), dict):
         raise FormatError(f"remote '{remote}': options must be a table")
 
@@ -214,13 +225,16 @@ def protocol_of(url: str) -> str:
     return scheme.lower() if separator else "file"
 
 
+_ALIASES = {
+    "gcs": "gs", "abfs": "az", "ssh": "sftp", "dav": "webdav", "davs": "webdav", "webdavs": "webdav", "http": "https"
+}  # fmt: skip
+
+
 def check_url(url: str) -> str:
     """Return a URL's protocol; refuses chained URLs, unknown protocols and credentials in it."""
     if not url:
         raise FormatError("a remote's url is empty")
-    protocol = {"gcs": "gs", "abfs": "az", "ssh": "sftp", "dav": "webdav", "davs": "webdav"}.get(
-        protocol_of(url), protocol_of(url)
-    )
+    protocol = _ALIASES.get(protocol_of(url), protocol_of(url))
     if "::" in url or protocol not in PROTOCOLS:
         raise FormatError(
             f"'{redact(url)}' is not a URL that dvlite accepts",
@@ -278,6 +292,8 @@ def remote(name: str, table: dict[str, Any]) -> Remote:
         jobs=table.get("jobs", 8),
         paths=tuple(table.get("paths", ())),
         is_read_only=table.get("read_only", False),
+        limit_rate=parse_size(table.get("limit_rate", 0)),
+        timeout_s=table.get("timeout", 60),
         options=dict(table.get("options", {})),
     )
 

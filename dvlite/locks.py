@@ -134,3 +134,12 @@ def _describe(process: int) -> str:
     ]
     command = " ".join(["dvlite", *words[names[0] + 1 : names[0] + 3]]) if names else (words or ["a process"])[0]
     return f"{command} (process {process} on {os.uname().nodename}{since})"
+
+
+def try_lock(fd: int) -> bool:
+    """Lock a descriptor's file for as long as it is open; False where another has it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -26,4 +26,19 @@ class Silent:
         """Say nothing."""
 
 
+class FilesOnly:
+    """Passes on how many files; of bytes somebody else tells."""
+
+    def __init__(self, inner: Progress) -> None:
+        self._inner = inner
+
+    def phase(self, name: str, *, files: int = 0, size: int = 0) -> None:
+        """Begin a phase."""
+        self._inner.phase(name, files=files, size=size)
+
+    def advance(self, *, files: int = 0, size: int = 0) -> None:
+        """Add files."""
+        self._inner.advance(files=files)
+
+
 SILENT = Silent()

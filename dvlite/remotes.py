@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dvlite import config
 from dvlite.config import Config, Remote
 from dvlite.errors import RemoteError, UsageError
 from dvlite.stores.remote import RemoteStore
+
+if TYPE_CHECKING:
+    import pathspec
 
 Settings = Sequence[tuple[str, str, str]]  # level, key, value; of Git's config
 
@@ -27,6 +30,35 @@ def default_name(committed: Config, settings: Settings) -> str:
     """Return the default remote's name, empty where there is none."""
     local = [value for _, key, value in settings if key == "dvlite.remote"]
     return local[-1] if local else committed.remote
+
+
+class Routes(NamedTuple):
+    """Which remote a path is pushed to: the first one whose `paths` match it, else the default one (may be empty)."""
+
+    patterns: Sequence[tuple[str, "pathspec.GitIgnoreSpec"]]
+    default: str
+
+    def of(self, path: str) -> str:
+        """Return the remote of a tracked path; a pattern of what lies in a folder means the folder too."""
+        for name, spec in self.patterns:
+            if spec.match_file(path) or spec.match_file(f"{path}/_"):
+                return name
+        return self.default
+
+    def sources(self, path: str, known: Sequence[str]) -> list[str]:
+        """Return the remotes to ask for a path, in order: its own, the default, the others."""
+        return [name for name in dict.fromkeys([self.of(path), self.default, *known]) if name]
+
+
+def routes(committed: Config, settings: Settings) -> Routes:
+    """Return how paths are shared out among remotes."""
+    patterns = []
+    for name in names(committed, settings):
+        if paths := resolve(name, committed, settings).paths:
+            import pathspec  # needs 10 ms, and few have routes
+
+            patterns.append((name, pathspec.GitIgnoreSpec.from_lines(paths)))
+    return Routes(patterns, default_name(committed, settings))
 
 
 def resolve(name: str, committed: Config, settings: Settings) -> Remote:
@@ -69,9 +101,15 @@ def untrusted_endpoint(name: str, committed: Config, settings: Settings) -> str:
     return "" if any(config.is_below(endpoint, prefix) for prefix in trusted) else str(endpoint)
 
 
-def open_store(name: str, committed: Config, settings: Settings, *, root: Path, folder: Path) -> RemoteStore:
-    """Open a remote's store. A relative folder is relative to the repository's `root`; `folder` keeps what is known of it."""
+def open_store(
+    name: str, committed: Config, settings: Settings, *, root: Path, folder: Path, rate: int = 0
+) -> RemoteStore:
+    """Open a remote's store. A relative folder is relative to the repository's `root`; `folder` keeps what is known of it.
+
+    `rate`: bytes a second at most, over what the settings say, if it isn't 0.
+    """
     remote = resolve(name, committed, settings)
+    remote = remote._replace(limit_rate=rate or remote.limit_rate)
     if endpoint := untrusted_endpoint(name, committed, settings):
         raise RemoteError(
             f"remote '{name}' wants to be reached at '{endpoint}', which this clone's {config.FILE} brought",

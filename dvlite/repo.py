@@ -67,6 +67,7 @@ class Repo:
         self.index = Index(repository.folder / "dvlite" / "index.db")
         self.waiting: Callable[[str], None] = lambda _: None  # is told for whom this process waits
         self.patience_s = 30.0
+        self.limit_rate = 0  # bytes a second that transfers may take; 0: what each remote's settings say
 
     @cached_property
     def config(self) -> Config:
@@ -161,7 +162,9 @@ class Repo:
         from dvlite import remotes  # needs 10 ms, and only where a remote is asked
 
         name = name or remotes.default_name(self.config, self.settings)
-        found = remotes.open_store(name, self.config, self.settings, root=self.root, folder=self.git.common / "dvlite")
+        found = remotes.open_store(
+            name, self.config, self.settings, root=self.root, folder=self.git.common / "dvlite", rate=self.limit_rate
+        )
         place, store = found.bucket.local_path(""), self.store.root.resolve()
         if place and (place.resolve() == store or store in place.resolve().parents):
             raise UsageError(

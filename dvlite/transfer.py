@@ -11,7 +11,7 @@ from typing import NamedTuple
 from dvlite import tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError
 from dvlite.oid import Oid
-from dvlite.progress import SILENT, Progress
+from dvlite.progress import SILENT, FilesOnly, Progress
 from dvlite.stores.base import Report, Store
 from dvlite.tree import Entry, Reach
 
@@ -22,13 +22,13 @@ def copy(source: Store, target: Store, wanted: Mapping[Oid, int], *, jobs: int, 
     if not wanted:
         return report
     try:
-        batch = target.batch()
+        batch = target.batch(progress)
     except DvliteError as exc:
         report.fail(wanted.keys(), exc)
         return report
     try:
         with batch:
-            source.send(wanted, batch, report, progress, jobs)
+            source.send(wanted, batch, report, FilesOnly(progress) if batch.tells else progress, jobs)
     except DvliteError as exc:
         for oid in batch.unpublished() & report.copied.keys():
             del report.copied[oid]

@@ -23,10 +23,7 @@ GIT_ENV = {
     "GIT_AUTHOR_EMAIL": "test@example.org",
     "GIT_COMMITTER_NAME": "Test",
     "GIT_COMMITTER_EMAIL": "test@example.org",
-    "AWS_ACCESS_KEY_ID": servers.KEY,
-    "AWS_SECRET_ACCESS_KEY": servers.SECRET,
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
+    **servers.S3_ENV,
     "NO_COLOR": "1",
     # Hooks call the program by its name.
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -146,8 +143,8 @@ def pushed(project):
 def s3(tmp_path_factory):
     """A real S3 server; yields its endpoint and the folder whose folders are its buckets."""
     folder = tmp_path_factory.mktemp("s3")
-    with servers.rclone_s3(folder) as endpoint:
-        yield endpoint, folder
+    with servers.serve("s3", folder) as server:
+        yield server.options["endpoint_url"], folder
 
 
 @pytest.fixture

@@ -140,9 +140,9 @@ def _announce(size: int) -> None:
 def _show_push(result: "PrepushResult") -> int:
     for note in result.notes:
         _say(note)
-    if result.push and result.push.pushed:
-        sent = f"{render.count(result.push.pushed, 'object')}, {render.size(result.push.size)}"
-        _say(f"pushed to '{result.push.remote}': {sent}")
+    for one in result.pushes:
+        if one.pushed:
+            _say(f"pushed to '{one.remote}': {render.count(one.pushed, 'object')}, {render.size(one.size)}")
     return 0
 
 

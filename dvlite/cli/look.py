@@ -65,7 +65,7 @@ def _show(run: Session, repo: Repo, result: StatusResult, limit: int | None) -> 
         render.out(
             f"{render.name(run.here(repo, one.path))} ({render.count(one.files, 'file')}, {render.size(one.size)})"
         )
-        for line in _lines(run, repo, one, result.remote, limit):
+        for line in _lines(run, repo, one, limit):
             render.out(f"  {line}")
     if result.is_clean:
         tail = f", and so is remote '{result.remote}'" if result.remote else ""
@@ -75,7 +75,7 @@ def _show(run: Session, repo: Repo, result: StatusResult, limit: int | None) -> 
             render.out("nothing is tracked yet: 'dvlite add PATH' begins")
 
 
-def _lines(run: Session, repo: Repo, one: PathStatus, remote: str, limit: int | None) -> list[str]:
+def _lines(run: Session, repo: Repo, one: PathStatus, limit: int | None) -> list[str]:
     where = quote(run.here(repo, one.path))
     lines = [f"pointer: {one.git}"] if one.git else []
     if one.at:
@@ -87,10 +87,10 @@ def _lines(run: Session, repo: Repo, one: PathStatus, remote: str, limit: int | 
         lines.append(f"{kind} {old}{name} ({render.size(change.size)})")
     if limit is not None and len(one.changes) > limit:
         lines.append(f"and {len(one.changes) - limit:,} more: 'dvlite status --all {where}' lists them")
-    return lines + _advice(one, where, remote)
+    return lines + _advice(one, where)
 
 
-def _advice(one: PathStatus, where: str, remote: str) -> list[str]:
+def _advice(one: PathStatus, where: str) -> list[str]:
     kinds = {change.kind for change in one.changes}
     bring = "pull" if one.missing_here else "checkout"
     is_in_git = one.git not in ("untracked", "modified")
@@ -110,7 +110,7 @@ def _advice(one: PathStatus, where: str, remote: str) -> list[str]:
             f"missing in the store: {render.count(one.missing_here, 'object')}:"
             f" dvlite pull {where}, or dvlite add {where} where all of the data is",
         ),
-        (one.missing_there, f"not on remote '{remote}': {render.count(one.missing_there or 0, 'object')}: {send}"),
+        (one.missing_there, f"not on remote '{one.remote}': {render.count(one.missing_there or 0, 'object')}: {send}"),
         (one.unknown, f"unknown: {one.unknown}"),
     ]
     return [text for applies, text in said if applies]

@@ -26,6 +26,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went w
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what took how long.")]
 Rev = Annotated[str | None, typer.Option("--rev", metavar="REV", help="Of another commit, branch or tag.")]
 Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, max=256, help="Transfers at once.")]
+LimitRate = Annotated[
+    str | None, typer.Option("--limit-rate", metavar="SIZE", help="Bytes a second at most, like '5 MB'.")
+]
 RemoteName = Annotated[str, typer.Option("--remote", "-r", metavar="NAME", help="Another remote than the default.")]
 
 
@@ -87,6 +90,13 @@ def session(ctx: typer.Context, *, json: bool = False, quiet: bool = False, verb
     found.is_quiet |= quiet
     found.is_verbose |= verbose
     return found
+
+
+def rate(text: str | None) -> int:
+    """Return bytes a second; 0 for no limit."""
+    from dvlite import config
+
+    return config.parse_size(text) if text else 0
 
 
 def ask_trust(repo: Repo, name: str) -> None:

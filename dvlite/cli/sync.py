@@ -6,12 +6,25 @@ import typer
 
 from dvlite.cli import render
 from dvlite.cli.data import checkout_code, show_checkout
-from dvlite.cli.session import Jobs, Json, Paths, Quiet, RemoteName, Rev, Session, Verbose, ask_trust, session
+from dvlite.cli.session import (
+    Jobs,
+    Json,
+    LimitRate,
+    Paths,
+    Quiet,
+    RemoteName,
+    Rev,
+    Session,
+    Verbose,
+    ask_trust,
+    rate,
+    session,
+)
 from dvlite.ops.fetch import FetchResult
 from dvlite.ops.fetch import fetch as fetch_op
 from dvlite.ops.fetch import pull as pull_op
 from dvlite.ops.push import PushResult, missing_error
-from dvlite.ops.push import push as push_op
+from dvlite.ops.push import push_all as push_op
 from dvlite.repo import Repo
 
 app = typer.Typer(rich_markup_mode=None)
@@ -23,6 +36,7 @@ def fetch(
     paths: Paths = None,
     remote: RemoteName = "",
     rev: Rev = None,
+    limit_rate: LimitRate = None,
     jobs: Jobs = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -37,6 +51,7 @@ def fetch(
     run = session(ctx, json=json, quiet=quiet, verbose=verbose)
     repo, progress = run.open(), run.progress()
     ask_trust(repo, remote)
+    repo.limit_rate = rate(limit_rate)
     try:
         result = fetch_op(repo, run.paths(repo, paths), remote=remote, rev=rev, jobs=jobs, progress=progress)
     finally:
@@ -86,6 +101,7 @@ def pull(
     force: Annotated[
         bool, typer.Option("--force", help="Also replace what is not stored; it is stored first.")
     ] = False,
+    limit_rate: LimitRate = None,
     jobs: Jobs = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -100,6 +116,7 @@ def pull(
     run = session(ctx, json=json, quiet=quiet, verbose=verbose)
     repo, progress = run.open(), run.progress()
     ask_trust(repo, remote)
+    repo.limit_rate = rate(limit_rate)
     try:
         given = run.paths(repo, paths)
         result = pull_op(repo, given, remote=remote, is_forced=force, jobs=jobs, progress=progress)
@@ -130,6 +147,11 @@ def push(
     tags: Annotated[bool, typer.Option("--tags", help="What all tags name.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="What all refs name.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be sent.")] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Then look at each file there once more: sizes, and the server's checksums."),
+    ] = False,
+    limit_rate: LimitRate = None,
     jobs: Jobs = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -144,25 +166,30 @@ def push(
     run = session(ctx, json=json, quiet=quiet, verbose=verbose)
     repo = run.open()
     scopes = [name for name, wanted in (("branches", branches), ("tags", tags), ("all", everything)) if wanted]
-    code = 0
-    results: list[PushResult] = []
     for name in remote or [""]:
         ask_trust(repo, name)
-        progress = run.progress()
-        try:
-            given = run.paths(repo, paths)
-            result = push_op(
-                repo, given, remote=name, rev=rev, scopes=scopes, is_dry_run=dry_run, jobs=jobs, progress=progress
-            )
-        finally:
-            run.finish(progress)
-        results.append(result)
-        if not json:
-            _show_push(run, repo, result)
-        code = code or push_code(result)
+    repo.limit_rate = rate(limit_rate)
+    progress = run.progress()
+    try:
+        results = push_op(
+            repo,
+            run.paths(repo, paths),
+            names=remote or (),
+            rev=rev,
+            scopes=scopes,
+            is_dry_run=dry_run,
+            is_verified=verify,
+            jobs=jobs,
+            progress=progress,
+        )
+    finally:
+        run.finish(progress)
     if json:
         render.as_json(results[0] if len(results) == 1 else {"pushes": results})
-    return code
+    else:
+        for result in results:
+            _show_push(run, repo, result)
+    return next((code for code in map(push_code, results) if code), 0)
 
 
 def push_code(result: PushResult) -> int:
@@ -174,15 +201,8 @@ def push_code(result: PushResult) -> int:
 
 
 def _show_push(run: Session, repo: Repo, result: PushResult) -> None:
-    what = f"{render.count(result.pushed, 'object')}, {render.size(result.size)}"
     if not run.is_quiet:
-        if not result.pointers:
-            if not result.failures:
-                render.out("nothing to push: no commit, and nothing staged, names data")
-        elif result.pushed:
-            render.out(f"{'would push' if result.is_dry_run else 'pushed'} to '{result.remote}': {what}")
-        elif not result.failures and not result.missing:
-            render.out(f"everything is on '{result.remote}' ({render.count(result.present, 'object')})")
+        _say_pushed(run, repo, result)
     if result.was_emptied and result.pushed:
         render.note(f"'{result.remote}' was empty, though this clone has seen data there before")
         render.note("hint: Older versions are there again after 'dvlite push --all' in each clone that has data.")
@@ -190,3 +210,20 @@ def _show_push(run: Session, repo: Repo, result: PushResult) -> None:
         render.error(missing_error(result))
     for path, exc in result.failures:
         render.error(exc, run.here(repo, path) if path else "")
+
+
+def _say_pushed(run: Session, repo: Repo, result: PushResult) -> None:
+    what = f"{render.count(result.pushed, 'object')}, {render.size(result.size)}"
+    if not result.pointers:
+        if not result.failures:
+            render.out("nothing to push: no commit, and nothing staged, names data")
+    elif result.pushed:
+        render.out(f"{'would push' if result.is_dry_run else 'pushed'} to '{result.remote}': {what}")
+        for path, (objects, size) in result.by_path.items():
+            name = render.name(run.here(repo, path))
+            render.out(f"  {name}: {render.count(objects, 'object')}, {render.size(size)}")
+    elif not result.failures and not result.missing:
+        render.out(f"everything is on '{result.remote}' ({render.count(result.present, 'object')})")
+    if result.verified and not result.verified.errors:
+        looked = f"{render.count(result.verified.files, 'file')} by size, {result.verified.by_checksum:,} of them"
+        render.out(f"verified on '{result.remote}': {looked} by the server's checksum too")

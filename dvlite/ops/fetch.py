@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from dvlite import remotes, transfer, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, UsageError
 from dvlite.oid import Oid
-from dvlite.ops.base import Failure, Selection, nowhere, once_each, pointers_at, select
+from dvlite.ops.base import Failure, nowhere, once_each, pointers_at, select
 from dvlite.ops.checkout import CheckoutResult, checkout
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
@@ -16,6 +16,8 @@ from dvlite.stores.local import tombs
 from dvlite.stores.remote import RemoteStore
 from dvlite.tree import Entry, Read
 from dvlite.worktree.plan import Only
+
+Parts = dict[str, Only]  # tracked paths, and which part of each
 
 
 @dataclass(slots=True)
@@ -54,16 +56,62 @@ def fetch(
         result = FetchResult(failures=selection.failures)
         entries = [pointers.found[one].entry for one in selection.parts]
         if entries and (remote or not _is_here(repo, entries)):
-            source = repo.remote(remote)
-            _fetch(repo, source, pointers.found, selection, jobs or source.remote.jobs, result, progress)
+            for names, parts in _by_sources(repo, remote, selection.parts).items():
+                _fetch_from(repo, names, pointers.found, parts, jobs, result, progress)
     return result
+
+
+def _by_sources(repo: Repo, remote: str, parts: Parts) -> dict[tuple[str, ...], Parts]:
+    """Share paths out by the remotes to ask for them, in order: the named one; or each path's own, the default, the others."""
+    if remote:
+        return {(remote,): parts}
+    routes = remotes.routes(repo.config, repo.settings)
+    known = remotes.names(repo.config, repo.settings)
+    found: dict[tuple[str, ...], Parts] = {}
+    for path, part in parts.items():
+        found.setdefault(tuple(routes.sources(path, known)) or ("",), {})[path] = part
+    return found
+
+
+def _fetch_from(
+    repo: Repo,
+    names: Sequence[str],
+    found: dict[str, Pointer],
+    parts: Parts,
+    jobs: int | None,
+    result: FetchResult,
+    progress: Progress,
+) -> None:
+    """Fetch from the first of some remotes; what it lacks, or fails to give, from the next. The first one's failures are said."""
+    first: FetchResult | None = None
+    for name in names:
+        one = FetchResult()
+        try:
+            source = repo.remote(name)
+            _fetch(repo, source, found, parts, jobs or source.remote.jobs, one, progress)
+        except DvliteError as exc:
+            if len(names) == 1:
+                raise
+            one.failures.append(Failure("", exc))
+        if one.fetched:
+            result.remote = ", ".join(dict.fromkeys([*filter(None, result.remote.split(", ")), one.remote]))
+        result.fetched += one.fetched
+        result.size += one.size
+        result.purged |= one.purged
+        first = first or one
+        if not one.missing and not one.failures:
+            return
+    assert first is not None
+    result.remote = result.remote or first.remote
+    result.missing |= {oid: path for oid, path in first.missing.items() if oid in one.missing or one.failures}
+    result.failures = once_each(result.failures + (first.failures or ([] if result.missing else one.failures)))
 
 
 def _fetch(
     repo: Repo,
     source: RemoteStore,
     found: dict[str, Pointer],
-    selection: Selection,
+    parts: Parts,
     jobs: int,
     result: FetchResult,
     progress: Progress,
@@ -72,7 +120,7 @@ def _fetch(
     progress.phase("look")
     lacking: dict[Oid, int] = {}
     wanted_by: dict[Oid, str] = {}
-    for tracked, part in selection.parts.items():
+    for tracked, part in parts.items():
         try:
             roots = _roots(tracked, found[tracked].entry, part, tree_reader(repo, lambda: source), result.failures)
             reach = transfer.reach(roots, repo.store, source, jobs=jobs)

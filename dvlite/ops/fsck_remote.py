@@ -18,6 +18,8 @@ from dvlite.repo import Repo
 from dvlite.stores import packs
 from dvlite.stores.local import audit, tombs
 from dvlite.stores.remote import RemoteStore, sweep
+from dvlite.stores.remote.drivers.base import UNTOLD
+from dvlite.stores.remote.listing import Listing
 
 _AUDITED = "audited"
 
@@ -72,7 +74,7 @@ def fsck_remote(
 
 def _verify_claims(store: RemoteStore, result: FsckResult, is_repairing: bool) -> None:
     """Read what clones said that they push; a damaged claim keeps nothing, and is written anew by that clone's next push."""
-    for name in [name for name in store.listing or () if name.startswith("claims/")]:
+    for name in store.listing.below("claims/") if store.listing else ():
         try:
             sweep.decode_claim(name, store.read_small(name))
         except FormatError:
@@ -84,8 +86,9 @@ def _verify_claims(store: RemoteStore, result: FsckResult, is_repairing: bool) -
 
 def _note_cut_off(store: RemoteStore, result: FsckResult) -> None:
     """Say what uploads left that were cut off: packs and indexes without each other."""
-    names = [name for name in store.listing or () if name.startswith("packs/") and name.endswith((".pack", ".idx"))]
-    stray = [name for name in names if name[len("packs/") :].partition(".")[0] not in store.live]
+    names = store.listing.below("packs/") if store.listing else []
+    packed = [name for name in names if name.endswith((".pack", ".idx"))]
+    stray = [name for name in packed if name[len("packs/") :].partition(".")[0] not in store.live]
     if stray:
         more = f" and {len(stray) - 1} more" if len(stray) > 1 else ""
         result.notes.append(
@@ -98,20 +101,20 @@ def _note_cut_off(store: RemoteStore, result: FsckResult) -> None:
 
 
 def _verify(store: RemoteStore, result: FsckResult, share: float, progress: Progress) -> list[_Bad]:
-    listing = store.listing or {}
+    listing = _told(store)
     names = sorted(name for name in listing if name.startswith(("packs/", "objects/", "indexes/")))
     chosen = names
     cursor = store.folder / _AUDITED
     if share < 1:
         after = cursor.read_text() if cursor.exists() else ""
-        chosen = audit.take_turn([(name, listing[name]) for name in names], after, share)
-    progress.phase("fsck", files=len(chosen), size=sum(listing[name] for name in chosen))
+        chosen = audit.take_turn([(name, listing[name].size) for name in names], after, share)
+    progress.phase("fsck", files=len(chosen), size=sum(listing[name].size for name in chosen))
     store.tmp.mkdir(parents=True, exist_ok=True)
     bad = []
 
     def check(name: str) -> _Bad | None:
-        found = _check(store, name, result)
-        progress.advance(files=1, size=listing[name])
+        found = _check(store, listing, name, result)
+        progress.advance(files=1, size=listing[name].size)
         return found
 
     with ThreadPoolExecutor(store.bucket.jobs) as pool:
@@ -119,20 +122,28 @@ def _verify(store: RemoteStore, result: FsckResult, share: float, progress: Prog
             result.files += 1
             if found:
                 bad.append(found)
-    result.size = sum(listing[name] for name in chosen)
+    result.size = sum(listing[name].size for name in chosen)
     if share < 1 and chosen:
         files.write_atomic(cursor, chosen[-1].encode(), is_synced=False)
     return bad
 
 
-def _check(store: RemoteStore, name: str, result: FsckResult) -> _Bad | None:
+def _told(store: RemoteStore) -> Listing:
+    """Return the last listing, with the sizes that it didn't tell."""
+    listing = store.listing or Listing()
+    untold = [name for name, one in listing.items() if one.size == UNTOLD]
+    listing.add(store.bucket.infos(untold))
+    return listing
+
+
+def _check(store: RemoteStore, listing: Listing, name: str, result: FsckResult) -> _Bad | None:
     """Download one file and verify it; None where it is as it must be."""
     if name.endswith(".pack"):
-        return _check_pack(store, name, result)
+        return _check_pack(store, listing, name, result)
     if name.startswith("objects/"):
-        return _check_object(store, name, result)
+        return _check_object(store, listing, name, result)
     try:
-        if name.startswith("packs/") and (store.listing or {})[name] > pack.MAX_TAIL:
+        if name.startswith("packs/") and listing[name].size > pack.MAX_TAIL:
             raise FormatError("it is too large for an index")
         data = store.bucket.get(name)
         id_ = name.rpartition("/")[2].removesuffix(".idx")
@@ -145,9 +156,8 @@ def _check(store: RemoteStore, name: str, result: FsckResult) -> _Bad | None:
     return None
 
 
-def _check_pack(store: RemoteStore, name: str, result: FsckResult) -> _Bad | None:
+def _check_pack(store: RemoteStore, listing: Listing, name: str, result: FsckResult) -> _Bad | None:
     id_ = name[len("packs/") : -len(".pack")]
-    listing = store.listing or {}
     if f"packs/{id_}.idx" not in listing:
         return None  # an upload that was cut off: it does not exist yet
     known: set[Oid] = set()
@@ -155,7 +165,7 @@ def _check_pack(store: RemoteStore, name: str, result: FsckResult) -> _Bad | Non
         known = set(store.index_of(id_).places)
     path = files.temporary(store.tmp)
     try:
-        store.bucket.get_file(name, path, listing[name])
+        store.bucket.get_file(name, path, listing[name].size)
         index = packs.read_index(path)
         if index.id != id_:
             return _Bad(name, "it is another pack", known, set())
@@ -177,13 +187,13 @@ def _good_in(path: Path, index: pack.PackIndex) -> set[Oid]:
     return {oid for oid, data in packs.read_objects(path, index.places) if hashing.oid_of(oid.algorithm, data) == oid}
 
 
-def _check_object(store: RemoteStore, name: str, result: FsckResult) -> _Bad | None:
+def _check_object(store: RemoteStore, listing: Listing, name: str, result: FsckResult) -> _Bad | None:
     _, algorithm, head, rest = name.split("/")
     path = files.temporary(store.tmp)
     try:
         oid = Oid(algorithm, bytes.fromhex(head + rest))
         result.objects += 1
-        store.bucket.get_file(name, path, (store.listing or {})[name])
+        store.bucket.get_file(name, path, listing[name].size)
         if hashing.oid_of_file(algorithm, path) != oid:
             return _Bad(name, "it is not what its name says", {oid}, set())
     except ValueError:
@@ -255,13 +265,11 @@ def _heal_index(store: RemoteStore, name: str) -> None:
         store.bucket.remove(name)
         return
     id_ = name[len("packs/") : -len(".idx")]
-    size = (store.listing or {}).get(f"packs/{id_}.pack", 0)
-    with contextlib.suppress(DvliteError):
-        at, end = pack.tail_range(store.bucket.get(f"packs/{id_}.pack", max(0, size - pack.FOOTER_SIZE), size), size)
-        tail = store.bucket.get(f"packs/{id_}.pack", at, end)
+    with contextlib.suppress(DvliteError, KeyError):
+        tail = store.indexes.tail_of(id_, store.listing or Listing())
         if pack.decode_index(tail).id == id_:
             store.bucket.put(name, tail)
-            store.keep_index(id_, tail)
+            store.indexes.keep(id_, tail)
 
 
 def _fetch_good(repo: Repo, store: RemoteStore, one: _Bad) -> None:
@@ -276,4 +284,4 @@ def _fetch_good(repo: Repo, store: RemoteStore, one: _Bad) -> None:
     if one.bad - repo.store.find(one.bad).keys():
         aside = repo.store.root / "quarantine" / f"{files.token(4)}-{one.name.replace('/', '-')}"
         aside.parent.mkdir(exist_ok=True)
-        store.bucket.get_file(one.name, aside, (store.listing or {})[one.name])
+        store.bucket.get_file(one.name, aside, (store.listing or Listing())[one.name].size)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dvlite import config, git, refs
 from dvlite.errors import CorruptError, DvliteError, FormatError, UsageError
-from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
+from dvlite.oid import Oid
 from dvlite.ops import roots
 from dvlite.ops.gc import GRACE_S, SHARING, Stay
 from dvlite.ops.roots import Keep
@@ -20,7 +20,9 @@ from dvlite.progress import SILENT, Progress
 from dvlite.refs import Kept
 from dvlite.repo import Repo
 from dvlite.stores import packs
+from dvlite.stores.base import loose_name
 from dvlite.stores.remote import RemoteStore, sweep
+from dvlite.stores.remote.listing import Listing
 
 _SMALL = 2  # a pack of less than half the full size is small
 _MANY_SMALL = 16  # so many small packs are worth putting together
@@ -113,9 +115,9 @@ def _clean(
     waiting = {name for one in sweep.dooms(store) for name in one.doomed}
     unreached = _unreached(store, keep, result)
     redundant = _redundant(store, keep)
-    doomed = {name for name in unreached if store.times[name] < oldest or name in redundant} - waiting
+    doomed = {name for name in unreached if listing[name].time_ns < oldest or name in redundant} - waiting
     result.waiting = len(waiting & unreached)
-    result.doomed, result.doomed_size = len(doomed), sum(listing[name] for name in doomed)
+    result.doomed, result.doomed_size = len(doomed), sum(listing[name].size for name in doomed)
     if not result.is_dry_run:
         sweep.doom(store, doomed)
         _clear(repo, store, oldest, is_forced)
@@ -164,19 +166,10 @@ def _objects(store: RemoteStore, name: str) -> set[Oid]:
 
 def _names(store: RemoteStore) -> list[str]:
     """Return the files of the last listing that hold objects, packs without an index too."""
-    found = []
-    for name in store.listing or ():
-        parts = name.split("/")
-        is_loose = (
-            len(parts) == 4 and parts[:2] in [["objects", one] for one in ALGORITHMS] and _is_hex(parts[2] + parts[3])
-        )
-        if is_loose or (name.startswith("packs/") and name.endswith(".pack")):
-            found.append(name)
-    return found
-
-
-def _is_hex(text: str) -> bool:
-    return len(text) == 2 * DIGEST_SIZE and set(text) <= set("0123456789abcdef")
+    if store.listing is None:
+        return []
+    packed = [name for name in store.listing.below("packs/") if name.endswith(".pack")]
+    return [*packed, *map(loose_name, store.listing.oids())]
 
 
 def _is_live(store: RemoteStore, name: str) -> bool:
@@ -202,11 +195,11 @@ def _unreached(store: RemoteStore, keep: Keep, result: RemoteGcResult | None = N
 
 def _redundant(store: RemoteStore, keep: Keep) -> set[str]:
     """Return packs whose reached objects all lie in others too; full packs come first and stay, then larger ones."""
-    listing = store.listing or {}
+    listing = store.listing or Listing()
     covered: set[Oid] = set()
     found = set()
     live = [name for name in _names(store) if name.startswith("packs/") and _is_live(store, name)]
-    for name in sorted(live, key=lambda one: (_is_wasted(store, one, keep), -listing[one], one)):
+    for name in sorted(live, key=lambda one: (_is_wasted(store, one, keep), -listing[one].size, one)):
         needed = _objects(store, name) & keep.objects.keys()
         if needed and needed <= covered:
             found.add(name)
@@ -240,14 +233,12 @@ def _sweep(
         unreached = _unreached(store, keep)
         for one in due:
             names = {
-                name
-                for name, (size, at) in one.doomed.items()
-                if name in unreached and (listing.get(name), store.times.get(name)) == (size, at)
+                name for name, (size, at) in one.doomed.items() if name in unreached and listing.get(name) == (size, at)
             }
             names = _replaced(store, names, keep)
             gone = sweep.delete(store, names, until)
             result.deleted += len(gone)
-            result.deleted_size += sum(listing[name] for name in gone)
+            result.deleted_size += sum(listing[name].size for name in gone)
             if len(gone) == len(names):
                 store.bucket.remove(one.name)
     finally:
@@ -259,7 +250,8 @@ def _replaced(store: RemoteStore, names: set[str], keep: Keep) -> set[str]:
     needed = {name: _objects(store, name) & keep.objects.keys() for name in names if _is_live(store, name)}
     wanted = set().union(*needed.values())
     whole: set[Oid] = set()
-    for name in sorted((store.listing or {}).keys() - names, key=lambda name: -(store.listing or {})[name]):
+    listing = store.listing or Listing()
+    for name in sorted(set(listing.below("packs/")) - names, key=lambda name: -listing[name].size):
         if not wanted - whole or not name.endswith(".pack") or not _is_live(store, name):
             continue
         id_ = name[len("packs/") : -len(".pack")]
@@ -272,7 +264,7 @@ def _clear(repo: Repo, store: RemoteStore, oldest: int, is_forced: bool) -> None
     """Delete unfinished uploads that are old, claims that have expired, and merged indexes that a larger one replaces."""
 
     def old_claims() -> list[str]:
-        claims = [name for name in store.times if name.startswith("claims/") and sweep.is_expired(store, name)]
+        claims = [name for name in (store.listing or Listing()).below("claims/") if sweep.is_expired(store, name)]
         return [name for name in claims if is_forced or name.split("/")[2] == repo.clone_id]
 
     if old_claims():
@@ -283,12 +275,13 @@ def _clear(repo: Repo, store: RemoteStore, oldest: int, is_forced: bool) -> None
                 store.bucket.remove(name)
         finally:
             store.bucket.remove(mark)
-    for name, at in store.times.items():
-        if name.startswith("tmp/") and at < oldest:
+    listing = store.listing or Listing()
+    for name in listing.below("tmp/"):
+        if listing[name].time_ns < oldest:
             store.bucket.remove(name)
     covered: set[str] = set()
-    for id_ in store.merged_ids():
-        names = store.names_covered(id_)
+    for id_ in store.indexes.merged(listing):
+        names = store.indexes.names_covered(id_)
         if names and names & store.live <= covered:
             store.bucket.remove(f"indexes/{id_}.idx")
         covered |= names
@@ -318,20 +311,19 @@ def _merge(store: RemoteStore, keep: Keep) -> int:
     for writer in writers.values():
         if last := writer.finish():
             _upload(store, last)
-    store.look()
-    store.merge_indexes(at_least=1, is_whole=True)
+    store.indexes.merge(store.look(), at_least=1, is_whole=True)
     return len(chosen)
 
 
 def _to_merge(store: RemoteStore, keep: Keep) -> list[str]:
-    listing = store.listing or {}
+    listing = store.listing or Listing()
     redundant = _redundant(store, keep)
     small, wasted = [], []
     for id_ in sorted(store.live):
         name = f"packs/{id_}.pack"
         if name in redundant or not _objects(store, name) & keep.objects.keys():
             continue
-        if listing[name] < store.pack_size // _SMALL:
+        if listing[name].size < store.pack_size // _SMALL:
             small.append(id_)
         elif _is_wasted(store, name, keep):
             wasted.append(id_)

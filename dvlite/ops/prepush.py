@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from dvlite import config, git, refs, remotes, transfer
 from dvlite.errors import DvliteError, FormatError, UsageError, quote
-from dvlite.ops.push import PushResult, missing_error, push
+from dvlite.ops.push import PushResult, missing_error, push_all
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import Silent
 from dvlite.repo import Repo
@@ -35,9 +35,9 @@ class _Announcing(Silent):
 
 @dataclass(slots=True)
 class PrepushResult:
-    """What was sent; `notes` for the user. None where the commits name no data."""
+    """What was sent, to each remote; `notes` for the user. Nothing where the commits name no data."""
 
-    push: PushResult | None = None
+    pushes: list[PushResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -90,21 +90,28 @@ def _before(repo: Repo, revs: list[str], announce: Callable[[int], None], tips: 
         )
     if known and not _lacks(repo, known):
         return result
-    result.push = push(repo, revs=revs, tips=tips, progress=_Announcing(announce))
-    _judge(repo, result)
+    result.pushes = push_all(repo, revs=revs, tips=tips, progress=_Announcing(announce))
+    for one in result.pushes:
+        _judge(repo, one, result.notes)
     return result
 
 
-def _at_tips(repo: Repo, tips: Sequence[str]) -> list[Pointer]:
+def _at_tips(repo: Repo, tips: Sequence[str]) -> list[tuple[str, Pointer]]:
     commits = [tip for tip in tips if git.has_commit(repo.git, tip)]
-    return [item for commit in commits for item in refs.at(repo.git, commit).found.values()]
+    return [one for commit in commits for one in refs.at(repo.git, commit).found.items()]
 
 
-def _lacks(repo: Repo, items: Sequence[Pointer]) -> bool:
+def _lacks(repo: Repo, items: Sequence[tuple[str, Pointer]]) -> bool:
     """Tell whether a fresh listing of the remote lacks something of commits that Git has pushed before, hooks or not."""
-    reach = transfer.reach([item.entry for item in items], repo.store)
-    wanted = dict.fromkeys(reach.trees, 0) | reach.blobs
-    return bool(transfer.absent(wanted, repo.remote()))
+    routes = remotes.routes(repo.config, repo.settings)
+    by_remote: dict[str, list[Pointer]] = {}
+    for path, item in items:
+        by_remote.setdefault(routes.of(path), []).append(item)
+    for name, its in by_remote.items():
+        reach = transfer.reach([item.entry for item in its], repo.store)
+        if transfer.absent(dict.fromkeys(reach.trees, 0) | reach.blobs, repo.remote(name)):
+            return True
+    return False
 
 
 def _revs(repo: Repo, remote: str, updates: Sequence[Update]) -> list[str]:
@@ -116,25 +123,22 @@ def _revs(repo: Repo, remote: str, updates: Sequence[Update]) -> list[str]:
     return [*new, "--not", *known, f"--remotes={remote}"]
 
 
-def _judge(repo: Repo, result: PrepushResult) -> None:
-    assert result.push is not None
+def _judge(repo: Repo, result: PushResult, notes: list[str]) -> None:
     error: DvliteError | None = None
-    if result.push.failures:
-        path, error = result.push.failures[0]
-        if len(result.push.failures) > 1:
-            result.notes.append(f"{len(result.push.failures)} objects or pointers failed, the first: {path}")
-    elif result.push.missing:
-        error = missing_error(result.push)
+    if result.failures:
+        path, error = result.failures[0]
+        if len(result.failures) > 1:
+            notes.append(f"{len(result.failures)} objects or pointers failed, the first: {path}")
+    elif result.missing:
+        error = missing_error(result)
     if error is None:
         return
-    is_unreadable = bool(result.push.failures) and all(
-        isinstance(one.error, FormatError) for one in result.push.failures
-    )
-    if (not result.push.failures or is_unreadable) and repo.flag("allowincompletepush", default=False):
-        result.notes.append(f"{error.message}; pushed all the same (dvlite.allowIncompletePush)")
+    is_unreadable = bool(result.failures) and all(isinstance(one.error, FormatError) for one in result.failures)
+    if (not result.failures or is_unreadable) and repo.flag("allowincompletepush", default=False):
+        notes.append(f"{error.message}; pushed all the same (dvlite.allowIncompletePush)")
         return
     if is_unreadable:
         error.hint += f" A commit that is to be pushed has it so (git log -p -- {quote(path + SUFFIX)})."
-    if is_unreadable or (result.push.missing and not result.push.failures):
+    if is_unreadable or (result.missing and not result.failures):
         error.hint += " Or let such commits pass: git config dvlite.allowIncompletePush true"
     raise error

@@ -21,6 +21,7 @@ from dvlite.stores.base import Store, loose_name
 from dvlite.stores.local import collect, tombs
 from dvlite.stores.local.repack import drop, rewrite
 from dvlite.stores.remote import RemoteStore
+from dvlite.stores.remote.listing import Listing
 
 
 @dataclass(slots=True)
@@ -161,7 +162,7 @@ def _purge_pack(store: RemoteStore, id_: str, oids: Collection[Oid]) -> None:
     path = files.temporary(store.tmp)
     writer = packs.PackWriter(store.tmp, 1 << 62)
     try:
-        store.bucket.get_file(f"packs/{id_}.pack", path, (store.listing or {})[f"packs/{id_}.pack"])
+        store.bucket.get_file(f"packs/{id_}.pack", path, (store.listing or Listing())[f"packs/{id_}.pack"].size)
         with contextlib.suppress(CorruptError, FormatError):
             places = packs.read_index(path).places
         if places and places.keys().isdisjoint(oids):

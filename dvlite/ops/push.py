@@ -1,17 +1,19 @@
 """Send objects to a remote: claim, list, contents, then trees. "Everything is there" is said only after a fresh listing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from dvlite import git, refs, transfer, tree
+from dvlite import git, refs, remotes, transfer, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError
-from dvlite.oid import Oid
+from dvlite.oid import Oid, parse
 from dvlite.ops.base import Failure, nowhere, once_each, pointers_at, select
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.repo import Repo
 from dvlite.stores.local import tombs
 from dvlite.stores.remote import RemoteStore, sweep
+from dvlite.stores.remote.verify import Verified, verify
 from dvlite.tree import Entry, Reach
 from dvlite.worktree.plan import Only
 
@@ -20,7 +22,8 @@ from dvlite.worktree.plan import Only
 class PushResult:
     """What was sent: objects and bytes; `present` were there. `missing`: objects that are nowhere, and who wants them.
 
-    `was_emptied`: what this clone has seen there before is gone.
+    `was_emptied`: what this clone has seen there before is gone. `by_path`: of a dry run, objects and bytes by path;
+    `verified`: what was looked at once more, if that was asked for.
     """
 
     remote: str
@@ -32,7 +35,30 @@ class PushResult:
     is_dry_run: bool = False
     was_emptied: bool = False
     missing: dict[str, str] = field(default_factory=dict)
+    by_path: dict[str, tuple[int, int]] = field(default_factory=dict)
+    verified: Verified | None = None
     failures: list[Failure] = field(default_factory=list)
+
+
+def push_all(repo: Repo, paths: Sequence[str] = (), *, names: Sequence[str] = (), **options: Any) -> list[PushResult]:
+    """Push to each of the named remotes; without names, each path to the remote that `paths` of its settings choose for it.
+
+    `options` are those of `push`.
+    """
+    if names:
+        return [push(repo, paths, remote=name, **options) for name in names]
+    routes = remotes.routes(repo.config, repo.settings)
+    involved = list(dict.fromkeys([*(name for name, _ in routes.patterns), routes.default]))
+    if not routes.patterns:
+        return [push(repo, paths, **options)]
+    results = []
+    for name in involved:
+
+        def is_its(path: str, name: str = name) -> bool:
+            return routes.of(path) == name
+
+        results.append(push(repo, paths, remote=name, is_its=is_its, **options))
+    return [one for one in results if one.pointers or one.failures] or results[-1:]
 
 
 def push(
@@ -44,22 +70,27 @@ def push(
     scopes: Sequence[str] = (),
     revs: Sequence[str] = (),
     tips: Sequence[str] = (),
+    is_its: Callable[[str], bool] | None = None,
     is_dry_run: bool = False,
+    is_verified: bool = False,
     jobs: int | None = None,
     progress: Progress = SILENT,
 ) -> PushResult:
     """Push what the pointers name of all commits that no Git remote has yet, of HEAD and of Git's index.
 
     `rev`: the pointers of that commit alone; `scopes`: of all "branches", "tags", or "all" refs; `revs`: of the commits that
-    these words of Git's select, and those at `tips`, whatever Git's remotes have. In-repo paths narrow it.
+    these words of Git's select, and those at `tips`, whatever Git's remotes have. In-repo paths narrow it; so does `is_its`,
+    which tells of a tracked path whether it goes to this remote. `is_verified`: look at all of it once more, by name.
     """
     target = repo.remote(remote)
     result = PushResult(target.remote.name, is_dry_run=is_dry_run)
-    roots = _roots(repo, rev, [*revs, *(f"--{scope}" for scope in scopes)], paths, result)
+    roots = _roots(repo, rev, [*revs, *(f"--{scope}" for scope in scopes)], paths, is_its, result)
     for tip in tips:
         if git.has_commit(repo.git, tip):
             found = refs.at(repo.git, tip).found
-            roots |= {f"{path} ({item.oid.short})": item.entry for path, item in found.items()}
+            roots |= {
+                f"{path} ({item.oid.short})": item.entry for path, item in found.items() if not is_its or is_its(path)
+            }
     result.pointers = len(roots)
     if not roots:
         return result
@@ -68,10 +99,17 @@ def push(
     with repo.writing("push"):
         repo.store.settle()
         progress.phase("look")
+        reach = _reach(repo, target, roots, jobs or target.remote.jobs, result)
+        wanted = dict.fromkeys(reach.trees.keys() - reach.missing, 0) | reach.blobs
         if not is_dry_run:
             oids = {entry.oid for entry in roots.values()}
-            sweep.claim(target, repo.config.id, repo.clone_id, oids, may_begin=bool(repo.store.find(oids)))
-        _push(repo, target, roots, jobs or target.remote.jobs, result, progress)
+            may_begin = bool(repo.store.find(oids))
+            sweep.claim(target, repo.config.id, repo.clone_id, oids, wanted=wanted, may_begin=may_begin)
+        _push(repo, target, roots, reach, jobs or target.remote.jobs, result, progress)
+        if is_verified and not is_dry_run:
+            progress.phase("verify")
+            result.verified = verify(target, wanted.keys() - {parse(oid) for oid in result.missing}, repo.store)
+            result.failures += [Failure("", error) for error in result.verified.errors]
     result.was_emptied = target.was_emptied
     return result
 
@@ -90,7 +128,12 @@ def _pointers(
 
 
 def _roots(
-    repo: Repo, rev: str | None, revs: Sequence[str], paths: Sequence[str], result: PushResult
+    repo: Repo,
+    rev: str | None,
+    revs: Sequence[str],
+    paths: Sequence[str],
+    is_its: Callable[[str], bool] | None,
+    result: PushResult,
 ) -> dict[str, Entry]:
     """Return the distinct roots to push by a label: the path, with the oid where a path has several versions."""
     parts: dict[str, Only] = {}
@@ -102,6 +145,9 @@ def _roots(
     roots: dict[str, Entry] = {}
     absent = {(path, inner) for path, part in parts.items() for inner in part.paths}
     for path, item in _pointers(repo, rev, revs, list(parts) if paths else None, result) if parts or not paths else ():
+        if is_its and not is_its(path):
+            absent -= {(path, inner) for inner in parts[path].paths} if path in parts else set()
+            continue
         for inner in sorted(parts[path].paths) if path in parts and parts[path].paths else [""]:
             try:
                 entry = tree.find(item.entry, inner.split("/"), repo.store.read) if inner else item.entry
@@ -120,9 +166,14 @@ def _roots(
 
 
 def _push(
-    repo: Repo, target: RemoteStore, roots: dict[str, Entry], jobs: int, result: PushResult, progress: Progress
+    repo: Repo,
+    target: RemoteStore,
+    roots: dict[str, Entry],
+    reach: Reach,
+    jobs: int,
+    result: PushResult,
+    progress: Progress,
 ) -> None:
-    reach = _reach(repo, target, roots, jobs, result)
     trees = dict.fromkeys(reach.trees.keys() - reach.missing, 0)
     absent = transfer.absent(trees | reach.blobs, target)
     purged = target.purged() | tombs.oids(repo.store.root)
@@ -139,6 +190,7 @@ def _push(
         contents = {oid: size for oid, size in contents.items() if oid not in lost}
     if result.is_dry_run:
         result.pushed, result.size = len(contents) + len(above), sum(contents.values())
+        result.by_path = _by_path(repo, roots, contents | above)
         return
     progress.phase("push", files=len(contents), size=sum(contents.values()))
     report = transfer.copy(repo.store, target, contents, jobs=jobs, progress=progress)
@@ -191,6 +243,20 @@ def _who_wants(repo: Repo, roots: dict[str, Entry], oids: set[Oid]) -> dict[str,
         reach = transfer.reach([entry], repo.store)
         for oid in oids & {*reach.trees, *reach.blobs, *reach.missing}:
             found.setdefault(str(oid), label)
+    return found
+
+
+def _by_path(repo: Repo, roots: dict[str, Entry], absent: Mapping[Oid, int]) -> dict[str, tuple[int, int]]:
+    """Return what each root would send, objects and bytes; what several reach counts for the first."""
+    left = dict(absent)
+    found: dict[str, tuple[int, int]] = {}
+    for label, entry in roots.items():
+        if not left:
+            break
+        reach = transfer.reach([entry], repo.store)
+        its = {oid: left.pop(oid) for oid in {*reach.trees, *reach.blobs} & left.keys()}
+        if its:
+            found[label] = (len(its), sum(its.values()))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from dvlite import git, refs, transfer, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, quote
@@ -14,6 +15,10 @@ from dvlite.repo import Repo
 from dvlite.tree import Entry, Read
 from dvlite.worktree import plan as plans
 from dvlite.worktree.plan import Change, Kind, Only
+
+if TYPE_CHECKING:
+    from dvlite.stores.base import Store
+    from dvlite.stores.remote import RemoteStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,7 @@ class PathStatus:
     """One tracked path. `git`: the pointer's state against HEAD; counts are of objects.
 
     `at`: the rev whose data lies here by `checkout --rev`. `unknown`: why the rest can't be told.
+    `remote`: the one that `missing_there` is about.
     """
 
     path: str
@@ -42,6 +48,7 @@ class PathStatus:
     absent_files: int = 0
     missing_here: int = 0
     missing_there: int | None = None
+    remote: str = ""
     at: str = ""
     unknown: str = ""
 
@@ -213,15 +220,27 @@ def _count_missing(repo: Repo, roots: list[Entry]) -> int:
 
 
 def _compare_remote(repo: Repo, remote: str, items: dict[str, Pointer], result: StatusResult) -> None:
-    store = repo.remote(remote)
-    result.remote = store.remote.name
-    found = {path: transfer.seen([item.entry], repo.store, store) for path, item in items.items()}
+    """Compare with the named remote, or each path with the one that it is pushed to."""
+    from dvlite import remotes  # needs 10 ms, and only where a remote is asked
+
+    routes = remotes.routes(repo.config, repo.settings)
+    by_remote: dict[str, list[PathStatus]] = {}
+    for one in result.paths:
+        by_remote.setdefault(remote or routes.of(one.path), []).append(one)
+    for name, its in by_remote.items():
+        _compare_one(repo.remote(name), repo.store, items, its)
+    result.remote = ", ".join(dict.fromkeys(one.remote for one in result.paths)) or repo.remote(remote).remote.name
+
+
+def _compare_one(store: "RemoteStore", here: "Store", items: dict[str, Pointer], its: Sequence[PathStatus]) -> None:
+    found = {one.path: transfer.seen([items[one.path].entry], here, store) for one in its}
     wanted = {
         oid: size for reach in found.values() for oid, size in (dict.fromkeys(reach.trees, 0) | reach.blobs).items()
     }
     absent = transfer.absent(wanted, store)
-    for one in result.paths:
+    for one in its:
         reach = found[one.path]
+        one.remote = store.remote.name
         one.missing_there = sum(oid in absent for oid in (*reach.trees, *reach.blobs))
         if reach.missing and not one.unknown:
             one.unknown = f"{len(reach.missing)} of its listings are neither here nor on '{store.remote.name}'"

@@ -47,7 +47,10 @@ class Batch(ABC):
     """Objects on their way into a store. Use as a context: leaving it publishes, an exception abandons.
 
     All methods may be called from several threads at once, and again with the same content: they are idempotent.
+    `tells`: it tells of its bytes itself, as they go.
     """
+
+    tells = False
 
     def put(self, data: bytes, algorithm: str, *, is_tree: bool = False) -> Oid:
         """Take in a small object; trees are kept together, so that they can be fetched alone."""
@@ -112,11 +115,11 @@ class Report:
         """Bytes of the objects that arrived."""
         return sum(self.copied.values())
 
-    def add(self, objects: Mapping[Oid, int], progress: Progress = SILENT) -> None:
-        """Note that objects arrived."""
+    def add(self, objects: Mapping[Oid, int], progress: Progress = SILENT, *, told: int = 0) -> None:
+        """Note that objects arrived; so many of their bytes were told of already."""
         with self.lock:
             self.copied.update(objects)
-        progress.advance(files=len(objects), size=sum(objects.values()))
+        progress.advance(files=len(objects), size=sum(objects.values()) - told)
 
     def fail(self, oids: Collection[Oid], error: DvliteError) -> None:
         """Note that objects did not arrive."""
@@ -153,8 +156,11 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def batch(self) -> Batch:
-        """Open a batch; everything in it is on disk for good once it is published."""
+    def batch(self, progress: Progress = SILENT) -> Batch:
+        """Open a batch; everything in it is on disk for good once it is published.
+
+        `progress` is told of bytes by a batch that sends them far (`tells`).
+        """
 
     @abstractmethod
     def oids(self) -> Iterator[Oid]:

@@ -49,7 +49,7 @@ class MemoryStore(Store):
             except (CorruptError, MissingError) as exc:
                 report.fail([oid], exc)
 
-    def batch(self) -> Batch:
+    def batch(self, progress: Progress = SILENT) -> Batch:
         """Collect in a dict of its own."""
         return MemoryBatch(self)
 

@@ -16,8 +16,7 @@ def there(pushed):
         pushed.commit(f"version {number}")
         pushed.dv("push")
     store = pushed.repo.remote()
-    store.look()
-    store.merge_indexes(at_least=1)
+    store.indexes.merge(store.look(), at_least=1)
     return pushed
 
 

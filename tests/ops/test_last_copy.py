@@ -80,13 +80,13 @@ def test_a_claim_that_was_taken_away_meanwhile_is_written_again(shared, monkeypa
     save(one, "more")
     real, calls = sweep.wait_for_others, []
 
-    def taking(store):
+    def taking(store, names=()):
         calls.append(store)
         if len(calls) == 1:
             for path in place(one).glob("claims/*/*/*"):
                 path.unlink()
             store.look()
-        real(store)
+        real(store, names)
 
     monkeypatch.setattr(sweep, "wait_for_others", taking)
     from dvlite.ops.push import push

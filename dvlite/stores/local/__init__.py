@@ -357,7 +357,7 @@ class LocalStore(Store):
 
     # ---- coming in, and trust ----
 
-    def batch(self) -> Batch:
+    def batch(self, progress: Progress = SILENT) -> Batch:
         """Open a batch that waits for the disk before it publishes."""
         return self.open_batch(is_synced=True)
 

@@ -1,42 +1,35 @@
 """A store on a remote: packs with their indexes, large objects as files, and the claims of those who push.
 
-Layout and write order: docs/remote.md. A remote is listed, never asked object by object; pack indexes are immutable, so each
-is downloaded once. What is remembered in `folder` is only ever a copy of immutable files.
+Layout and write order: docs/remote.md. A remote is listed, or asked by name where that is less; pack indexes are immutable, so
+each is downloaded once. What is remembered in `folder` is only ever a copy of immutable files.
 """
 
 import contextlib
 import errno
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from dvlite import config, files, hashing, pack
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, RemoteError, explain, quote
-from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
+from dvlite.oid import Oid
 from dvlite.pack import Place
 from dvlite.progress import SILENT, Progress
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Report, Store, loose_name
 from dvlite.stores.local import tombs
+from dvlite.stores.remote import listing as listings
 from dvlite.stores.remote.batch import RemoteBatch
 from dvlite.stores.remote.bucket import Bucket
-from dvlite.stores.table import Table, list_ids
+from dvlite.stores.remote.download import Came, sweep_partial
+from dvlite.stores.remote.indexes import Indexes, ids
+from dvlite.stores.remote.listing import Listing
+from dvlite.stores.table import Table
 
 _RANGE_GAP = 1 << 18  # a gap this small is cheaper read over than asked around
 _RANGE_STEP = 1 << 24
 _WHOLE_FRACTION = 2  # a pack is taken whole when at least 1/2 of it is wanted
-_MANY_INDEXES = 4  # so many are got one by one; more, by merged indexes where there are any
-
-
-_SMALL_FILE = 1 << 26  # no marker, claim or list of ours is larger
-
-_ID = re.compile(r"[0-9a-f]{64}")
-
-
-def _ids(listing: Iterable[str], folder: str, suffix: str) -> set[str]:
-    """Return the ids of the files `<folder><id><suffix>`; a listing comes from strangers, and ids become file names here."""
-    inner = (name[len(folder) : -len(suffix)] for name in listing if name.startswith(folder) and name.endswith(suffix))
-    return {id_ for id_ in inner if _ID.fullmatch(id_)}
+_MANY_PAGES = 5  # a listing of fewer is always made
+_NOTHING = Listing()
 
 
 class RemoteStore(Store):
@@ -46,23 +39,49 @@ class RemoteStore(Store):
         self.name = f"remote '{remote.name}'"
         self.remote = remote
         self.pack_size = pack_size
-        self.bucket = Bucket(remote.url, remote.options, jobs=remote.jobs)
+        self.bucket = Bucket(
+            remote.url,
+            remote.options,
+            jobs=remote.jobs,
+            rate=remote.limit_rate,
+            timeout_s=remote.timeout_s,
+            folder=folder,
+        )
         self.tmp = folder / "tmp"
         self.folder = folder
-        self.listing: dict[str, int] | None = None
-        self.times: dict[str, int] = {}
+        self.indexes = Indexes(self.bucket, folder, self.name)
+        self.listing: Listing | None = None
         self.live: set[str] = set()
         self.was_emptied = False  # this clone has seen a remote there before, and there was nothing left
         self.is_fresh = False  # the listing was made for the look-up to come
-        self._table = Table(folder / "table", self._load_index)
+        self._is_whole = False  # it has been listed whole, and so it stays
+        self._table = Table(folder / "table", self.index_of)
 
     # ---- the listing, and which packs count ----
 
-    def look(self) -> dict[str, int]:
-        """List the remote anew, and get the pack indexes that aren't here yet."""
-        found = self.bucket.list()
-        self.times = {name: one.time_ns for name, one in found.items()}
-        self.listing = listing = {name: one.size for name, one in found.items()}
+    def look(
+        self,
+        *,
+        is_whole: bool = True,
+        names: Collection[str] = (),
+        oids: Collection[Oid] = (),
+        progress: Progress = SILENT,
+    ) -> Listing:
+        """Look at the remote anew, and get the pack indexes that aren't here yet.
+
+        Narrow (not `is_whole`), large objects and claims are left out; `names` are looked at all the same. Where this clone
+        knows where all of `oids` should lie, and that is less, those files alone are asked for.
+        """
+        self._is_whole |= is_whole
+        names = {config.MARKER, *names}
+        found = None if self._is_whole else self._answers(names, oids)
+        if found is None:
+            expected = self._expected()
+            found = listings.look(
+                self.bucket, is_whole=self._is_whole, expected=expected, wanted=names, progress=progress
+            )
+            self._expect(found)
+        self.listing = listing = found
         self.was_emptied |= not listing and self.is_known
         if config.MARKER in listing:
             self._check_marker(listing)
@@ -71,24 +90,57 @@ class RemoteStore(Store):
                 f"'{self.bucket.url}' has data, but no '{config.MARKER}'",
                 f"Check the url: this may be another tool's folder. If it is dvlite's, {self._mend}.",
             )
-        indexed = _ids(listing, "packs/", ".idx")
-        packed = _ids(listing, "packs/", ".pack")
-        self._get_indexes(indexed & packed)
-        self.live = live = {id_ for id_ in indexed & packed if self._is_whole(id_)}
+        both = ids(listing.names, "packs/", ".idx") & ids(listing.names, "packs/", ".pack")
+        self.indexes.get(both, listing)
+        self.live = live = {id_ for id_ in both if self.indexes.is_whole(id_, listing)}
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._table.refresh(live)
+        self._table.refresh(live, may_write=not listing.is_part)
         return listing
 
-    def _is_whole(self, id_: str) -> bool:
-        """Tell whether a listed pack and its listed index have the sizes that the index here implies."""
-        listing = self.listing or {}
-        tail_size, pack_size = self._sizes(id_)
-        return listing[f"packs/{id_}.idx"] == tail_size and listing[f"packs/{id_}.pack"] == pack_size
+    def _expected(self) -> int:
+        """Return how many names the remote's packs had when all were last seen from here."""
+        with contextlib.suppress(OSError, ValueError):
+            return int((self.folder / "names").read_text())
+        return 0
 
-    def _check_marker(self, listing: Mapping[str, int]) -> None:
+    def _expect(self, listing: Listing) -> None:
+        count = sum(name.startswith("packs/") for name in listing.names)
+        if count != self._expected():
+            files.write_atomic(self.folder / "names", str(count).encode(), folder=self.tmp, is_synced=False)
+
+    def _answers(self, names: Collection[str], oids: Collection[Oid]) -> Listing | None:
+        """Ask by name for the files that hold all of some oids, as far as is known here; None where to list is less."""
+        pages = self._expected() // listings.PAGE
+        if not oids or pages < _MANY_PAGES:
+            return None
+        self._table.refresh(self.indexes.here(), may_write=False)
+        places = {oid: self._table.find(oid) for oid in oids}
+        packed = {one.pack for one in places.values() if one}
+        loose = [oid for oid, one in places.items() if not one]
+        if 2 * len(packed) + len(loose) > pages:
+            return None
+        wanted = {f"packs/{id_}{suffix}" for id_ in packed for suffix in (".pack", ".idx")}
+        wanted |= {loose_name(oid) for oid in loose}
+        listing = Listing(is_whole=False, is_part=True)
+        self.bucket.list(listings.ALWAYS, listing.add)
+        listings.ask(self.bucket, listing, wanted | set(names))
+        return listing if wanted <= set(listing) else None  # what isn't there may be elsewhere
+
+    def _know(self, oids: Collection[Oid]) -> Listing:
+        """Make the listing tell of the files that these oids would have, if they are in no pack."""
+        listing = self.listing if self.listing is not None else self.look(is_whole=False)
+        if listing.is_whole:
+            return listing
+        other = [oid for oid in oids if not self._table.find(oid)]
+        if other and listing.is_part:
+            listing = self.look(is_whole=False)
+        listings.ask(self.bucket, listing, map(loose_name, other))
+        return listing
+
+    def _check_marker(self, listing: Listing) -> None:
         copy = self.folder / "marker"
         with contextlib.suppress(OSError, FormatError):  # a copy that is torn is got anew
-            if len(copy.read_bytes()) == listing[config.MARKER]:
+            if len(copy.read_bytes()) == listing[config.MARKER].size:
                 config.decode_marker(copy.read_bytes())
                 return
         try:
@@ -103,9 +155,7 @@ class RemoteStore(Store):
 
     def read_small(self, name: str) -> bytes:
         """Return a listed file that must fit into memory; FormatError where it is larger than any of ours."""
-        if (self.listing or {}).get(name, 0) > _SMALL_FILE:
-            raise FormatError(f"'{name}' is too large")
-        return self.bucket.get(name)
+        return self.indexes.read_small(name, self.listing or _NOTHING)
 
     @property
     def is_known(self) -> bool:
@@ -144,149 +194,43 @@ class RemoteStore(Store):
         self.bucket.put(config.MARKER, config.encode_marker())
         return True
 
-    def _index_path(self, id_: str) -> Path:
-        return self.folder / "packs" / f"{id_}.idx"
-
     def purged(self) -> set[Oid]:
         """Return what was purged there, by the last listing."""
         found = set()
-        for name in self.listing or ():
-            if name.startswith(f"{tombs.FOLDER}/"):
-                with contextlib.suppress(FormatError):
-                    found.add(tombs.parse(name[len(tombs.FOLDER) + 1 :]))
+        for name in (self.listing or _NOTHING).below(f"{tombs.FOLDER}/"):
+            with contextlib.suppress(FormatError):
+                found.add(tombs.parse(name[len(tombs.FOLDER) + 1 :]))
         return found
 
     def index_of(self, id_: str) -> pack.PackIndex:
         """Return the index of a live pack."""
-        return self._load_index(id_)
+        return self.indexes.load(id_, self.listing or _NOTHING)
 
-    def _load_index(self, id_: str) -> pack.PackIndex:
-        try:
-            return pack.decode_index(self._index_path(id_).read_bytes())
-        except (CorruptError, FormatError):  # the copy here is damaged: get another
-            self._index_path(id_).unlink()
-            self._get_index(id_)
-            return pack.decode_index(self._index_path(id_).read_bytes())
-
-    def _sizes(self, id_: str) -> tuple[int, int]:
-        """Return the size of an index that is here, and of the pack that it implies."""
-        try:
-            with self._index_path(id_).open("rb") as file:
-                tail_size = file.seek(0, 2)
-                file.seek(-pack.FOOTER_SIZE, 2)
-                footer = file.read()
-        except OSError:
-            return -1, -1
-        if not footer.endswith(pack.MAGIC):  # torn: to be got anew
-            return -1, -1
-        return tail_size, int.from_bytes(footer[:8]) + tail_size
-
-    def keep_index(self, id_: str, tail: bytes) -> None:
-        """Remember a pack's index, if it is what its id says."""
-        if pack.decode_index(tail).id != id_:
-            raise CorruptError(f"the index of pack {id_[:12]} on {self.name} is another pack's")
-        files.write_atomic(self._index_path(id_), tail, folder=self.tmp, is_synced=False)
-
-    def _get_indexes(self, ids: Collection[str]) -> None:
-        listing = self.listing or {}
-        here = set(list_ids(self.folder / "packs", ".idx"))
-        lacking = {id_ for id_ in ids if id_ not in here or self._sizes(id_)[0] != listing[f"packs/{id_}.idx"]}
-        if len(lacking) > _MANY_INDEXES:
-            lacking -= self._get_merged(lacking)
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(self.bucket.jobs) as pool:
-            list(pool.map(self._get_index, lacking))
-
-    def _get_index(self, id_: str) -> None:
-        if (self.listing or {}).get(f"packs/{id_}.idx", 0) > pack.MAX_TAIL:
-            return  # none of ours; without it the pack doesn't count
-        try:
-            self.keep_index(id_, self.bucket.get(f"packs/{id_}.idx"))
-        except (CorruptError, FormatError):
-            # The pack has it too. One that is cut short does not count all the same, and is sent anew.
-            with contextlib.suppress(CorruptError, FormatError):
-                self.keep_index(id_, self.tail_of(id_))
-
-    def tail_of(self, id_: str) -> bytes:
-        """Return a listed pack's index and footer, from the pack itself."""
-        size = (self.listing or {})[f"packs/{id_}.pack"]
-        start = max(0, size - pack.FOOTER_SIZE)
-        at, end = pack.tail_range(self.bucket.get(f"packs/{id_}.pack", start, size), size)
-        return self.bucket.get(f"packs/{id_}.pack", at, end)
-
-    def merged_ids(self) -> list[str]:
-        """Return the listed merged indexes, largest first."""
-        listing = self.listing or {}
-        return sorted(_ids(listing, "indexes/", ".idx"), key=lambda id_: -listing[f"indexes/{id_}.idx"])
-
-    def _covered_path(self, id_: str) -> Path:
-        return self.folder / "indexes" / id_
-
-    def covered(self) -> set[str]:
-        """Return the packs that the listed merged indexes name, as far as those were read here."""
-        return set().union(*map(self.names_covered, self.merged_ids()))
-
-    def note_covered(self, id_: str, ids: Iterable[str]) -> None:
-        """Remember which packs a merged index names."""
-        files.write_atomic(self._covered_path(id_), "\n".join(sorted(ids)).encode(), folder=self.tmp, is_synced=False)
-
-    def names_covered(self, id_: str) -> set[str]:
-        """Return the packs that one merged index names, as far as it was read here."""
-        with contextlib.suppress(OSError):
-            return set(self._covered_path(id_).read_text().split())
-        return set()
-
-    def upload_pack(self, path: Path, id_: str, tail: bytes) -> None:
+    def upload_pack(self, path: Path, id_: str, tail: bytes, progress: Progress = SILENT) -> None:
         """Upload a pack, then its index: a pack without one does not exist yet."""
-        self.bucket.put_file(f"packs/{id_}.pack", path)
+        self.bucket.put_file(f"packs/{id_}.pack", path, lambda size: progress.advance(size=size))
         self.bucket.put(f"packs/{id_}.idx", tail)
-        self.keep_index(id_, tail)
-
-    def merge_indexes(self, *, at_least: int, is_whole: bool = False) -> None:
-        """Upload one index of all packs of the last listing that none covers (or of all), if they are so many."""
-        here = set(list_ids(self.folder / "packs", ".idx"))
-        known = set() if is_whole else self.covered()
-        listed = {id_ for id_ in here - known if f"packs/{id_}.idx" in (self.listing or {})}
-        if len(listed) >= at_least:
-            tails = {id_: (self.folder / "packs" / f"{id_}.idx").read_bytes() for id_ in listed}
-            id_, data = pack.encode_merged(tails)
-            self.bucket.put(f"indexes/{id_}.idx", data)
-            self.note_covered(id_, tails)
-
-    def _get_merged(self, lacking: set[str]) -> set[str]:
-        got: set[str] = set()
-        listing = self.listing or {}
-        most = 2 * sum(size for name, size in listing.items() if name.startswith("packs/") and name.endswith(".idx"))
-        for id_ in self.merged_ids():
-            is_of_ours = listing[f"indexes/{id_}.idx"] <= most + _SMALL_FILE  # packs that it names may be gone
-            if lacking <= got or not is_of_ours or self._covered_path(id_).exists():
-                continue
-            with contextlib.suppress(
-                CorruptError, FormatError, RemoteError
-            ):  # only a help, and perhaps replaced meanwhile
-                tails = pack.decode_merged(self.bucket.get(f"indexes/{id_}.idx"), id_)
-                for one in (lacking - got) & tails.keys():
-                    self.keep_index(one, tails[one])
-                    got.add(one)
-                self.note_covered(id_, tails)
-        return got
+        self.indexes.keep(id_, tail)
 
     # ---- looking and reading ----
 
     def find(self, oids: Collection[Oid]) -> dict[Oid, int]:
-        """List the remote, then look every oid up in the listing and the pack indexes."""
-        listing = self.listing if self.is_fresh and self.listing is not None else self.look()
+        """Look at the remote, then look every oid up in the listing and the pack indexes."""
+        if not self.is_fresh or self.listing is None:
+            self.look(is_whole=False, oids=oids)
         self.is_fresh = False
+        listing = self._know(oids)
         return {oid: size for oid in oids if (size := self._size_of(oid, listing)) is not None}
 
-    def _size_of(self, oid: Oid, listing: Mapping[str, int]) -> int | None:
+    def _size_of(self, oid: Oid, listing: Listing) -> int | None:
         if found := self._table.find(oid):
             return found.place.size
-        return listing.get(loose_name(oid))
+        one = listing.get(loose_name(oid))
+        return one.size if one else None
 
-    def _group(self, oids: Collection[Oid]) -> tuple[dict[str, dict[Oid, Place]], list[Oid], list[Oid]]:
-        listing = self.listing if self.listing is not None else self.look()
+    def group(self, oids: Collection[Oid]) -> tuple[dict[str, dict[Oid, Place]], list[Oid], list[Oid]]:
+        """Return where objects lie: by pack, in files of their own, nowhere; by the last look."""
+        listing = self._know(oids)
         by_pack: dict[str, dict[Oid, Place]] = {}
         loose, absent = [], []
         for oid in oids:
@@ -300,7 +244,7 @@ class RemoteStore(Store):
 
     def read_many(self, oids: Collection[Oid]) -> Iterator[tuple[Oid, bytes]]:
         """Yield by coalesced ranges, then whole files."""
-        by_pack, loose, _ = self._group(oids)
+        by_pack, loose, _ = self.group(oids)
         for id_, places in by_pack.items():
             yield from self.read_of_pack(id_, places)
         for oid in loose:
@@ -344,7 +288,9 @@ class RemoteStore(Store):
             with contextlib.suppress(DvliteError):
                 start = found.place.offset
                 yield self.bucket.get(f"packs/{found.pack}.pack", start, start + found.place.size)
-        if loose_name(oid) in (self.listing or {}):
+        listing = self.listing if self.listing is not None else _NOTHING
+        listings.ask(self.bucket, listing, [loose_name(oid)])
+        if loose_name(oid) in listing:
             with contextlib.suppress(DvliteError):
                 yield self.bucket.get(loose_name(oid))
 
@@ -362,17 +308,7 @@ class RemoteStore(Store):
             if oid not in known:
                 known.add(oid)
                 yield oid
-        for name in listing:
-            parts = name.split("/")
-            if (
-                len(parts) == 4
-                and parts[0] == "objects"
-                and parts[1] in ALGORITHMS
-                and len(parts[2] + parts[3]) == 2 * DIGEST_SIZE
-            ):
-                oid = Oid(parts[1], bytes.fromhex(parts[2] + parts[3]))
-                if oid not in known:
-                    yield oid
+        yield from (oid for oid in listing.oids() if oid not in known)
 
     # ---- sending ----
 
@@ -385,20 +321,20 @@ class RemoteStore(Store):
         jobs: int = 4,
     ) -> None:
         """Send whole packs where most of one is wanted, ranges where not, and large objects as files."""
-        by_pack, loose, absent = self._group(oids)
+        by_pack, loose, absent = self.group(oids)
         for oid in absent:
             report.fail([oid], MissingError(f"object {oid.short} is not on {self.name}"))
         self.tmp.mkdir(parents=True, exist_ok=True)
         files.sweep(self.tmp)
+        sweep_partial(self.folder)
         waiting = []
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(jobs) as pool:
             for id_, places in by_pack.items():
-                if (
-                    sum(place.size for place in places.values()) * _WHOLE_FRACTION
-                    >= (self.listing or {})[f"packs/{id_}.pack"]
-                ):
+                wanted = sum(place.size for place in places.values())
+                is_most = wanted * _WHOLE_FRACTION >= self.indexes.pack_size(id_)
+                if is_most or not self.bucket.driver.has_ranges:
                     waiting.append(pool.submit(self._send_pack, id_, places, target, report, progress))
                 else:
                     for group in packs.coalesce(places, gap=_RANGE_GAP, step=_RANGE_STEP):
@@ -408,17 +344,25 @@ class RemoteStore(Store):
         for one in waiting:
             one.result()
 
+    def _get_file(self, name: str, path: Path, progress: Progress, size: int | None = None) -> Came:
+        """Download a listed file, and tell how far it is."""
+        came = Came(progress)
+        listed = (self.listing or _NOTHING)[name].size
+        came.is_resumed = self.bucket.get_file(name, path, listed if size is None else size, came.tell)
+        return came
+
     def _send_pack(
         self, id_: str, places: Mapping[Oid, Place], target: Batch, report: Report, progress: Progress
     ) -> None:
         path = files.temporary(self.tmp)
+        came = Came(progress)
         try:
-            name = f"packs/{id_}.pack"
-            self.bucket.get_file(name, path, (self.listing or {})[name])
-            came = set(target.put_pack(path, is_given=True))
-            report.add({oid: place.size for oid, place in places.items() if oid in came}, progress)
-            report.fail(places.keys() - came, CorruptError(f"pack {id_[:12]} on {self.name} is another pack"))
+            came = self._get_file(f"packs/{id_}.pack", path, progress, self.indexes.pack_size(id_))
+            taken = set(target.put_pack(path, is_given=True))
+            report.add({oid: place.size for oid, place in places.items() if oid in taken}, progress, told=came.size)
+            report.fail(places.keys() - taken, CorruptError(f"pack {id_[:12]} on {self.name} is another pack"))
         except (CorruptError, FormatError):  # take what is good in it
+            progress.advance(size=-came.size)
             for group in packs.coalesce(places, gap=-1, step=0):
                 self._send_group(id_, group, target, report, progress)
         except (DvliteError, OSError) as exc:
@@ -448,15 +392,20 @@ class RemoteStore(Store):
         path = files.temporary(self.tmp)
         name = loose_name(oid)
         place = self.bucket.local_path(name)
+        came = Came(progress)
         try:
             if place:  # copied once, and hashed meanwhile
                 taken = target.put_file(place, oid.algorithm, oid=oid)
             else:
-                self.bucket.get_file(name, path, (self.listing or {})[name])
+                came = self._get_file(name, path, progress)
                 taken = target.put_file(path, oid.algorithm, oid=oid, is_given=True)
-            report.add({oid: taken.status.st_size}, progress)
+            report.add({oid: taken.status.st_size}, progress, told=came.size)
         except CorruptError:
-            report.fail([oid], self._corrupt(oid))
+            progress.advance(size=-came.size)
+            if came.is_resumed:  # what an earlier try left here may be what is bad
+                self._send_file(oid, target, report, progress)
+            else:
+                report.fail([oid], self._corrupt(oid))
         except files.Moved:
             report.fail([oid], RemoteError(f"object {oid.short} changed on {self.name} while it was read"))
         except (DvliteError, OSError) as exc:
@@ -467,10 +416,10 @@ class RemoteStore(Store):
 
     # ---- coming in ----
 
-    def batch(self) -> Batch:
-        """Open a batch that uploads; what is uploaded counts once its index is there."""
+    def batch(self, progress: Progress = SILENT) -> Batch:
+        """Open a batch that uploads, and tells how far it is; what is uploaded counts once its index is there."""
         self.refuse_read_only()
-        return RemoteBatch(self)
+        return RemoteBatch(self, progress)
 
     @property
     def is_read_only(self) -> bool:

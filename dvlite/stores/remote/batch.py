@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from dvlite import hashing
 from dvlite.errors import CorruptError
 from dvlite.oid import Oid
+from dvlite.progress import SILENT, Progress
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Taken, loose_name, refuse_other
+from dvlite.stores.remote.listing import Listing
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -25,8 +27,11 @@ _MANY_UNCOVERED = 32
 class RemoteBatch(Batch):
     """A batch of a remote store. A pack is visible once its index is uploaded; there is nothing to take back."""
 
-    def __init__(self, store: RemoteStore) -> None:
+    tells = True
+
+    def __init__(self, store: RemoteStore, progress: Progress = SILENT) -> None:
         self._store = store
+        self._progress = progress
         self._lock = threading.Lock()
         self._writer = packs.PackWriter(store.tmp, store.pack_size)
         self._taken: set[Oid] = set()
@@ -57,9 +62,12 @@ class RemoteBatch(Batch):
             return loose_name(found(digest))
 
         new_work = hashing.checksummer if oid and checksum else lambda: hashing.hasher(algorithm)
-        sent = found(self._store.bucket.put_hashed(path, new_work, name_of))
+        sent = found(self._store.bucket.put_hashed(path, new_work, name_of, self._tell))
         self._note({sent})
         return Taken(sent, path.stat())
+
+    def _tell(self, size: int) -> None:
+        self._progress.advance(size=size)
 
     def _note(self, oids: Collection[Oid]) -> None:
         with self._lock:
@@ -71,7 +79,7 @@ class RemoteBatch(Batch):
         index = packs.read_index(path)
         if bad := packs.bad_objects(path, index):
             raise CorruptError(f"pack {index.id[:12]} has {len(bad)} corrupt objects")
-        self._store.upload_pack(path, index.id, packs.read_tail(path))
+        self._store.upload_pack(path, index.id, packs.read_tail(path), self._progress)
         self._note(index.places)
         return index.places
 
@@ -81,7 +89,7 @@ class RemoteBatch(Batch):
 
     def _upload_written(self, written: packs.Written) -> None:
         try:
-            self._store.upload_pack(written.path, written.id, written.tail)
+            self._store.upload_pack(written.path, written.id, written.tail, self._progress)
             self._note([oid for oid, _ in written.objects])
         finally:
             os.unlink(written.path)
@@ -94,7 +102,7 @@ class RemoteBatch(Batch):
         errors = [error for upload in self._uploads if (error := upload.exception())]
         if errors:
             raise errors[0]
-        self._store.merge_indexes(at_least=_MANY_UNCOVERED + 1)
+        self._store.indexes.merge(self._store.listing or Listing(), at_least=_MANY_UNCOVERED + 1)
 
     def abandon(self) -> None:
         """Stop; what is half uploaded has no index and does not count."""

@@ -1,144 +1,88 @@
-"""The seam to fsspec: names below a remote's root, and bytes. Retries, and translates what drivers raise.
+"""A remote's root: names, and bytes. Tries again what may pass, and says the rest in words of ours.
 
 Knows no oids and no packs. A put is atomic here: where the protocol's own isn't, through `tmp/` and a rename.
 """
 
 import contextlib
-import datetime
-import errno
-import importlib
-import os
-import re
-import stat
-from collections.abc import Callable, Iterator, Mapping
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from dvlite import config, files
 from dvlite.errors import DvliteError, RemoteError
 from dvlite.files import Digester
+from dvlite.stores.remote.download import Parts
+from dvlite.stores.remote.drivers import open_driver
+from dvlite.stores.remote.drivers.base import UNTOLD, Driver, Listed, Page
+from dvlite.stores.remote.explain import explain, may_pass
 
 T = TypeVar("T")
+Advance = Callable[[int], object]
 
-# Drivers by class, never through fsspec's entry points: other packages may take those over.
-_DRIVERS = {
-    "file": ("fsspec.implementations.local", "LocalFileSystem", ""),
-    "s3": ("s3fs", "S3FileSystem", ""),
-    "gs": ("gcsfs", "GCSFileSystem", "gcs"),
-    "az": ("adlfs", "AzureBlobFileSystem", "azure"),
-    "sftp": ("fsspec.implementations.sftp", "SFTPFileSystem", "sftp"),
-    "webdav": ("webdav4.fsspec", "WebdavFileSystem", "webdav"),
-    "https": ("fsspec.implementations.http", "HTTPFileSystem", ""),
-}
-_ATOMIC = ("s3", "gs", "az")
 _ATTEMPTS = 4
-_FINAL = (
-    FileNotFoundError,
-    PermissionError,
-    FileExistsError,
-    NotADirectoryError,
-    NotImplementedError,
-    ImportError,
-    TypeError,
-    ValueError,
-)
-_FINAL_NAMES = (
-    "NoCredentialsError",
-    "PartialCredentialsError",
-    "ProfileNotFound",
-    "AuthenticationException",
-    "ClientAuthenticationError",
-)
-# What drivers say when a login is refused; never a number that could be a part of an oid.
-_REFUSED = re.compile(
-    r"forbidden|access ?denied|invalidaccesskeyid|access key id you provided|request signature|credentials|unauthorized"
-    r"|(?<![0-9a-f])40[13](?![0-9a-f])",
-    re.IGNORECASE,
-)
+_SAMPLE = 1 << 16
+_ASKING = 32  # small questions at once
 
 
-class Listed(NamedTuple):
-    """One file of a listing: its size in bytes, and when it was written by the remote's clock (0 where it doesn't tell)."""
-
-    size: int
-    time_ns: int
+def _ignore(size: int) -> None:
+    pass
 
 
-def _time_of(info: dict[str, Any]) -> int:
-    for key in ("LastModified", "last_modified", "mtime", "modified", "updated"):
-        value = info.get(key)
-        if isinstance(value, str):
-            value = datetime.datetime.fromisoformat(value.replace("Z", "+00:00"))
-        if isinstance(value, datetime.datetime):
-            value = value.timestamp()
-        if isinstance(value, int | float):
-            return int(value * 1_000_000_000)
-    return 0
+@contextlib.contextmanager
+def taking_back(advance: Advance) -> Iterator[Advance]:
+    """Yield what tells progress; a try that fails takes back what it told."""
+    went = 0
+    lock = threading.Lock()
+
+    def tell(size: int) -> None:
+        nonlocal went
+        with lock:
+            went += size
+        advance(size)
+
+    try:
+        yield tell
+    except BaseException:
+        advance(-went)
+        raise
 
 
 class Bucket:
-    """A folder on a remote, by URL. `jobs` is how many requests may run at once."""
+    """A folder on a remote, by URL. `jobs`: transfers at once; `rate`: bytes a second at most, 0 for all there is."""
 
-    def __init__(self, url: str, options: Mapping[str, Any], *, jobs: int = 8) -> None:
+    def __init__(
+        self,
+        url: str,
+        options: Mapping[str, Any],
+        *,
+        jobs: int = 8,
+        rate: int = 0,
+        timeout_s: float = 60,
+        folder: Path | None = None,
+    ) -> None:
         self.url = config.redact(url)
         self.protocol = config.check_url(url)
         self.jobs = jobs
         self._url = url
         self._options = options
-
-    # ---- the driver ----
+        self._timeout_s = timeout_s
+        self._pace = Pace(rate)
+        self._folder = folder  # where unfinished downloads wait
+        self.requests = 0
 
     @cached_property
-    def _fs(self) -> Any:
-        module, name, extra = _DRIVERS[self.protocol]
+    def driver(self) -> Driver:
+        """What speaks the protocol, opened when it is first asked."""
         try:
-            driver = getattr(importlib.import_module(module), name)
-        except ImportError as exc:
-            raise RemoteError(
-                f"'{self.url}' needs a package that isn't installed ({exc.name})",
-                f"Run 'pip install dvlite[{extra}]'.",
-            ) from exc
-        fs = driver(**self._driver_options())
-        if self.protocol == "s3":
-            fs.retries = 1  # the one who retries is this room
-        return fs
-
-    def _driver_options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
-        if self.protocol == "file":
-            return {"skip_instance_cache": True, "auto_mkdir": True}
-        if self.protocol == "s3":
-            kwargs = {
-                "max_pool_connections": 64,
-                "retries": {"max_attempts": 1},
-                "connect_timeout": 10,
-                "read_timeout": 60,
-            }
-            if "endpoint_url" in self._options:
-                # Servers that are not Amazon's often know no checksums beyond MD5.
-                kwargs |= {
-                    "request_checksum_calculation": "when_required",
-                    "response_checksum_validation": "when_required",
-                }
-            options["config_kwargs"] = kwargs | dict(self._options.get("config_kwargs", {}))
-            rest = {key: value for key, value in self._options.items() if key not in ("config_kwargs", "region")}
-            if "region" in self._options:
-                rest["client_kwargs"] = {
-                    "region_name": self._options["region"],
-                    **rest.get("client_kwargs", {}),
-                }
-            return options | rest
-        return {**options, **self._options}
-
-    @cached_property
-    def _root(self) -> str:
-        if self.protocol == "file":
-            return str(Path(self._url.removeprefix("file://")).expanduser())
-        return str(self._fs._strip_protocol(self._url)).rstrip("/")
-
-    def _key(self, name: str) -> str:
-        return f"{self._root}/{name}"
+            return open_driver(self._url, self._options, self._timeout_s)
+        except DvliteError:
+            raise
+        except Exception as exc:  # drivers log in when they are opened
+            raise explain("can't reach", self.url, exc, self._options, "those of this remote") from exc
 
     def _do(self, doing: str, call: Callable[[], T]) -> T:
         """Call the driver, again with backoff where that may help; every failure comes out as RemoteError.
@@ -150,222 +94,337 @@ class Bucket:
         attempts = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(_ATTEMPTS),
             wait=tenacity.wait_random_exponential(multiplier=0.2, max=5),
-            retry=tenacity.retry_if_exception(_may_pass),
+            retry=tenacity.retry_if_exception(may_pass),
             reraise=True,
         )
+        driver = self.driver
         try:
             return attempts(call)
         except DvliteError:
             raise
         except Exception as exc:
-            raise self._explain(doing, exc) from exc
+            raise explain(doing, self.url, exc, self._options, driver.source) from exc
 
-    def _explain(self, doing: str, exc: Exception) -> RemoteError:
-        text = self._without_secrets((str(exc) or type(exc).__name__).strip().split("\n")[0])[:300]
-        hint = "Check the network and the url with 'dvlite remote list', then run the command again: it goes on where it stopped."
-        if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
-            text, hint = "no space left on it", "Free some space there, then run the same command again."
-        elif isinstance(exc, FileNotFoundError):
-            text, hint = (
-                f"not found ({text})",
-                "Check the bucket or folder in the url with 'dvlite remote list'.",
-            )
-        elif isinstance(exc, PermissionError) or type(exc).__name__ in _FINAL_NAMES or _is_refused(exc, text):
-            text, hint = f"access refused ({text})", "Check the credentials that this machine uses for it."
-        return RemoteError(f"{doing} '{self.url}': {text}", hint)
+    def many(self, call: Callable[[T], object], over: Iterable[T]) -> None:
+        """Call for each, many at a time; the first failure is raised."""
+        from concurrent.futures import ThreadPoolExecutor
 
-    def _without_secrets(self, text: str) -> str:
-        """Return what a driver says without credentials: drivers quote URLs, headers and options."""
-        for key, value in self._options.items():
-            if config.is_secret(key) and len(str(value)) > 3:
-                text = text.replace(str(value), "***")
-        return re.sub(r"(?i)((signature|token|credential|sig|password)=)[^&\s\"']+", r"\1***", config.redact(text))
+        todo = list(over)
+        if len(todo) == 1:
+            call(todo[0])
+        elif todo:
+            with ThreadPoolExecutor(min(len(todo), _ASKING)) as pool:
+                for one in [pool.submit(call, one) for one in todo]:
+                    one.result()
 
-    # ---- the verbs ----
+    # ---- looking ----
 
-    def list(self) -> dict[str, Listed]:
-        """Return all names below the root with size and time; empty where nothing was ever pushed."""
-        return self._do("can't list", self._list)
+    def list(self, prefixes: Iterable[str] = ("",), found: Callable[[Page], object] | None = None) -> dict[str, Listed]:
+        """Return all names below some prefixes (folders end with a slash), asked for at once; empty where there are none.
 
-    def _list(self) -> dict[str, Listed]:
-        if self.protocol == "file":
-            return self._list_folder()
-        try:
-            found = self._fs.find(self._root, detail=True)
-        except FileNotFoundError:
-            if self.protocol in _ATOMIC:  # a bucket has no folders that could be missing: it is the bucket itself
-                raise
-            return {}
-        if not found and self.protocol == "s3":
-            self._fs.ls(self._root.partition("/")[0], refresh=True)
-        prefix = len(self._root) + 1
-        files_ = ((key, info) for key, info in found.items() if info.get("type") != "directory")
-        return {key[prefix:]: Listed(int(info["size"]), _time_of(info)) for key, info in files_}
+        `found` is given each page instead, as it comes, from several threads.
+        """
+        listed: dict[str, Listed] = {}
+        take = found or listed.update
+        if self.driver.is_flat:
+            self.many(lambda prefix: self._list_flat(prefix, take), prefixes)
+        else:
+            self._walk([prefix.rstrip("/") for prefix in prefixes], take)
+        return listed
 
-    def _list_folder(self) -> dict[str, Listed]:
-        root = Path(self._root)
-        if not root.is_dir():
-            # A parent that isn't there either is a disk that isn't mounted, or a typing error.
-            if not root.parent.is_dir():
-                raise FileNotFoundError(f"no folder '{root.parent}'")
-            return {}
-        found = {}
-        for folder, _, names in os.walk(root, onerror=_raise):
-            for name in names:
-                path = Path(folder, name)
+    def top(self) -> tuple[Page, Sequence[str]]:
+        """Return what lies right in the root of a driver that walks: files, and folders; nothing where there is no root yet."""
+
+        def call() -> tuple[Page, Sequence[str]]:
+            try:
+                return self.driver.folder("")  # type: ignore[attr-defined,no-any-return]
+            except FileNotFoundError:
+                return {}, []
+
+        return self._do("can't list", call)
+
+    def first_page(self) -> tuple[Page, bool]:
+        """Return the first page of all names, and whether it is all."""
+
+        def call() -> tuple[Page, bool]:
+            pages = self.driver.pages("")
+            page = next(pages, {})
+            return page, next(pages, None) is None
+
+        return self._do("can't list", call)
+
+    def _list_flat(self, prefix: str, take: Callable[[Page], object]) -> None:
+        last = ""
+
+        def call() -> None:
+            nonlocal last
+            for page in self.driver.pages(prefix, last):
+                if page:
+                    take(page)
+                    last = max(page)
+
+        self._do("can't list", call)
+
+    def _walk(self, level: Sequence[str], take: Callable[[Page], object]) -> None:
+        below: Any = []
+
+        def look(name: str) -> None:
+            with contextlib.suppress(FileNotFoundError):
+                page, folders = self.driver.folder(name)  # type: ignore[attr-defined]
+                take(page)
+                below.extend(folders)
+
+        while level:
+            below = []
+            self.many(lambda name: self._do("can't list", lambda: look(name)), level)
+            level = below
+
+    def infos(self, names: Iterable[str]) -> dict[str, Listed]:
+        """Ask for files by name, many at a time; those that aren't there are left out."""
+        found: dict[str, Listed] = {}
+
+        def ask(name: str) -> None:
+            def call() -> None:
                 with contextlib.suppress(FileNotFoundError):
-                    status = path.stat()
-                    if not stat.S_ISREG(status.st_mode):  # to open a FIFO would wait for ever
-                        continue
-                    found[path.relative_to(root).as_posix()] = Listed(status.st_size, status.st_mtime_ns)
+                    found[name] = self.driver.info(name)
+
+            self._do("can't look at", call)
+
+        self.many(ask, names)
+        return found
+
+    def md5s(self, names: Iterable[str]) -> dict[str, bytes]:
+        """Return the MD5 of files as the server keeps it; those of which it keeps none are left out."""
+        found: dict[str, bytes] = {}
+
+        def ask(name: str) -> None:
+            if digest := self._do("can't look at", lambda: self.driver.md5(name)):
+                found[name] = digest
+
+        self.many(ask, names)
         return found
 
     def clock(self) -> int:
         """Return the time by the remote's own clock, in nanoseconds, from a file just written there."""
         name = f"tmp/clock-{files.token(8)}"
-        self._do("can't write to", lambda: self._put_raw(name, b"now"))
+        self._do("can't write to", lambda: self.driver.write(name, b"now"))
         try:
-            return self._do("can't read from", lambda: _time_of(self._fs.info(self._key(name))))
+            return self._do("can't read from", lambda: self.driver.info(name)).time_ns
         finally:
             self.remove(name)
 
-    def _put_raw(self, name: str, data: bytes) -> None:
-        if self.protocol not in _ATOMIC:
-            self._make_parent(self._key(name))
-        self._fs.pipe_file(self._key(name), data)
+    def local_path(self, name: str) -> Path | None:
+        """Return where a file lies, if it lies on this machine."""
+        return self.driver.local_path(name) if self.protocol == "file" else None
+
+    # ---- getting ----
+
+    def get(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
+        """Return a file's bytes, or those from `start` to before `end`; short answers are tried again, then refused."""
+
+        def call() -> bytes:
+            data = self.driver.read(name, start, end)
+            if start is not None and end is not None and len(data) != end - start:
+                raise OSError(f"{name}: {len(data)} bytes came, not {end - start}")
+            return data
+
+        data = self._do("can't read from", call)
+        self._pace.spend(len(data))
+        return data
+
+    def get_file(self, name: str, path: Path, size: int, advance: Advance = _ignore) -> bool:
+        """Download a file of `size` bytes (UNTOLD: of any) to a local path that doesn't exist yet.
+
+        A large one comes in parts, several at once, and goes on where an earlier try stopped; tells whether it did.
+        """
+        if self.driver.has_ranges and self._folder and Parts.is_worth(size):
+            with Parts(self._folder, name, size, self._pace.step) as parts:
+                self.many_parts(
+                    lambda start, end: parts.write(start, self.get(name, start, end), advance), parts.left(advance)
+                )
+                parts.finish(path)
+                return parts.is_resumed
+
+        def call() -> None:
+            with taking_back(advance) as tell:
+                try:
+                    self.driver.download(name, path, tell)
+                    if size not in (UNTOLD, came := path.stat().st_size):
+                        raise OSError(f"{name}: {came} bytes came, not {size}")
+                except BaseException:
+                    path.unlink(missing_ok=True)
+                    raise
+
+        self._do("can't read from", call)
+        self._pace.spend(max(size, 0))
+        return False
+
+    def many_parts(self, call: Callable[[int, int], object], ranges: Iterable[tuple[int, int]]) -> None:
+        """Call for ranges of files, `jobs` at a time over all files."""
+        waiting = [self._transfers.submit(call, start, end) for start, end in ranges]
+        try:
+            for one in waiting:
+                one.result()
+        finally:
+            for one in waiting:
+                one.cancel()
+
+    @cached_property
+    def _transfers(self) -> Any:
+        from concurrent.futures import ThreadPoolExecutor
+
+        return ThreadPoolExecutor(self.jobs)
+
+    # ---- putting ----
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a small file in one step."""
+        self._put(name, len(data), lambda to: self.driver.write(to, data))
+        self._pace.spend(len(data))
+
+    def put_file(self, name: str, path: Path, advance: Advance = _ignore) -> None:
+        """Upload a local file in one step. What an earlier try left behind on the server is aborted."""
+        size = path.stat().st_size
+        rate = self._pace.rate
+        note = self._note(name) if size > _NOTED else None
+        if note and note.exists():
+            with contextlib.suppress(RemoteError):
+                self._do("can't clean up on", lambda: self.driver.abort(name))
+        if note:
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.touch()
+        with self._pace.turn():
+
+            def send(to: str) -> None:
+                with taking_back(advance) as tell:
+                    self.driver.upload(to, path, self._pace.paced(tell), rate)
+
+            self._put(name, size, send)
+        if not self.driver.proves:
+            self._do("can't read from", lambda: self._sample(name, path, size))
+        if note:
+            note.unlink(missing_ok=True)
+
+    def _note(self, name: str) -> Path | None:
+        """Return the file that says, while it is there, that an upload began and did not end."""
+        return self._folder / "uploads" / name.replace("/", "-") if self._folder else None
+
+    def _sample(self, name: str, path: Path, size: int) -> None:
+        """Read a part of what was sent back, where the server proves nothing."""
+        start = random.randrange(max(1, size - _SAMPLE + 1))
+        end = min(size, start + _SAMPLE)
+        with path.open("rb") as file:
+            file.seek(start)
+            if self.driver.read(name, start, end) != file.read(end - start):
+                raise OSError(f"{name}: other bytes arrived than were sent")
+
+    def put_hashed(
+        self, path: Path, work: Callable[[], Digester], name_of: Callable[[bytes], str], advance: Advance = _ignore
+    ) -> bytes:
+        """Upload a local file under the name that its digest asks for; return the digest.
+
+        A folder is written to while the copy is hashed, and names it then; elsewhere the name is needed first.
+        """
+
+        def call() -> bytes | None:
+            with self._unfinished() as unfinished:
+                digest = self.driver.upload_hashed(unfinished, path, work())
+                if digest is not None:
+                    self.driver.rename(unfinished, name_of(digest))
+                return digest
+
+        digest = self._do("can't write to", call) if self.protocol == "file" else None
+        if digest is None:
+            digest = files.hash_file(path, work())
+            self.put_file(name_of(digest), path, advance)
+        else:
+            advance(path.stat().st_size)
+        return digest
+
+    def _put(self, name: str, size: int, send: Callable[[str], object]) -> None:
+        def call() -> None:
+            if self.driver.is_atomic:
+                send(name)
+            else:
+                with self._unfinished() as unfinished:
+                    send(unfinished)
+                    self.driver.rename(unfinished, name)
+            if (arrived := self.driver.info(name).size) != size:
+                raise OSError(f"{name}: {arrived} bytes arrived, not {size}")
+
+        self._do("can't write to", call)
+
+    @contextlib.contextmanager
+    def _unfinished(self) -> Iterator[str]:
+        """Yield a name in `tmp/`; what is left there is removed."""
+        unfinished = f"tmp/{files.token(12)}"
+        try:
+            yield unfinished
+        except BaseException:
+            with contextlib.suppress(Exception):
+                self.driver.remove(unfinished)
+            raise
 
     def remove(self, name: str) -> None:
         """Delete a file; one that is gone is no error."""
 
         def call() -> None:
             with contextlib.suppress(FileNotFoundError):
-                self._fs.rm_file(self._key(name))
+                self.driver.remove(name)
 
         self._do("can't delete on", call)
 
-    def get(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
-        """Return a file's bytes, or those from `start` to before `end`; short answers are tried again, then refused."""
+    def abort(self, name: str) -> None:
+        """Forget what uploads of a file left behind on the server that never ended."""
+        self._do("can't clean up on", lambda: self.driver.abort(name))
 
-        def call() -> bytes:
-            data: bytes = self._fs.cat_file(self._key(name), start=start, end=end)
-            if start is not None and end is not None and len(data) != end - start:
-                raise OSError(f"{name}: {len(data)} bytes came, not {end - start}")
-            return data
 
-        return self._do("can't read from", call)
+_NOTED = 32 << 20
 
-    def get_file(self, name: str, path: Path, size: int) -> None:
-        """Download a file of `size` bytes to a local path that doesn't exist yet."""
 
-        def call() -> None:
-            self._fs.get_file(self._key(name), str(path))
-            if (came := path.stat().st_size) != size:
-                path.unlink()
-                raise OSError(f"{name}: {came} bytes came, not {size}")
+class Pace:
+    """Holds transfers to so many bytes a second, all together."""
 
-        try:
-            self._do("can't read from", call)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self._lock = threading.Lock()
+        self._free = 0.0
 
-    def local_path(self, name: str) -> Path | None:
-        """Return where a file lies, if it lies on this machine."""
-        return Path(self._key(name)) if self.protocol == "file" else None
+    @property
+    def step(self) -> int:
+        """How many bytes to ask for at once: about a second's; 0 for as many as is good."""
+        return self.rate
 
-    def put(self, name: str, data: bytes) -> None:
-        """Write a small file in one step."""
-        self._put(name, len(data), lambda key: self._fs.pipe_file(key, data))
+    def spend(self, size: int) -> None:
+        """Wait until so many bytes may have gone."""
+        if not self.rate or size <= 0:
+            return
+        with self._lock:
+            now = time.monotonic()
+            self._free = max(self._free, now) + size / self.rate
+            wait = self._free - now
+        time.sleep(wait)
 
-    def put_file(self, name: str, path: Path) -> None:
-        """Upload a local file in one step."""
-        self._put(name, path.stat().st_size, lambda key: self._fs.put_file(str(path), key))
+    def paced(self, advance: Advance) -> Advance:
+        """Return what tells progress, and waits where there is a limit."""
+        if not self.rate:
+            return advance
 
-    def put_hashed(self, path: Path, work: Callable[[], Digester], name_of: Callable[[bytes], str]) -> bytes:
-        """Upload a local file under the name that its digest asks for; return the digest.
+        def tell(size: int) -> None:
+            advance(size)
+            self.spend(size)
 
-        A folder is written to while the copy is hashed, and names it then; elsewhere the name is needed first.
-        """
-        if self.protocol == "file":
-            return self._do("can't write to", lambda: self._put_copy(path, work(), name_of))
-        digest = files.hash_file(path, work())
-        self.put_file(name_of(digest), path)
-        return digest
-
-    def _put(self, name: str, size: int, send: Callable[[str], object]) -> None:
-        def call() -> None:
-            key = self._key(name)
-            if self.protocol in _ATOMIC:
-                send(key)
-            else:
-                with self._unfinished() as unfinished:
-                    send(unfinished)
-                    self._finish(unfinished, key)
-            if (arrived := int(self._fs.info(key)["size"])) != size:
-                raise OSError(f"{name}: {arrived} bytes arrived, not {size}")
-
-        self._do("can't write to", call)
-
-    def _put_copy(self, path: Path, work: Digester, name_of: Callable[[bytes], str]) -> bytes:
-        with self._unfinished() as unfinished:
-            digest = files.copy_file_hashed(path, Path(unfinished), work)
-            self._finish(unfinished, self._key(name_of(digest)))
-        return digest
+        return tell
 
     @contextlib.contextmanager
-    def _unfinished(self) -> Iterator[str]:
-        """Yield a key in `tmp/`; what is left there is removed."""
-        unfinished = self._key(f"tmp/{files.token(12)}")
-        self._make_parent(unfinished)
-        try:
-            yield unfinished
-        except BaseException:
-            with contextlib.suppress(Exception):
-                self._fs.rm_file(unfinished)
-            raise
-
-    def _make_parent(self, key: str) -> None:
-        """Make the folder of a key; in a folder that a group may write to, the group may write to it too."""
-        parent = PurePosixPath(key).parent
-        if self.protocol != "file":
-            self._fs.makedirs(str(parent), exist_ok=True)
+    def turn(self) -> Iterator[None]:
+        """Let one upload at a time go, where there is a limit."""
+        if not self.rate:
+            yield
             return
-        shared = _group_rights(Path(self._root))
-        new = [one for one in (Path(parent), *Path(parent).parents) if shared and not one.exists()]
-        Path(parent).mkdir(parents=True, exist_ok=True)
-        for one in new:
-            one.chmod(one.stat().st_mode | shared)
+        with self._turn:
+            yield
 
-    def _finish(self, unfinished: str, key: str) -> None:
-        self._make_parent(key)
-        if self.protocol == "file":
-            if shared := _group_rights(Path(self._root)):
-                Path(unfinished).chmod(Path(unfinished).stat().st_mode | (shared & 0o040))
-            files.sync(Path(unfinished))
-            Path(unfinished).rename(key)
-            files.sync(Path(key).parent)
-        else:
-            self._fs.mv(unfinished, key)
-
-
-def _group_rights(root: Path) -> int:
-    """Return the permissions that a group has in a remote's folder if it may write there, else 0."""
-    with contextlib.suppress(FileNotFoundError):
-        mode = root.stat().st_mode
-        return mode & 0o2070 if mode & 0o020 else 0
-    return 0
-
-
-def _raise(exc: OSError) -> None:
-    raise exc
-
-
-def _may_pass(exc: BaseException) -> bool:
-    if isinstance(exc, (DvliteError, *_FINAL)) or not isinstance(exc, Exception):
-        return False
-    return type(exc).__name__ not in _FINAL_NAMES and not _is_refused(exc, str(exc))
-
-
-def _is_refused(exc: Exception, text: str) -> bool:
-    is_local = isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ECONNREFUSED)
-    return not is_local and bool(_REFUSED.search(text))
+    @cached_property
+    def _turn(self) -> threading.Lock:
+        return threading.Lock()

@@ -49,16 +49,17 @@ class Claim(NamedTuple):
 
 def newest(store: RemoteStore) -> int:
     """Return a time that the remote's clock has reached for sure, by the last listing and by ours."""
-    return max([time.time_ns(), *store.times.values()])
+    return max(time.time_ns(), store.listing.newest() if store.listing else 0)
 
 
 def is_stale(store: RemoteStore, claim: str) -> bool:
     """Tell whether a claim must be renewed, so that it goes on keeping what it names."""
-    return newest(store) - store.times.get(claim, 0) > _RENEW_S * 10**9
+    is_there = store.listing is not None and claim in store.listing
+    return newest(store) - (_time(store, claim) if is_there else 0) > _RENEW_S * 10**9
 
 
-def wait_for_others(store: RemoteStore) -> None:
-    """Wait until nobody sweeps; RemoteError where that takes too long. The listing is fresh afterwards."""
+def wait_for_others(store: RemoteStore, names: Collection[str] = ()) -> None:
+    """Wait until nobody sweeps; RemoteError where that takes too long. The listing is fresh afterwards, and knows of `names`."""
     end = time.monotonic() + _WAIT_S
     while marks := living_marks(store):
         if time.monotonic() > end:
@@ -67,16 +68,25 @@ def wait_for_others(store: RemoteStore) -> None:
                 "Run the same command again in a quarter of an hour.",
             )
         time.sleep(0.2)
-        store.look()
+        store.look(is_whole=False, names=names)
 
 
 def living_marks(store: RemoteStore) -> list[str]:
     """Return the sweep marks of the last listing whose process may be alive; asks the remote's clock only where there are any."""
-    marks = [name for name in store.listing or () if name.startswith("sweeps/")]
+    marks = _below(store, "sweeps/")
     if not marks:
         return []
     now = store.bucket.clock()
-    return [name for name in marks if now - store.times[name] < DEAD_S * 10**9 and not _is_dead(store, name)]
+    return [name for name in marks if now - _time(store, name) < DEAD_S * 10**9 and not _is_dead(store, name)]
+
+
+def _below(store: RemoteStore, prefix: str) -> list[str]:
+    return store.listing.below(prefix) if store.listing else []
+
+
+def _time(store: RemoteStore, name: str) -> int:
+    assert store.listing is not None
+    return store.listing[name].time_ns
 
 
 def _is_dead(store: RemoteStore, mark: str) -> bool:
@@ -90,16 +100,25 @@ def _is_dead(store: RemoteStore, mark: str) -> bool:
 # ---- claims ---------------------------------------------------------------------------------------------------------
 
 
-def claim(store: RemoteStore, repository: str, clone: str, roots: Collection[Oid], *, may_begin: bool = True) -> bool:
+def claim(
+    store: RemoteStore,
+    repository: str,
+    clone: str,
+    roots: Collection[Oid],
+    *,
+    wanted: Collection[Oid] = (),
+    may_begin: bool = True,
+) -> bool:
     """Say on the remote what this clone is about to push, so that gc keeps it; False if it was said already.
 
-    A remote that is empty is begun, unless `may_begin` is false: then nothing is said. Lists the remote, and again after a
-    claim was written: the look-up that follows rests on a listing after the claim.
+    A remote that is empty is begun, unless `may_begin` is false: then nothing is said. Looks at the remote, and again after a
+    claim was written: the look-up of what is `wanted` rests on a look after the claim.
     """
     names = sorted(str(oid) for oid in roots)
     fingerprint = hashing.digest("sha256", "\n".join(names).encode()).hex()
     claim = f"claims/{repository}/{clone}/{fingerprint}.json"
-    listing = store.look()
+    known = f"repos/{repository}.json"
+    listing = store.look(is_whole=False, names=(claim, known), oids=wanted)
     store.is_fresh = claim in listing and not is_stale(store, claim)
     if not listing and not may_begin:
         return False
@@ -110,13 +129,13 @@ def claim(store: RemoteStore, repository: str, clone: str, roots: Collection[Oid
         config.decode_marker(store.bucket.get(config.MARKER))  # whoever writes looks again
     else:
         store.bucket.put(config.MARKER, config.encode_marker())
-    if f"repos/{repository}.json" not in listing:
-        store.bucket.put(f"repos/{repository}.json", json.dumps({"id": repository}).encode() + b"\n")
+    if known not in listing:
+        store.bucket.put(known, json.dumps({"id": repository}).encode() + b"\n")
     for _ in range(_CLAIMS):
         store.bucket.put(claim, json.dumps({"oids": names}, separators=(",", ":")).encode() + b"\n")
-        store.look()
-        wait_for_others(store)  # either this sees their mark, or they see the claim
-        if claim in (store.listing or {}):  # else they took it for the old one
+        store.look(is_whole=False, names=(claim,), oids=wanted)
+        wait_for_others(store, (claim,))  # either this sees their mark, or they see the claim
+        if claim in (store.listing or ()):  # else they took it for the old one
             store.is_fresh = True
             return True
     raise RemoteError(
@@ -126,9 +145,10 @@ def claim(store: RemoteStore, repository: str, clone: str, roots: Collection[Oid
 
 def claims(store: RemoteStore) -> Iterator[Claim]:
     """Yield all claims of the last listing, old ones too. One that can't be read stops this."""
-    for name in sorted(store.listing or ()):
+    assert store.listing is not None and store.listing.is_whole, "claims are read from whole listings"
+    for name in _below(store, "claims/"):
         parts = name.split("/")
-        if parts[0] != "claims" or len(parts) != 4:
+        if len(parts) != 4:
             continue
         try:
             oids = decode_claim(name, store.read_small(name))
@@ -136,12 +156,12 @@ def claims(store: RemoteStore) -> Iterator[Claim]:
             exc.message = f"{exc.message}, on {store.name}"
             exc.hint = f"'dvlite fsck --remote-name {quote(store.remote.name)} --repair' takes it away."
             raise
-        yield Claim(name, parts[1], parts[2], store.times[name], oids)
+        yield Claim(name, parts[1], parts[2], _time(store, name), oids)
 
 
 def is_expired(store: RemoteStore, name: str) -> bool:
     """Tell whether nobody has renewed a claim for so long that it is only kept in case."""
-    return newest(store) - store.times[name] > CLAIM_S * 10**9
+    return newest(store) - _time(store, name) > CLAIM_S * 10**9
 
 
 def decode_claim(name: str, data: bytes) -> set[Oid]:
@@ -159,9 +179,8 @@ def decode_claim(name: str, data: bytes) -> set[Oid]:
 
 def repositories(store: RemoteStore) -> set[str]:
     """Return the ids of all repositories that ever pushed here."""
-    names = store.listing or ()
-    known = {name[len("repos/") : -len(".json")] for name in names if name.startswith("repos/")}
-    return known | {name.split("/")[1] for name in names if name.startswith("claims/")}
+    known = {name[len("repos/") : -len(".json")] for name in _below(store, "repos/")}
+    return known | {name.split("/")[1] for name in _below(store, "claims/")}
 
 
 def mend_indexes(store: RemoteStore) -> list[str]:
@@ -169,14 +188,13 @@ def mend_indexes(store: RemoteStore) -> list[str]:
 
     An upload that was cut off has none yet: what is whole of it may as well count.
     """
-    listing = store.listing or {}
     mended = []
-    for name in sorted(listing):
+    for name in _below(store, "packs/"):
         id_ = name[len("packs/") : -len(".pack")]
-        if not name.startswith("packs/") or not name.endswith(".pack") or f"packs/{id_}.idx" in listing:
+        if store.listing is None or not name.endswith(".pack") or f"packs/{id_}.idx" in store.listing:
             continue
         with contextlib.suppress(CorruptError, FormatError):
-            tail = store.tail_of(id_)
+            tail = store.indexes.tail_of(id_, store.listing)
             if pack.decode_index(tail).id == id_:
                 store.bucket.put(f"packs/{id_}.idx", tail)
                 mended.append(name)
@@ -188,19 +206,18 @@ def mend_indexes(store: RemoteStore) -> list[str]:
 
 def doom(store: RemoteStore, names: Iterable[str]) -> None:
     """Write down what nothing reaches."""
-    listing = store.listing or {}
-    doomed = {name: [listing[name], store.times[name]] for name in sorted(names)}
+    listing = store.listing
+    doomed = {name: list(listing[name]) for name in sorted(names)} if listing is not None else {}
     if doomed:
         store.bucket.put(f"doomed/{files.token(16)}.json", json.dumps({"doomed": doomed}).encode() + b"\n")
 
 
 def dooms(store: RemoteStore) -> Iterator[Doom]:
     """Yield the doom lists of the last listing; one that can't be read dooms nothing."""
-    for name in sorted(store.listing or ()):
-        if name.startswith("doomed/"):
-            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, FormatError):
-                values: Mapping[str, list[int]] = json.loads(store.read_small(name))["doomed"]
-                yield Doom(name, store.times[name], {one: (size, at) for one, (size, at) in values.items()})
+    for name in _below(store, "doomed/"):
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, FormatError):
+            values: Mapping[str, list[int]] = json.loads(store.read_small(name))["doomed"]
+            yield Doom(name, _time(store, name), {one: (size, at) for one, (size, at) in values.items()})
 
 
 def begin(store: RemoteStore) -> str:
@@ -209,7 +226,7 @@ def begin(store: RemoteStore) -> str:
         raise RemoteError(
             f"another clone is cleaning {store.name} ('{others[0]}')", "Run the same command again later."
         )
-    for name in [name for name in store.listing or () if name.startswith("sweeps/")]:
+    for name in _below(store, "sweeps/"):
         store.bucket.remove(name)
     mark = f"sweeps/{files.token(16)}.json"
     store.bucket.put(mark, json.dumps({"host": files.host_mark(), "process": os.getpid()}).encode() + b"\n")

@@ -1,0 +1,126 @@
+"""A large download in parts: several at once, and going on where an earlier try (of any process) stopped.
+
+The parts lie in one file, and beside it a note of those that are complete. Neither is believed: whoever takes the file
+verifies it against its oid.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Self
+
+from dvlite import files, hashing
+from dvlite.locks import try_lock
+from dvlite.progress import Progress
+
+_PART = 1 << 24
+_SMALLEST = 1 << 18
+_LARGE = 1 << 25
+_FOLDER = "partial"
+_OLD_S = 7 * 86400
+
+
+class Came:
+    """How much of a download has come. `is_resumed`: some of it in an earlier try."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.size = 0
+        self.is_resumed = False
+
+    def tell(self, size: int) -> None:
+        """Note so many bytes more; fewer where a try failed."""
+        self.size += size
+        self._progress.advance(size=size)
+
+
+def sweep_partial(folder: Path) -> None:
+    """Delete what downloads left that nobody went on with for a week."""
+    with contextlib.suppress(FileNotFoundError):
+        for path in (folder / _FOLDER).iterdir():
+            if time.time() - path.stat().st_mtime > _OLD_S:
+                path.unlink(missing_ok=True)
+
+
+class Parts:
+    """The parts of one file that is being downloaded, below a local folder. Use as a context."""
+
+    @staticmethod
+    def is_worth(size: int) -> bool:
+        """Tell whether a file is large enough to come in parts."""
+        return size >= _LARGE
+
+    def __init__(self, folder: Path, name: str, size: int, step: int = 0) -> None:
+        key = hashing.digest("sha256", f"{name} {size}".encode()).hex()[:32]
+        self._folder = folder / _FOLDER
+        self._path = self._folder / key
+        self._note = self._folder / f"{key}.parts"
+        self._size = size
+        self._step = max(_SMALLEST, min(_PART, step)) if step else _PART
+        self._done: set[tuple[int, int]] = set()
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not try_lock(self._fd):  # another process gets it just now: both get it
+            os.close(self._fd)
+            self._path = files.temporary(self._folder)
+            self._note = self._path.with_suffix(".parts")
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._read_note()
+            self._noting = os.open(self._note, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except BaseException:
+            os.close(self._fd)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._noting)
+        os.close(self._fd)
+
+    def _read_note(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            for line in self._note.read_text().splitlines():
+                start, end = map(int, line.split())
+                if 0 <= start < end <= self._size <= os.fstat(self._fd).st_size:
+                    self._done.add((start, end))
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether some of it was here before."""
+        return bool(self._done)
+
+    def left(self, advance: Callable[[int], object]) -> Iterator[tuple[int, int]]:
+        """Return the ranges that lack; what is here counts as come."""
+        at = 0
+        found = []
+        for start, end in sorted(self._done):
+            if start >= at:
+                found += self._ranges(at, start)
+                advance(end - start)
+                at = end
+        found += self._ranges(at, self._size)
+        if os.fstat(self._fd).st_size != self._size:
+            os.ftruncate(self._fd, self._size)
+        return iter(found)
+
+    def _ranges(self, start: int, end: int) -> list[tuple[int, int]]:
+        return [(at, min(at + self._step, end)) for at in range(start, end, self._step)]
+
+    def write(self, start: int, data: bytes, advance: Callable[[int], object]) -> None:
+        """Put a part in its place."""
+        view = memoryview(data)
+        at = start
+        while view:
+            count = os.pwrite(self._fd, view, at)
+            at, view = at + count, view[count:]
+        os.write(self._noting, f"{start} {start + len(data)}\n".encode())
+        advance(len(data))
+
+    def finish(self, path: Path) -> None:
+        """Hand the whole file over under another name of the same file system."""
+        os.replace(self._path, path)
+        self._note.unlink(missing_ok=True)

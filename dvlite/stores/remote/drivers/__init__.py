@@ -1,0 +1,50 @@
+"""What speaks each protocol. Imported where a remote is used: their libraries need up to 0.7 s."""
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dvlite import config
+from dvlite.errors import RemoteError
+from dvlite.stores.remote.drivers.base import Driver
+
+# By class, never through fsspec's entry points: other packages may take those over.
+_ROOMS = {
+    "file": ("folder", "Folder", ""),
+    "s3": ("s3", "S3", ""),
+    "gs": ("google", "Google", "gcs"),
+    "az": ("azure", "Azure", "azure"),
+    "sftp": ("sftp", "Sftp", "sftp"),
+    "webdav": ("webdav", "Webdav", "webdav"),
+    "https": ("http", "Http", ""),
+}
+
+
+def open_driver(url: str, options: Mapping[str, Any], timeout_s: float) -> Driver:
+    """Open the driver of a URL; RemoteError names the package that it needs."""
+    protocol = config.check_url(url)
+    room, name, extra = _ROOMS[protocol]
+    if protocol == "s3" and options.get("driver") != "s3fs" and (fast := _fast(url, options, timeout_s)):
+        return fast
+    try:
+        driver = getattr(importlib.import_module(f"{__name__}.{room}"), name)
+        if protocol == "file":
+            return driver(Path(url.removeprefix("file://")).expanduser())  # type: ignore[no-any-return]
+        return driver(url, options, timeout_s)  # type: ignore[no-any-return]
+    except ImportError as exc:
+        raise RemoteError(
+            f"'{config.redact(url)}' needs a package that isn't installed ({exc.name})",
+            f"Run 'pip install dvlite[{extra}]'." if extra else "Install dvlite anew with 'pip install dvlite'.",
+        ) from exc
+
+
+def _fast(url: str, options: Mapping[str, Any], timeout_s: float) -> Driver | None:
+    """Return the faster driver of S3, where it is installed and knows all that this remote asks for."""
+    try:
+        room = importlib.import_module(f"{__name__}.objects")
+    except ImportError:
+        return None
+    if options.keys() - room.KNOWN - {"driver"}:
+        return None
+    return room.Objects(url, options, timeout_s)  # type: ignore[no-any-return]

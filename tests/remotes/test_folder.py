@@ -1,0 +1,5 @@
+from tests.remotes.suite import RemoteSuite
+
+
+class TestFolder(RemoteSuite):
+    name = "folder"

@@ -1,0 +1,7 @@
+from tests.remotes.suite import RemoteSuite
+
+
+class TestGcs(RemoteSuite):
+    """The emulator, by gcsfs."""
+
+    name = "gcs"
