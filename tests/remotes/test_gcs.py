@@ -5,3 +5,4 @@ class TestGcs(RemoteSuite):
     """The emulator, by gcsfs."""
 
     name = "gcs"
+    is_smoke = True

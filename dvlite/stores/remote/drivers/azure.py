@@ -17,6 +17,10 @@ class Azure(Cloud):
         if endpoint := rest.pop("endpoint_url", ""):
             rest.setdefault("account_host", endpoint.partition("://")[2])
         fs = adlfs.AzureBlobFileSystem(skip_instance_cache=True, use_listings_cache=False, **rest)
+        retries = fs.service_client._config.retry_policy  # the one who retries is the bucket, and within seconds
+        retries.total_retries = retries.connect_retries = retries.read_retries = retries.status_retries = 0
+        waits = fs.service_client._pipeline._transport.connection_config
+        waits.timeout, waits.read_timeout = min(10, timeout_s), timeout_s
         self.source = self.source or _azure_found(fs)
         super().__init__(fs, url)
 
