@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dvlite.cli import render
-from dvlite.cli.session import Json, Quiet, session
+from dvlite.cli.session import Json, Quiet, Verbose, ask_trust, session
 from dvlite.errors import UsageError
 from dvlite.ops import remote as ops
 
@@ -18,7 +18,7 @@ Global = Annotated[bool, typer.Option("--global", help="For this user (Git's con
 
 @app.callback()
 def remote() -> None:
-    """Add, list, change and remove remotes."""
+    """Add, list, change, try and remove remotes."""
 
 
 def _level(local: bool, global_: bool) -> str:
@@ -134,3 +134,36 @@ def trust(ctx: typer.Context, name: Name) -> int:
     endpoint = ops.trust(session(ctx).open(), name)
     render.out(f"credentials may go to {endpoint}" if endpoint else f"remote '{name}' needs no trust")
     return 0
+
+
+@app.command()
+def test(ctx: typer.Context, name: Name, json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> int:
+    """Try a remote in a scratch folder below its url, and clean up: what works, how far it is, how fast.
+
+    Example: dvlite remote test origin
+
+    Exit codes: 0 dvlite can rely on it, 2 there is none, 13 it can't.
+    """
+    from dvlite.ops.remote_test import remote_test
+
+    run = session(ctx, json=json, quiet=quiet, verbose=verbose)
+    repo = run.open()
+    ask_trust(repo, name)
+    progress = run.progress()
+    try:
+        result = remote_test(repo, name, progress=progress)
+    finally:
+        run.finish(progress)
+    if json:
+        render.as_json(result)
+    elif not run.is_quiet or not result.is_good:
+        for one in result.checks:
+            render.out(f"{'not ok' if one.error else 'ok':8}{one.name}{': ' + one.error if one.error else ''}")
+        if result.login:
+            render.out(f"login: {result.login}")
+        if result.round_trip_s:
+            rates = f"up {render.size(result.upload_rate)}/s, down {render.size(result.download_rate)}/s"
+            render.out(f"round trip {result.round_trip_s * 1000:.1f} ms; {rates}")
+        render.out("; ".join(f"{key}: {'yes' if has else 'no'}" for key, has in result.features.items()))
+        render.out(f"'{result.remote}' {'works' if result.is_good else 'does not work'} ({result.url})")
+    return 0 if result.is_good else 13

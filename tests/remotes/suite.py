@@ -15,6 +15,7 @@ from dvlite.ops.fetch import pull
 from dvlite.ops.fsck_remote import fsck_remote
 from dvlite.ops.gc_remote import gc_remote
 from dvlite.ops.push import push
+from dvlite.ops.remote_test import remote_test
 from dvlite.repo import open_repo
 from dvlite.stores.remote import RemoteStore
 from tests import servers
@@ -87,6 +88,7 @@ class RemoteSuite(StoreConformance):
     driver = None
     is_http = True
     is_smoke = False
+    has_md5 = False
     login = None
 
     # ---- servers and stores ----
@@ -284,6 +286,28 @@ class RemoteSuite(StoreConformance):
         assert not pull(open_repo(clone.root)).fetch.failures
         with pytest.raises(RemoteError, match="read-only"):
             push(open_repo(clone.root))
+
+    def test_remote_test_says_that_it_works(self, used):
+        """dvlite remote test finds that it works, and leaves nothing"""
+        result = remote_test(open_repo(used.root), "origin")
+        assert result.is_good, result.checks
+        assert result.round_trip_s > 0 and result.upload_rate > 0 and len(result.checks) == 10
+        assert self.names(open_repo(used.root), "") == []
+
+    def test_push_verify(self, used):
+        """push --verify compares sizes, and checksums where the server has them"""
+        result = push(open_repo(used.root), is_verified=True)
+        assert result.verified.files >= 4 and not result.verified.errors
+        assert result.verified.by_checksum >= (2 if self.has_md5 else 0)
+        bucket = open_repo(used.root).remote().bucket
+        name = next(one for one in bucket.list() if one.startswith("objects/"))
+        data = bucket.get(name)
+        if self.has_md5:
+            bucket.put(name, bytes(reversed(data)))
+            said = push(open_repo(used.root), is_verified=True)
+            assert "other bytes" in str(said.failures[0].error.message)
+        bucket.remove(name)
+        assert push(open_repo(used.root), is_verified=True).pushed == 1
 
     def test_a_refused_login_says_whose(self, used, server, monkeypatch, capfd):
         """A refused login says whose credentials were used, and no secret"""

@@ -5,6 +5,7 @@ class TestCeph(RemoteSuite):
     """Ceph's gateway, by obstore."""
 
     name = "ceph"
+    has_md5 = True
     login = {"AWS_SECRET_ACCESS_KEY": "a-secret-that-is-quite-wrong"}
 
 

@@ -84,6 +84,11 @@ class Bucket:
         except Exception as exc:  # drivers log in when they are opened
             raise explain("can't reach", self.url, exc, self._options, "those of this remote") from exc
 
+    @property
+    def login(self) -> str:
+        """Where the credentials come from, in words; never the secret."""
+        return self.driver.source if self.protocol != "file" else ""
+
     def _do(self, doing: str, call: Callable[[], T]) -> T:
         """Call the driver, again with backoff where that may help; every failure comes out as RemoteError.
 

@@ -31,7 +31,8 @@ _FINAL_NAMES = (
 )
 # What drivers say when a login is refused; never a number that could be a part of an oid.
 _REFUSED = re.compile(
-    r"forbidden|access ?denied|failed to authenticate|authenticationfailed|invalidaccesskeyid|access key id you provided|request signature|credentials|unauthorized"
+    r"forbidden|access ?denied|failed to authenticate|authenticationfailed"
+    r"|invalidaccesskeyid|access key id you provided|request signature|credentials|unauthorized"
     r"|(?<![0-9a-f])40[13](?![0-9a-f])",
     re.IGNORECASE,
 )

@@ -32,6 +32,7 @@ class Verified:
 
 def verify(store: RemoteStore, oids: Collection[Oid], source: LocalStore) -> Verified:
     """Ask for all files that hold these oids; `source` has the bytes to compare with."""
+    store.look(is_whole=False)
     by_pack, loose, absent = store.group(oids)
     sizes = source.find(loose)
     expected: dict[str, int | None] = {loose_name(oid): sizes.get(oid) for oid in loose}
