@@ -348,7 +348,10 @@ class RemoteStore(Store):
         """Download a listed file, and tell how far it is."""
         came = Came(progress)
         listed = (self.listing or _NOTHING)[name].size
-        came.is_resumed = self.bucket.get_file(name, path, listed if size is None else size, came.tell)
+        step = (
+            0 if size is None else _RANGE_STEP
+        )  # of packs there are many: few requests, of large objects one: fine steps
+        came.is_resumed = self.bucket.get_file(name, path, listed if size is None else size, came.tell, step=step)
         return came
 
     def _send_pack(

@@ -237,15 +237,17 @@ class Bucket:
         self._pace.spend(len(data))
         return data
 
-    def get_file(self, name: str, path: Path, size: int, advance: Advance = _ignore) -> bool:
+    def get_file(self, name: str, path: Path, size: int, advance: Advance = _ignore, *, step: int = 0) -> bool:
         """Download a file of `size` bytes (UNTOLD: of any) to a local path that doesn't exist yet.
 
-        A large one comes in parts, several at once, and goes on where an earlier try stopped; tells whether it did.
+        A large one comes in parts (of `step` bytes, or of what suits its size), several at once, and goes on where an earlier
+        try stopped; tells whether it did.
         """
         if self.driver.has_ranges and self._folder and Parts.is_worth(size):
-            with Parts(self._folder, name, size, self._pace.step) as parts:
-                self.many_parts(
-                    lambda start, end: parts.write(start, self.get(name, start, end), advance), parts.left(advance)
+            with Parts(self._folder, name, size, self._pace.step or step) as parts:
+                self._many_parts(
+                    lambda start, end: parts.write(start, self._get_part(name, start, end, advance)),
+                    parts.left(advance),
                 )
                 parts.finish(path)
                 return parts.is_resumed
@@ -264,8 +266,27 @@ class Bucket:
         self._pace.spend(max(size, 0))
         return False
 
-    def many_parts(self, call: Callable[[int, int], object], ranges: Iterable[tuple[int, int]]) -> None:
-        """Call for ranges of files, `jobs` at a time over all files."""
+    def _get_part(self, name: str, start: int, end: int, advance: Advance) -> Sequence[bytes]:
+        """Return a part of a file in pieces, telling of each."""
+
+        def call() -> Sequence[bytes]:
+            with taking_back(advance) as tell:
+                pieces = []
+                for piece in self.driver.stream(name, start, end):
+                    pieces.append(piece)
+                    tell(len(piece))
+                if (came := sum(map(len, pieces))) != end - start:
+                    raise OSError(f"{name}: {came} bytes came, not {end - start}")
+                return pieces
+
+        pieces = self._do("can't read from", call)
+        self._pace.spend(end - start)
+        return pieces
+
+    def _many_parts(self, call: Callable[[int, int], object], ranges: Iterable[tuple[int, int]]) -> None:
+        """Call for ranges of a file, `jobs` at a time over all files; when one fails, wait for those that run."""
+        from concurrent.futures import wait
+
         waiting = [self._transfers.submit(call, start, end) for start, end in ranges]
         try:
             for one in waiting:
@@ -273,6 +294,7 @@ class Bucket:
         finally:
             for one in waiting:
                 one.cancel()
+            wait(waiting)
 
     @cached_property
     def _transfers(self) -> Any:

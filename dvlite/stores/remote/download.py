@@ -7,7 +7,7 @@ verifies it against its oid.
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +16,8 @@ from dvlite.locks import try_lock
 from dvlite.progress import Progress
 
 _PART = 1 << 24
+_FINE = 1 << 21
+_STEPS = 32
 _SMALLEST = 1 << 18
 _LARGE = 1 << 25
 _FOLDER = "partial"
@@ -58,7 +60,7 @@ class Parts:
         self._path = self._folder / key
         self._note = self._folder / f"{key}.parts"
         self._size = size
-        self._step = max(_SMALLEST, min(_PART, step)) if step else _PART
+        self._step = max(_SMALLEST, min(_PART, step or max(_FINE, size // _STEPS)))
         self._done: set[tuple[int, int]] = set()
 
     def __enter__(self) -> Self:
@@ -110,15 +112,15 @@ class Parts:
     def _ranges(self, start: int, end: int) -> list[tuple[int, int]]:
         return [(at, min(at + self._step, end)) for at in range(start, end, self._step)]
 
-    def write(self, start: int, data: bytes, advance: Callable[[int], object]) -> None:
+    def write(self, start: int, pieces: Iterable[bytes]) -> None:
         """Put a part in its place."""
-        view = memoryview(data)
         at = start
-        while view:
-            count = os.pwrite(self._fd, view, at)
-            at, view = at + count, view[count:]
-        os.write(self._noting, f"{start} {start + len(data)}\n".encode())
-        advance(len(data))
+        for piece in pieces:
+            view = memoryview(piece)
+            while view:
+                count = os.pwrite(self._fd, view, at)
+                at, view = at + count, view[count:]
+        os.write(self._noting, f"{start} {at}\n".encode())
 
     def finish(self, path: Path) -> None:
         """Hand the whole file over under another name of the same file system."""

@@ -62,6 +62,10 @@ class Driver(ABC):
     def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
         """Return a file's bytes, or those from `start` to before `end`."""
 
+    def stream(self, name: str, start: int, end: int) -> Iterator[bytes]:
+        """Yield a part of a file in steps."""
+        yield self.read(name, start, end)
+
     @abstractmethod
     def download(self, name: str, path: Path, advance: Advance) -> None:
         """Write a whole file to a local path."""

@@ -17,8 +17,9 @@ from dvlite.stores.remote.drivers.base import Advance, Driver, Listed, NoPlace, 
 
 _PAGE = 1000
 _STEP = 1 << 20
-_PART = 1 << 24
-_AT_ONCE = 8
+_PART = 1 << 23
+_MOST_PARTS = 9000
+_AT_ONCE = 4
 # What is said to obstore; a remote that says more is s3fs's.
 KNOWN = {"endpoint_url", "region", "profile", "anon", "key", "secret", "token", "use_ssl", "addressing_style"}
 
@@ -33,6 +34,7 @@ class Objects(Driver):
     def __init__(self, url: str, options: Mapping[str, Any], timeout_s: float) -> None:
         self._opened_with = (url, options, timeout_s)
         self._reader: Driver | None = None
+        self._is_refused = False  # the server answers to ranges in a way that obstore doesn't take
         self._lock = threading.Lock()
         parts = urlsplit(url)
         self._bucket = parts.netloc
@@ -115,8 +117,8 @@ class Objects(Driver):
         """Read an object or a part of it."""
         if start is not None and start == end:
             return b""
-        if self._reader and start is not None:
-            return self._reader.read(name, start, end)
+        if self._is_refused and start is not None:
+            return self._other().read(name, start, end)
         try:
             if start is None or end is None:
                 return bytes(obstore.get(self.store, name).bytes())[start or 0 : end]
@@ -125,11 +127,24 @@ class Objects(Driver):
             if "non-partial response" not in str(exc):
                 raise self._translated(exc) from exc
         # Some servers send the right part, and call it the whole (rclone's): obstore doesn't take that, s3fs does.
-        with self._lock:
-            from dvlite.stores.remote.drivers.s3 import S3  # needs 0.7 s
+        self._is_refused = True
+        return self._other().read(name, start, end)
 
-            self._reader = self._reader or S3(*self._opened_with)
-        return self._reader.read(name, start, end)
+    def stream(self, name: str, start: int, end: int) -> Iterator[bytes]:
+        """Yield a part in steps, as they come."""
+        if self._is_refused:
+            yield self.read(name, start, end)
+            return
+        try:
+            found = obstore.get(self.store, name, options={"range": (start, end)})
+        except (BaseError, FileNotFoundError):
+            yield self.read(name, start, end)
+            return
+        try:
+            for step in found.stream(min_chunk_size=_STEP):
+                yield bytes(step)
+        except (BaseError, FileNotFoundError) as exc:
+            raise self._translated(exc) from exc
 
     def download(self, name: str, path: Path, advance: Advance) -> None:
         """Write an object here."""
@@ -149,21 +164,42 @@ class Objects(Driver):
 
     def upload(self, name: str, path: Path, advance: Advance, rate: int = 0) -> None:
         """Write a file as an object, in parts if it is large."""
+        size = path.stat().st_size
+        part = max(_PART, size // _MOST_PARTS)
+        at_once = 1 if rate else _AT_ONCE
 
         def steps() -> Iterator[bytes]:
+            went, told = 0, 0
             with path.open("rb") as source:
                 while step := source.read(_STEP):
                     yield step
-                    advance(len(step))
+                    went += len(step)
+                    if (sure := went - part * at_once // 2) > told:  # about so much waits here still
+                        advance(sure - told)
+                        told = sure
 
         try:
-            if path.stat().st_size < _PART:
-                obstore.put(self.store, name, b"".join(steps()), use_multipart=False)
+            if size < 2 * _PART:
+                obstore.put(self.store, name, path.read_bytes(), use_multipart=False)
+                advance(size)
             else:
-                parts = 1 if rate else _AT_ONCE
-                obstore.put(self.store, name, steps(), chunk_size=_PART, max_concurrency=parts, use_multipart=True)
+                counted = Counted(advance)
+                advance = counted
+                obstore.put(self.store, name, steps(), chunk_size=part, max_concurrency=at_once, use_multipart=True)
+                counted.rest(size)
         except (BaseError, FileNotFoundError) as exc:
             raise self._translated(exc) from exc
+
+    def abort(self, name: str) -> None:
+        """Abort uploads in parts of an object; obstore has no words for it."""
+        self._other().abort(name)
+
+    def _other(self) -> Driver:
+        with self._lock:
+            from dvlite.stores.remote.drivers.s3 import S3  # needs 0.7 s
+
+            self._reader = self._reader or S3(*self._opened_with)
+        return self._reader
 
     def remove(self, name: str) -> None:
         """Delete an object."""
@@ -171,6 +207,23 @@ class Objects(Driver):
             obstore.delete(self.store, name)
         except (BaseError, FileNotFoundError) as exc:
             raise self._translated(exc) from exc
+
+
+class Counted:
+    """Tells of bytes, and at the end of those that were not told of yet."""
+
+    def __init__(self, advance: Advance) -> None:
+        self._advance = advance
+        self._told = 0
+
+    def __call__(self, size: int) -> None:
+        """Tell of so many bytes more."""
+        self._told += size
+        self._advance(size)
+
+    def rest(self, size: int) -> None:
+        """Tell of what is left of all."""
+        self(size - self._told)
 
 
 class ObjectsError(OSError):

@@ -1,0 +1,320 @@
+"""Transfers that are killed, held back, measured: they go on, keep to their limit, and say truly how long they take."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dvlite.errors import RemoteError
+from dvlite.ops import remote as remotes_op
+from dvlite.ops.fetch import pull
+from dvlite.ops.push import push
+from dvlite.repo import open_repo
+from dvlite.stores.remote.bucket import Bucket
+from tests import servers
+from tests.remotes.suite import started, through
+from tests.servers.proxy import HttpProxy, TcpProxy
+
+KILLS = int(os.environ.get("DVLITE_KILLS", "6"))
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with servers.serve("s3", tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(server):
+    proxy = HttpProxy(server.port, 0.01)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def loaded(project, server, proxy):
+    """A project with many objects of each kind; its remote is seen through the proxy."""
+    project.write({f"d{n % 7}/f{n}": os.urandom(20_000) for n in range(700)}, "data")
+    project.write({f"big/{n}.bin": os.urandom(MIB + n) for n in range(24)})
+    project.dv("add", "-q", "data", "big")
+    project.git("config", "dvlite.packSize", "2 MB")
+    project.commit("all")
+    project.url = f"{through(server, proxy.port).url}/t{time.time_ns():x}"
+    remotes_op.add(open_repo(project.root), "origin", project.url, options=through(server, proxy.port).options)
+    project.place = server.folder / project.url[len("s3://bucket/") :]
+    return project
+
+
+def killed(project, command, wait_s):
+    """Run a command, kill it after a time if it still runs; tell whether it was killed."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvlite", command, "-q"],
+        cwd=project.root,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        process.wait(wait_s)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        return True
+    assert process.returncode == 0, process.stderr.read()
+    return False
+
+
+def whole(place):
+    """Return the objects and packs that the remote shows; none may be other than whole."""
+    names = {}
+    for path in [*place.glob("objects/*/*/*"), *place.glob("packs/*.pack")]:
+        names[path.relative_to(place).as_posix()] = path.stat().st_size
+        assert path.stat().st_size >= (MIB if "objects" in str(path) else 100), path
+    return names
+
+
+def put_names(proxy, place):
+    marks = ("objects/", "packs/")
+    found = [one.path.partition("?")[0] for one in proxy.asked if one.method == "PUT" and one.status == 200]
+    return {path[path.index(f"/{mark}") + 1 :] for path in found for mark in marks if f"/{mark}" in path}
+
+
+def test_a_push_killed_at_any_time_goes_on(loaded, proxy):
+    rng = random.Random(7)
+    left = KILLS
+    while True:
+        before = whole(loaded.place)
+        proxy.clear()
+        if left and killed(loaded, "push", rng.uniform(0.3, 1.1)):
+            left -= 1
+            time.sleep(0.1)  # a request that was in the air may still arrive
+        else:
+            killed(loaded, "push", 100)
+            left = min(left, 0)
+        again = put_names(proxy, loaded.place) & {name for name in before if name.startswith("objects/")}
+        assert not again, again
+        if not left:
+            break
+    killed(loaded, "push", 100)
+    assert not push(open_repo(loaded.root)).pushed
+    assert len([name for name in whole(loaded.place) if name.startswith("objects/")]) == 24
+
+
+def test_a_pull_killed_at_any_time_goes_on(loaded, proxy):
+    push(open_repo(loaded.root))
+    clone = loaded.clone()
+    clone.write({"dvlite.toml": (loaded.root / "dvlite.toml").read_bytes()})
+    clone.git("config", "dvlite.trust", f"http://127.0.0.1:{proxy.port}")
+    rng = random.Random(8)
+
+    def here():
+        store = clone.root / ".git/dvlite/objects"
+        return {path.relative_to(store.parent).as_posix() for path in store.glob("*/*/*")}
+
+    left = KILLS
+    while left > 0:
+        before = here()
+        proxy.clear()
+        left = left - 1 if killed(clone, "pull", rng.uniform(0.3, 1.3)) else 0
+        got = {one.path.partition("?")[0] for one in proxy.asked if one.method == "GET"}
+        again = {name for name in before if any(path.endswith(name) for path in got)}
+        assert not again, again
+    assert not killed(clone, "pull", 100)
+    assert clone.read("data") == loaded.read("data") and clone.read("big") == loaded.read("big")
+    assert not list((clone.root / ".git/dvlite/remotes/origin").glob("partial/*"))
+
+
+# ---- parts of a large file --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large(server, proxy, tmp_path):
+    """A bucket behind the proxy with one large file."""
+    seen = through(server, proxy.port)
+    bucket = Bucket(
+        f"{seen.url}/l{time.time_ns():x}", {**seen.options, "driver": "s3fs"}, jobs=3, folder=tmp_path / "known"
+    )
+    data = os.urandom(70 * MIB + 17)
+    (tmp_path / "sent").write_bytes(data)
+    bucket.put_file("objects/large", tmp_path / "sent")
+    proxy.clear()
+    return bucket, data
+
+
+def test_a_large_download_goes_on_by_parts(large, proxy, tmp_path, monkeypatch):
+    bucket, data = large
+    proxy.fault = lambda method, path, number: "503" if number > 2 else None
+    with pytest.raises(RemoteError):
+        bucket.get_file("objects/large", tmp_path / "came", len(data))
+    assert not (tmp_path / "came").exists()
+    proxy.clear()
+    told = []
+    assert bucket.get_file("objects/large", tmp_path / "came", len(data), told.append)
+    assert (tmp_path / "came").read_bytes() == data and sum(told) == len(data)
+    asked = [one for one in proxy.asked if one.method == "GET"]
+    ranges = (len(data) + (len(data) // 32) - 1) // (len(data) // 32)
+    assert 1 <= len(asked) < ranges, "parts that were here came again"
+    assert not list((tmp_path / "known/partial").iterdir())
+
+
+@pytest.fixture(scope="module")
+def ceph(tmp_path_factory):
+    context, server = started("ceph", tmp_path_factory)
+    yield server
+    context.__exit__(None, None, None)
+
+
+def heavy(project, server, port, size):
+    """Push a large file to a server seen through a port; return a clone that may read there."""
+    seen = through(server, port)
+    project.write({"huge.bin": os.urandom(size)})
+    project.dv("add", "-q", "huge.bin")
+    remotes_op.add(open_repo(project.root), "origin", f"{seen.url}/e{time.time_ns():x}", options=seen.options)
+    project.commit("huge")
+    clone = project.clone()
+    clone.git("config", "dvlite.trust", f"http://127.0.0.1:{port}")
+    return clone
+
+
+def test_a_part_that_rotted_here_is_not_believed(project, ceph):
+    """What an earlier try left is verified like all else; where it is bad, the file is got once more."""
+    proxy = HttpProxy(ceph.port)
+    clone = heavy(project, ceph, proxy.port, 40 * MIB)
+    push(open_repo(project.root))
+    state = {"count": 0}
+
+    def fault(method, path, number):
+        state["count"] += method == "GET" and "/objects/" in path
+        return "503" if state["count"] > 3 else None
+
+    proxy.fault = fault
+    assert pull(open_repo(clone.root)).fetch.failures
+    proxy.clear()
+    (part,) = [path for path in clone.root.glob(".git/dvlite/remotes/origin/partial/*") if path.suffix != ".parts"]
+    note = part.with_suffix(".parts").read_text().split()
+    with part.open("r+b") as file:
+        file.seek(int(note[0]) + 5)
+        file.write(b"rotten")
+    result = pull(open_repo(clone.root))
+    proxy.close()
+    assert not result.fetch.failures
+    assert (clone.root / "huge.bin").read_bytes() == (project.root / "huge.bin").read_bytes()
+
+
+# ---- limits, and time left --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("driver", ["obstore", "s3fs"])
+def test_a_limit_is_kept(server, tmp_path, driver):
+    options = {**server.options, "driver": driver}
+    rate = 8 * MIB
+    bucket = Bucket(f"{server.url}/r{time.time_ns():x}", options, jobs=4, rate=rate, folder=tmp_path / "known")
+    (tmp_path / "sent").write_bytes(os.urandom(12 * MIB))
+    start = time.monotonic()
+    bucket.put_file("objects/a", tmp_path / "sent")
+    sent = time.monotonic() - start
+    start = time.monotonic()
+    bucket.get_file("objects/a", tmp_path / "came", 12 * MIB)
+    assert (tmp_path / "came").read_bytes() == (tmp_path / "sent").read_bytes()
+    # A limit is a lower bound of the time, however loaded the machine is.
+    assert sent >= 1.3 and time.monotonic() - start >= 1.3
+
+
+def test_limits_are_said_and_set(pushed):
+    assert pushed.dv("push", "--limit-rate", "5 MB")
+    assert "not a size" in pushed.dv("push", "--limit-rate", "fast", code=1)
+    pushed.dv("remote", "set", "origin", "limit_rate", "10 MB")
+    assert pushed.repo.remote().remote.limit_rate == 10_000_000
+    assert "not a size" in pushed.dv("remote", "set", "origin", "limit_rate", "fast", code=1)
+
+
+class Watching:
+    """A progress that notes when how many bytes were told of."""
+
+    def __init__(self):
+        self.total, self.done, self.at = 0, 0, []
+
+    def phase(self, name, *, files=0, size=0):
+        self.total, self.done, self.at = size, 0, [(time.monotonic(), 0)]
+
+    def advance(self, *, files=0, size=0):
+        self.done += size
+        self.at.append((time.monotonic(), self.done))
+
+
+def test_time_left_is_true_after_a_tenth(project, ceph):
+    """At a steady rate, what a tenth of the bytes foretells is right within a factor of two, push and pull."""
+    pipe = TcpProxy(ceph.port, rate=12 * MIB)  # each connection
+    clone = heavy(project, ceph, pipe.port, 256 * MIB)
+    for command in (
+        lambda progress: push(open_repo(project.root), progress=progress),
+        lambda progress: pull(open_repo(clone.root), progress=progress),
+    ):
+        watching = Sections()
+        command(watching)
+        total, points = watching.longest()
+        assert total == 256 * MIB and points[-1][1] == total
+        start, end = points[0][0], points[-1][0]
+        at, done = next((at, done) for at, done in points if done >= total / 10)
+        foretold = (at - start) / done * (total - done)
+        real = end - at
+        assert real / 2 <= foretold <= real * 2, (foretold, real)
+    pipe.close()
+
+
+class Sections(Watching):
+    """Keeps each phase's points."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def phase(self, name, *, files=0, size=0):
+        super().phase(name, files=files, size=size)
+        self.found.append((size, self.at))
+
+    def longest(self):
+        return max(self.found, key=lambda one: one[0])
+
+
+# ---- what the server proves -------------------------------------------------------------------------------------
+
+
+def test_an_upload_that_is_changed_on_its_way_is_found(server, tmp_path):
+    """A server that proves nothing gives a part back; what differs is sent again, or said."""
+    with servers.serve("webdav", tmp_path / "dav") as dav:
+        bucket = Bucket(f"{dav.url}/p", dav.options, folder=tmp_path / "known")
+        (tmp_path / "sent").write_bytes(os.urandom(60_000))
+        real = bucket.driver.upload
+        changed = []
+
+        def upload(name, path, advance, rate=0):
+            real(name, path, advance, rate)
+            if not changed:
+                changed.append(name)
+                (dav.folder / "p" / name).write_bytes(b"x" * 60_000)
+
+        bucket.driver.upload = upload
+        with pytest.raises(RemoteError, match="other bytes"):
+            bucket.put_file("objects/a", tmp_path / "sent")
+
+
+def test_an_unfinished_upload_in_parts_is_aborted(ceph, tmp_path):
+    """What a killed upload left on an S3 server is gone after the next push of the same object."""
+    os.environ.update(ceph.env)
+    bucket = Bucket(f"{ceph.url}/p", {**ceph.options, "driver": "s3fs"}, folder=tmp_path / "known")
+    fs = bucket.driver.fs
+    (tmp_path / "sent").write_bytes(os.urandom(40 * MIB))
+    note = tmp_path / "known/uploads/objects-a"
+    note.parent.mkdir(parents=True)
+    for driver in ("obstore", "s3fs"):
+        fs.call_s3("create_multipart_upload", Bucket="bucket", Key="p/objects/a")
+        note.touch()  # as a process leaves it that is killed in an upload
+        bucket = Bucket(f"{ceph.url}/p", {**ceph.options, "driver": driver}, folder=tmp_path / "known")
+        bucket.put_file("objects/a", tmp_path / "sent")
+        left = fs.call_s3("list_multipart_uploads", Bucket="bucket", Prefix="p/").get("Uploads", [])
+        assert left == [] and not note.exists()
