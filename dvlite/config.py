@@ -198,7 +198,8 @@ def _check_types(remote: str, table: dict[str, Any]) -> None:
         raise FormatError(f"remote '{remote}': read_only must be true or false")
     paths = table.get("paths", [])
     if not isinstance(paths, list) or not all(isinstance(one, str) for one in paths):
-        raise FormatError(f"remote '{remote}': paths must be a list of patterns")
+        hint = f"""Write it like: dvlite remote set {remote} paths '["models/**"]'"""
+        raise FormatError(f"remote '{remote}': paths must be a list of patterns", hint)
     if "limit_rate" in table:
         parse_size(table["limit_rate"])
     timeout = table.get("timeout", 60)

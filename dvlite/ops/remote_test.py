@@ -129,7 +129,7 @@ class _Trial:
         assert not left, f"{len(left)} files can't be deleted"
 
     def clean(self) -> None:
-        self.bucket.many(self.bucket.remove, sorted(self.bucket.list()))
+        self.bucket.remove_all()
 
 
 def remote_test(repo: Repo, name: str, *, progress: Progress = SILENT) -> RemoteTestResult:

@@ -293,6 +293,8 @@ class RemoteSuite(StoreConformance):
         assert result.is_good, result.checks
         assert result.round_trip_s > 0 and result.upload_rate > 0 and len(result.checks) == 10
         assert self.names(open_repo(used.root), "") == []
+        if self.name == "folder":
+            assert not os.path.exists(used.repo.remote().remote.url) or not os.listdir(used.repo.remote().remote.url)
 
     def test_push_verify(self, used):
         """push --verify compares sizes, and checksums where the server has them"""

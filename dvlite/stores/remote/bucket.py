@@ -401,6 +401,18 @@ class Bucket:
 
         self._do("can't delete on", call)
 
+    def remove_all(self) -> None:
+        """Delete everything below the root, and its folders."""
+        self.many(self.remove, sorted(self.list()))
+        if not self.driver.is_flat:
+            self._do("can't delete on", lambda: self._remove_folders(""))
+
+    def _remove_folders(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            for below in self.driver.folder(name)[1]:  # type: ignore[attr-defined]
+                self._remove_folders(below)
+            self.driver.remove_folder(name)  # type: ignore[attr-defined]
+
     def abort(self, name: str) -> None:
         """Forget what uploads of a file left behind on the server that never ended."""
         self._do("can't clean up on", lambda: self.driver.abort(name))

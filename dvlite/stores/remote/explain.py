@@ -57,7 +57,8 @@ def _is_refused(exc: Exception, text: str) -> bool:
 
 def explain(doing: str, url: str, exc: Exception, options: Mapping[str, Any], source: str) -> RemoteError:
     """Return the error for what a driver raised; `source`: where its credentials come from."""
-    text = _without_secrets((str(exc) or type(exc).__name__).strip().split("\n")[0], options)[:300]
+    said = (str(exc) or type(exc).__name__).strip().split("\n")[0].removeprefix("[Errno None] ")
+    text = _without_secrets(said, options)[:300]
     hint = _AGAIN
     if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
         text, hint = "no space left on it", "Free some space there, then run the same command again."

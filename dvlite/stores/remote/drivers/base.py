@@ -114,3 +114,7 @@ class Walking(Driver):
     def pages(self, prefix: str, after: str = "") -> Iterator[Page]:
         """Yield nothing: it is walked."""
         yield from ()
+
+    @abstractmethod
+    def remove_folder(self, name: str) -> None:
+        """Delete an empty folder."""

@@ -91,6 +91,10 @@ class Folder(Walking):
         """Delete a file."""
         (self.root / name).unlink()
 
+    def remove_folder(self, name: str) -> None:
+        """Delete an empty folder."""
+        (self.root / name if name else self.root).rmdir()
+
     def local_path(self, name: str) -> Path:
         """Return where it lies."""
         return self.root / name

@@ -178,6 +178,10 @@ class Http(Walking):
         """Refuse."""
         raise PermissionError("it is read-only")
 
+    def remove_folder(self, name: str) -> None:
+        """Refuse."""
+        raise PermissionError("it is read-only")
+
 
 class _Links(HTMLParser):
     def __init__(self) -> None:

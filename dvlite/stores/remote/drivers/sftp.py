@@ -185,6 +185,12 @@ class Sftp(Walking):
                     sftp.remove(self._path(to))
                 sftp.rename(self._path(name), self._path(to))
 
+    def remove_folder(self, name: str) -> None:
+        """Delete an empty folder."""
+        with self._channel() as sftp:
+            sftp.rmdir(self._path(name))
+        self._folders.clear()
+
     def remove(self, name: str) -> None:
         """Delete a file."""
         with self._channel() as sftp:

@@ -139,6 +139,12 @@ class Webdav(Walking):
         with self._errors(name):
             self._client.move(self._path(name), self._path(to), overwrite=True)
 
+    def remove_folder(self, name: str) -> None:
+        """Delete a folder."""
+        with self._errors(name):
+            self._client.remove(self._path(name))
+        self._folders.clear()
+
     def remove(self, name: str) -> None:
         """Delete a file."""
         with self._errors(name):

@@ -1,0 +1,53 @@
+"""Notes what each server did in which test, and (with DVLITE_MATRIX=1) writes the table of `dvlite help remotes`."""
+
+import os
+import re
+from pathlib import Path
+
+import dvlite
+
+PAGE = Path(dvlite.__file__).parent / "docs/remotes.md"
+COLUMNS = {
+    "TestFolder": "folder",
+    "TestS3": "S3 rclone",
+    "TestS3fs": "S3 rclone, s3fs",
+    "TestCeph": "S3 Ceph",
+    "TestCephByS3fs": "S3 Ceph, s3fs",
+    "TestAzure": "Azure",
+    "TestGcs": "Google",
+    "TestSftp": "SFTP",
+    "TestWebdav": "WebDAV",
+    "test_http.py": "HTTP",
+}
+CONTRACT = "The store's contract: put, find, read, send, many threads, damage refused"
+_seen: dict[tuple[str, str], set[str]] = {}
+
+
+def pytest_runtest_setup(item):
+    title = (item.obj.__doc__ or "").strip() or (CONTRACT if "Test" in item.nodeid else "")
+    item.user_properties.append(("title", title))
+
+
+def pytest_runtest_logreport(report):
+    title = dict(report.user_properties).get("title", "")
+    place = report.nodeid.split("::")[-2].rpartition("/")[2]
+    if title and place in COLUMNS and (report.when == "call" or report.outcome != "passed"):
+        _seen.setdefault((title, place), set()).add(report.outcome)
+
+
+def _cell(outcomes):
+    if not outcomes:
+        return " "
+    return "fails" if "failed" in outcomes else "yes" if "passed" in outcomes else "–"
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workerinput") or not os.environ.get("DVLITE_MATRIX"):
+        return
+    titles = sorted({title for title, _ in _seen}, key=lambda title: (title != CONTRACT, title))
+    lines = ["| behaviour | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    lines += [
+        f"| {title} | " + " | ".join(_cell(_seen.get((title, place))) for place in COLUMNS) + " |" for title in titles
+    ]
+    text = PAGE.read_text()
+    PAGE.write_text(re.sub(r"(?ms)^\| behaviour \|.*?\n\n", "\n".join(lines) + "\n\n", text))
