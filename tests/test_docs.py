@@ -27,3 +27,18 @@ def test_every_format_page_has_test_vectors(page):
 def test_pages_name_only_pages_that_exist(page):
     for topic in re.findall(r"dvlite help (\w+)", (DOCS / page).read_text()):
         assert f"{topic}.md" in PAGES
+
+
+def test_the_table_of_remotes_has_every_behaviour():
+    """The table is written by the suite (DVLITE_MATRIX=1); what was added to the suite since must be in it."""
+    from tests.remotes.conftest import COLUMNS
+    from tests.remotes.suite import RemoteSuite
+
+    page = (DOCS / "remotes.md").read_text()
+    titles = [one.__doc__ for name, one in vars(RemoteSuite).items() if name.startswith("test_")]
+    assert len(titles) > 15 and all(titles)
+    assert [title for title in titles if f"| {title} |" not in page] == []
+    assert (
+        all(f" {column} |" in page for column in COLUMNS.values())
+        and "fails" not in page.partition("## What was seen")[2].partition("Servers:")[0]
+    )
