@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from dvlite.repo import open_repo
 from tests import servers
+from tests.commands import Commands
 
 settings.register_profile("dvlite", deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile("dvlite")
@@ -38,6 +39,9 @@ def environment(monkeypatch, tmp_path_factory):
         monkeypatch.setenv(name, value)
 
 
+COMMANDS = Commands()
+
+
 class Project:
     """A Git worktree with dvlite, driven as a user drives it."""
 
@@ -53,10 +57,18 @@ class Project:
 
     def run(self, *arguments, folder=None, env=None, timeout=120):
         """Run the real command line in a process of its own."""
+        whole = {**os.environ, **(env or {})}
+        if COMMANDS.can_run(whole):
+            return COMMANDS.run(
+                [os.fspath(one) if isinstance(one, os.PathLike) else str(one) for one in arguments],
+                folder or self.root,
+                whole,
+                timeout,
+            )
         return subprocess.run(
             [sys.executable, "-m", "dvlite", *map(str, arguments)],
             cwd=folder or self.root, capture_output=True, text=True, errors="surrogateescape",
-            env={**os.environ, **(env or {})}, timeout=timeout, stdin=subprocess.DEVNULL,
+            env=whole, timeout=timeout, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
     def dv(self, *arguments, code=0, **options):
