@@ -10,6 +10,7 @@ from dvlite import config, files, git, remotes
 from dvlite.config import FILE
 from dvlite.errors import UsageError
 from dvlite.repo import Repo
+from dvlite.stores.remote import drivers
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,8 @@ def add(
         else:
             _edit(repo, lambda document: document["dvlite"].__setitem__("remote", name))
         result.notes.append(f"'{name}' is the default remote")
+    if command := drivers.lacking(url):
+        result.notes.append(f"to use it here, install what it needs: {command}")
     if not level and (endpoint := options.get("endpoint_url")):
         git.add_setting(repo.git, "dvlite.trust", endpoint)  # whoever adds it trusts it
     return result

@@ -1,5 +1,7 @@
 """Remotes in the committed file and in Git's config: secrets, trust, and edits that keep what the user wrote."""
 
+import pytest
+
 
 def test_an_endpoint_that_a_clone_brought_gets_no_credentials(project, bucket):
     endpoint, name, _ = bucket
@@ -46,3 +48,26 @@ def test_comments_in_the_config_survive(project):
     assert "# mine" in path.read_text()
     project.dv("remote", "remove", "origin")
     assert project.json("remote", "list")["remotes"] == []
+
+
+@pytest.mark.parametrize(("url", "package", "extra"), [
+    ("gs://b/p", "gcsfs", "gcs"), ("az://c/p", "adlfs", "azure"),
+    ("sftp://host/p", "paramiko", "sftp"), ("webdavs://host/p", "webdav4", "webdav"),
+])  # fmt: skip
+def test_a_package_that_is_missing_is_named_when_it_is_added_and_used(project, tmp_path, url, package, extra):
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden/sitecustomize.py").write_text(
+        "import sys\n"
+        "class Hide:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] == '{package}': raise ModuleNotFoundError(f'no {package}', name='{package}')\n"
+        "sys.meta_path.insert(0, Hide())\n"
+    )
+    env = {"PYTHONPATH": str(tmp_path / "hidden")}
+    # As it is for who looks for it: nothing of that name.
+    assert f"dvlite[{extra}]" in project.dv("remote", "add", "origin", url, env=env)
+    project.write({"a": "x"})
+    project.dv("add", "-q", "a")
+    project.commit()
+    said = project.dv("push", code=13, env=env)
+    assert "needs a package that isn't installed" in said and f"dvlite[{extra}]" in said

@@ -374,6 +374,21 @@ class RemoteSuite(StoreConformance):
         assert not result.fetch.failures and clone.read("data") == used.read("data")
         assert (clone.root / "model.bin").read_bytes() == (used.root / "model.bin").read_bytes()
 
+    def test_an_upload_that_is_changed_on_its_way(self, used, server, proxy):
+        """An upload that is changed on its way is refused: by the server, or because a part of it is read back"""
+        self.through_port(used, server, proxy.port)
+        proxy.fault = lambda method, path, number: (
+            "flip" if method == "PUT" and ("/packs/" in path or "/tmp/" in path) else None
+        )
+        try:
+            assert push(open_repo(used.root)).failures
+        except RemoteError:
+            pass
+        proxy.clear()
+        push(open_repo(used.root))
+        fsck_remote(open_repo(used.root), is_repairing=True)
+        assert not fsck_remote(open_repo(used.root)).problems
+
     def test_faults_that_stay_are_said(self, used, server, proxy, capfd):
         """Faults that stay end in an error, and nothing half done counts"""
         self.through_port(used, server, proxy.port)

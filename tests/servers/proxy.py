@@ -36,7 +36,7 @@ def round_trips(asked):
 class HttpProxy:
     """Passes HTTP requests on. `delay_s`: the round trip; `fault(method, path, number)` may return one of FAULTS."""
 
-    FAULTS = ("500", "503", "short", "reset", "stall", "403")
+    FAULTS = ("500", "503", "short", "reset", "stall", "403", "flip")  # flip: a byte of what is sent, if it is much
 
     def __init__(self, target, delay_s=0.0):
         self.target = target
@@ -89,6 +89,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer(self, fault):
         body = self._body()
+        if fault == "flip" and len(body) > 10_000:
+            body = body[: len(body) // 2] + bytes([body[len(body) // 2] ^ 1]) + body[len(body) // 2 + 1 :]
         if fault in ("500", "503", "403"):
             self._send(
                 int(fault), {"Content-Type": "text/plain"}, b"broken on purpose" if self.command != "HEAD" else b""

@@ -1,6 +1,7 @@
 """What speaks each protocol. Imported where a remote is used: their libraries need up to 0.7 s."""
 
 import importlib
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,40 @@ from dvlite.stores.remote.drivers.base import Driver
 
 # By class, never through fsspec's entry points: other packages may take those over.
 _ROOMS = {
-    "file": ("folder", "Folder", ""),
-    "s3": ("s3", "S3", ""),
-    "gs": ("google", "Google", "gcs"),
-    "az": ("azure", "Azure", "azure"),
-    "sftp": ("sftp", "Sftp", "sftp"),
-    "webdav": ("webdav", "Webdav", "webdav"),
-    "https": ("http", "Http", ""),
+    "file": ("folder", "Folder"),
+    "s3": ("s3", "S3"),
+    "gs": ("google", "Google"),
+    "az": ("azure", "Azure"),
+    "sftp": ("sftp", "Sftp"),
+    "webdav": ("webdav", "Webdav"),
+    "https": ("http", "Http"),
 }
+# What a protocol needs beyond what dvlite brings along: the package, and the extra that brings it.
+_NEEDS = {
+    "gs": ("gcsfs", "gcs"),
+    "az": ("adlfs", "azure"),
+    "sftp": ("paramiko", "sftp"),
+    "webdav": ("webdav4", "webdav"),
+}
+
+
+def lacking(url: str) -> str:
+    """Return the command that installs what a URL's protocol needs and isn't here; empty where all is."""
+    package, extra = _NEEDS.get(config.check_url(url), ("", ""))
+    return f"pip install 'dvlite[{extra}]'" if package and not _is_here(package) else ""
+
+
+def _is_here(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ImportError:
+        return False
 
 
 def open_driver(url: str, options: Mapping[str, Any], timeout_s: float) -> Driver:
     """Open the driver of a URL; RemoteError names the package that it needs."""
     protocol = config.check_url(url)
-    room, name, extra = _ROOMS[protocol]
+    room, name = _ROOMS[protocol]
     if protocol == "s3" and options.get("driver") != "s3fs" and (fast := _fast(url, options, timeout_s)):
         return fast
     try:
@@ -35,7 +56,7 @@ def open_driver(url: str, options: Mapping[str, Any], timeout_s: float) -> Drive
     except ImportError as exc:
         raise RemoteError(
             f"'{config.redact(url)}' needs a package that isn't installed ({exc.name})",
-            f"Run 'pip install dvlite[{extra}]'." if extra else "Install dvlite anew with 'pip install dvlite'.",
+            f"Run: {lacking(url) or 'pip install dvlite'}",
         ) from exc
 
 

@@ -4,6 +4,7 @@ This room alone looks at the environment by itself, as those tools do: botocore,
 """
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 _WORDS = {
@@ -14,6 +15,11 @@ _WORDS = {
     "container-role": "this container's role",
     "sso": "single sign-on",
 }
+
+
+def is_amazon(options: Mapping[str, Any]) -> bool:
+    """Tell whether it is Amazon's own server: it compares a body with the hash that its request was signed with; not all do."""
+    return "endpoint_url" not in options
 
 
 def is_in_environment() -> bool:

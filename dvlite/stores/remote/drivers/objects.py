@@ -29,9 +29,8 @@ _SAID = {"key": "access_key_id", "secret": "secret_access_key", "token": "sessio
 class Objects(Driver):
     """A bucket and a prefix in it."""
 
-    proves = True  # each request is signed with the hash of its body
-
     def __init__(self, url: str, options: Mapping[str, Any], timeout_s: float) -> None:
+        self.proves = logins.is_amazon(options)
         self._opened_with = (url, options, timeout_s)
         self._reader: Driver | None = None
         self._is_refused = False  # the server answers to ranges in a way that obstore doesn't take

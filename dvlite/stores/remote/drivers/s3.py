@@ -15,9 +15,8 @@ _PAGE = 1000
 class S3(Cloud):
     """S3 and what speaks like it."""
 
-    proves = True  # each request is signed with the hash of its body
-
     def __init__(self, url: str, options: Mapping[str, Any], timeout_s: float) -> None:
+        self.proves = logins.is_amazon(options)
         kwargs: dict[str, Any] = {
             "max_pool_connections": 64,
             "retries": {"max_attempts": 1},
