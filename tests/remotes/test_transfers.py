@@ -44,10 +44,16 @@ def loaded(project, server, proxy):
     project.dv("add", "-q", "data", "big")
     project.git("config", "dvlite.packSize", "2 MB")
     project.commit("all")
-    project.url = f"{through(server, proxy.port).url}/t{time.time_ns():x}"
-    remotes_op.add(open_repo(project.root), "origin", project.url, options=through(server, proxy.port).options)
-    project.place = server.folder / project.url[len("s3://bucket/") :]
+    project.server = server
     return project
+
+
+def point(project, proxy):
+    """Give a project a new place on its server, seen through the proxy; return where its bytes lie."""
+    seen = through(project.server, proxy.port)
+    url = f"{seen.url}/t{time.time_ns():x}"
+    remotes_op.add(open_repo(project.root), "origin", url, options=seen.options, is_forced=True)
+    return project.server.folder / url[len("s3://bucket/") :]
 
 
 def killed(project, command, wait_s):
@@ -77,7 +83,7 @@ def whole(place):
     return names
 
 
-def put_names(proxy, place):
+def put_names(proxy):
     marks = ("objects/", "packs/")
     found = [one.path.partition("?")[0] for one in proxy.asked if one.method == "PUT" and one.status == 200]
     return {path[path.index(f"/{mark}") + 1 :] for path in found for mark in marks if f"/{mark}" in path}
@@ -86,46 +92,40 @@ def put_names(proxy, place):
 def test_a_push_killed_at_any_time_goes_on(loaded, proxy):
     rng = random.Random(7)
     left = KILLS
-    while True:
-        before = whole(loaded.place)
-        proxy.clear()
-        if left and killed(loaded, "push", rng.uniform(0.3, 1.1)):
-            left -= 1
+    while left > 0:
+        loaded.place = point(loaded, proxy)
+        is_done = False
+        while not is_done:
+            before = {name for name in whole(loaded.place) if name.startswith("objects/")}
+            proxy.clear()
+            is_done = not killed(loaded, "push", rng.uniform(0.3, 1.1) if left > 0 else 100)
+            left -= not is_done
             time.sleep(0.1)  # a request that was in the air may still arrive
-        else:
-            killed(loaded, "push", 100)
-            left = min(left, 0)
-        again = put_names(proxy, loaded.place) & {name for name in before if name.startswith("objects/")}
-        assert not again, again
-        if not left:
-            break
-    killed(loaded, "push", 100)
-    assert not push(open_repo(loaded.root)).pushed
-    assert len([name for name in whole(loaded.place) if name.startswith("objects/")]) == 24
+            assert not put_names(proxy) & before
+        assert not push(open_repo(loaded.root)).pushed
+        assert len([name for name in whole(loaded.place) if name.startswith("objects/")]) == 24
 
 
 def test_a_pull_killed_at_any_time_goes_on(loaded, proxy):
+    point(loaded, proxy)
     push(open_repo(loaded.root))
-    clone = loaded.clone()
-    clone.write({"dvlite.toml": (loaded.root / "dvlite.toml").read_bytes()})
-    clone.git("config", "dvlite.trust", f"http://127.0.0.1:{proxy.port}")
     rng = random.Random(8)
-
-    def here():
-        store = clone.root / ".git/dvlite/objects"
-        return {path.relative_to(store.parent).as_posix() for path in store.glob("*/*/*")}
-
     left = KILLS
     while left > 0:
-        before = here()
-        proxy.clear()
-        left = left - 1 if killed(clone, "pull", rng.uniform(0.3, 1.3)) else 0
-        got = {one.path.partition("?")[0] for one in proxy.asked if one.method == "GET"}
-        again = {name for name in before if any(path.endswith(name) for path in got)}
-        assert not again, again
-    assert not killed(clone, "pull", 100)
-    assert clone.read("data") == loaded.read("data") and clone.read("big") == loaded.read("big")
-    assert not list((clone.root / ".git/dvlite/remotes/origin").glob("partial/*"))
+        clone = loaded.clone(f"clone{left}")
+        clone.write({"dvlite.toml": (loaded.root / "dvlite.toml").read_bytes()})
+        clone.git("config", "dvlite.trust", f"http://127.0.0.1:{proxy.port}")
+        store = clone.root / ".git/dvlite/objects"
+        is_done = False
+        while not is_done:
+            before = {path.relative_to(store.parent).as_posix() for path in store.glob("*/*/*")}
+            proxy.clear()
+            is_done = not killed(clone, "pull", rng.uniform(0.3, 1.3) if left > 0 else 100)
+            left -= not is_done
+            got = {one.path.partition("?")[0] for one in proxy.asked if one.method == "GET"}
+            assert not {name for name in before if any(path.endswith(name) for path in got)}
+        assert clone.read("data") == loaded.read("data") and clone.read("big") == loaded.read("big")
+        assert not list((clone.root / ".git/dvlite/remotes/origin").glob("partial/*"))
 
 
 # ---- parts of a large file --------------------------------------------------------------------------------------
