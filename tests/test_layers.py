@@ -142,3 +142,18 @@ def test_rooms_stay_small(path):
 def test_every_module_has_a_sign_on_its_door():
     for path in MODULES:
         assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+@pytest.mark.parametrize(
+    "path", [one for one in MODULES if one.name == "__init__.py"], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_no_name_in_a_package_is_that_of_a_room_in_it(path):
+    """A room that is imported becomes a name of its package, in place of any other of that name."""
+    rooms = {one.stem for one in path.parent.iterdir()} - {"__init__", "__pycache__"}
+    tree = ast.parse(path.read_text())
+    names = {
+        (alias.asname or alias.name): node.module
+        for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    } | {node.name: "" for node in tree.body if isinstance(node, ast.FunctionDef)}  # fmt: skip
+    package = ".".join(["dvlite", *path.parent.relative_to(ROOT).parts])
+    assert [name for name in names if name in rooms and names[name] not in (package, f"{package}.{name}")] == []

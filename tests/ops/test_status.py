@@ -98,7 +98,7 @@ def test_json_has_the_documented_schema(pushed):
     found = pushed.json("status")
     assert set(found) == {"version", "paths", "failures", "remote", "lost_index", "is_clean"}
     assert set(found["paths"][0]) == {
-        "path", "oid", "size", "files", "git", "changes", "absent_files", "missing_here", "missing_there", "at", "unknown",
+        "path", "oid", "size", "files", "git", "changes", "absent_files", "missing_here", "missing_there", "remote", "at", "unknown",
     }  # fmt: skip
 
 

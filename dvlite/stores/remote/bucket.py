@@ -18,7 +18,7 @@ from dvlite.files import Digester
 from dvlite.stores.remote.download import Parts
 from dvlite.stores.remote.drivers import open_driver
 from dvlite.stores.remote.drivers.base import UNTOLD, Driver, Listed, Page
-from dvlite.stores.remote.explain import explain, may_pass
+from dvlite.stores.remote.faults import explain, may_pass
 
 T = TypeVar("T")
 Advance = Callable[[int], object]
