@@ -247,7 +247,7 @@ def test_a_damaged_large_object_is_never_published(remote, place, tmp_path, dama
     path = next(path for path in place.glob("objects/*/*/*"))
     path.chmod(0o644)
     data = path.read_bytes()
-    path.write_bytes({"flip": b"x" + data[1:], "cut": data[:-1], "empty": b""}[damage])
+    path.write_bytes({"flip": bytes([data[0] ^ 1]) + data[1:], "cut": data[:-1], "empty": b""}[damage])
     target = LocalStore(tmp_path / "target")
     report = transfer.copy(anew(remote), target, {name: 1 << 20}, jobs=2)
     assert report.failed.keys() == {name}

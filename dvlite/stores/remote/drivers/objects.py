@@ -20,6 +20,8 @@ _STEP = 1 << 20
 _PART = 1 << 23
 _MOST_PARTS = 9000
 _AT_ONCE = 4
+_WHOLE = 72 << 20  # bytes; a pack is one request, and so many are in memory at once:
+_WHOLES = 3
 # What is said to obstore; a remote that says more is s3fs's.
 KNOWN = {"endpoint_url", "region", "profile", "anon", "key", "secret", "token", "use_ssl", "addressing_style"}
 
@@ -35,6 +37,7 @@ class Objects(Driver):
         self._reader: Driver | None = None
         self._is_refused = False  # the server answers to ranges in a way that obstore doesn't take
         self._lock = threading.Lock()
+        self._wholes = threading.BoundedSemaphore(_WHOLES)
         parts = urlsplit(url)
         self._bucket = parts.netloc
         endpoint = str(options.get("endpoint_url", ""))
@@ -178,8 +181,9 @@ class Objects(Driver):
                         told = sure
 
         try:
-            if size < 2 * _PART:
-                obstore.put(self.store, name, path.read_bytes(), use_multipart=False)
+            if size < 2 * _PART or (size <= _WHOLE and not rate):
+                with self._wholes:
+                    obstore.put(self.store, name, path.read_bytes(), use_multipart=False)
                 advance(size)
             else:
                 counted = Counted(advance)
