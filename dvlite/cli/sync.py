@@ -170,6 +170,12 @@ def push(
         ask_trust(repo, name)
     repo.limit_rate = rate(limit_rate)
     progress = run.progress()
+
+    def show(result: PushResult) -> None:
+        run.finish(progress)
+        if not json:
+            _show_push(run, repo, result)
+
     try:
         results = push_op(
             repo,
@@ -179,6 +185,7 @@ def push(
             scopes=scopes,
             is_dry_run=dry_run,
             is_verified=verify,
+            each=show,
             jobs=jobs,
             progress=progress,
         )
@@ -186,9 +193,6 @@ def push(
         run.finish(progress)
     if json:
         render.as_json(results[0] if len(results) == 1 else {"pushes": results})
-    else:
-        for result in results:
-            _show_push(run, repo, result)
     return next((code for code in map(push_code, results) if code), 0)
 
 

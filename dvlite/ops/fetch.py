@@ -46,10 +46,14 @@ def fetch(
     *,
     remote: str = "",
     rev: str | None = None,
+    is_by_hook: bool = False,
     jobs: int | None = None,
     progress: Progress = SILENT,
 ) -> FetchResult:
-    """Fetch what the pointers of the worktree (or of `rev`) name and the local store lacks; in-repo paths narrow it."""
+    """Fetch what the pointers of the worktree (or of `rev`) name and the local store lacks; in-repo paths narrow it.
+
+    `is_by_hook`: only from remotes that this clone used before.
+    """
     pointers = pointers_at(repo, rev)
     with repo.writing("fetch"):
         selection = select(pointers, paths, tree_reader(repo, lambda: repo.remote(remote)))
@@ -57,6 +61,8 @@ def fetch(
         entries = [pointers.found[one].entry for one in selection.parts]
         if entries and (remote or not _is_here(repo, entries)):
             for names, parts in _by_sources(repo, remote, selection.parts).items():
+                if is_by_hook and not (names := tuple(name for name in names if _is_used(repo, name))):
+                    raise _unused()
                 _fetch_from(repo, names, pointers.found, parts, jobs, result, progress)
     return result
 
@@ -88,6 +94,8 @@ def _fetch_from(
         one = FetchResult()
         try:
             source = repo.remote(name)
+            progress.phase("look")
+            source.look(is_whole=False, progress=progress)
             _fetch(repo, source, found, parts, jobs or source.remote.jobs, one, progress)
         except DvliteError as exc:
             if len(names) == 1:
@@ -117,7 +125,6 @@ def _fetch(
     progress: Progress,
 ) -> None:
     result.remote = source.remote.name
-    progress.phase("look")
     lacking: dict[Oid, int] = {}
     wanted_by: dict[Oid, str] = {}
     for tracked, part in parts.items():
@@ -158,8 +165,16 @@ def _is_here(repo: Repo, roots: list[Entry]) -> bool:
 def refuse_unused(repo: Repo) -> None:
     """Raise where the default remote was never used from this clone: a hook contacts nothing that a repository brings along."""
     name = remotes.default_name(repo.config, repo.settings)
-    if not name or not (repo.git.common / "dvlite" / "remotes" / name / "marker").exists():
-        raise DvliteError("no remote was used from this clone before", "Run 'dvlite pull'.")
+    if not name or not _is_used(repo, name):
+        raise _unused()
+
+
+def _is_used(repo: Repo, name: str) -> bool:
+    return (repo.git.common / "dvlite" / "remotes" / name / "marker").exists()
+
+
+def _unused() -> DvliteError:
+    return DvliteError("no remote was used from this clone before", "Run 'dvlite pull'.")
 
 
 def tree_reader(repo: Repo, source: Callable[[], RemoteStore]) -> Read:

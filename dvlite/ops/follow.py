@@ -11,7 +11,7 @@ from dvlite.errors import DvliteError, FormatError, MissingError
 from dvlite.index import Base, spell
 from dvlite.ops.base import Selection, enclosing, reader
 from dvlite.ops.checkout import CheckoutResult, add_left_behind, bring
-from dvlite.ops.fetch import fetch, refuse_unused
+from dvlite.ops.fetch import fetch
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.refs import Pointers
@@ -68,8 +68,7 @@ def _bring(
     if result.checkout.missing and may_fetch:
         again = Selection({path: selection.parts[path] for path in _owners(selection, result.checkout.missing)}, [])
         try:
-            refuse_unused(repo)
-            fetch(repo, list(again.parts), progress=progress)
+            fetch(repo, list(again.parts), is_by_hook=True, progress=progress)
         except DvliteError as exc:
             result.fetch_error = exc
         else:

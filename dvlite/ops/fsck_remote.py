@@ -42,7 +42,8 @@ def fsck_remote(
     with repo.writing("fsck --remote"):
         if is_repairing and store.mend_marker():
             result.problems.append(Problem("corrupt", config.MARKER, healed="its own bytes"))
-        listing = store.look()
+        progress.phase("look")
+        listing = store.look(progress=progress)
         if config.MARKER not in listing:
             if not store.is_known:
                 result.notes.append("nothing was ever pushed there")

@@ -60,7 +60,8 @@ def gc_remote(
     if not is_dry_run:
         store.refuse_read_only()
     git.refuse_incomplete(repo.git)
-    listing = store.look()
+    progress.phase("look")
+    listing = store.look(progress=progress)
     if config.MARKER not in listing:
         return result
     _refuse_unknown(repo, store, others, is_forced)

@@ -40,25 +40,33 @@ class PushResult:
     failures: list[Failure] = field(default_factory=list)
 
 
-def push_all(repo: Repo, paths: Sequence[str] = (), *, names: Sequence[str] = (), **options: Any) -> list[PushResult]:
+def push_all(
+    repo: Repo,
+    paths: Sequence[str] = (),
+    *,
+    names: Sequence[str] = (),
+    each: Callable[[PushResult], object] = lambda _: None,
+    **options: Any,
+) -> list[PushResult]:
     """Push to each of the named remotes; without names, each path to the remote that `paths` of its settings choose for it.
 
-    `options` are those of `push`.
+    `each` is told of each result before the next push begins, which may fail; `options` are those of `push`.
     """
-    if names:
-        return [push(repo, paths, remote=name, **options) for name in names]
+    results: list[PushResult] = []
     routes = remotes.routes(repo.config, repo.settings)
-    involved = list(dict.fromkeys([*(name for name, _ in routes.patterns), routes.default]))
-    if not routes.patterns:
-        return [push(repo, paths, **options)]
-    results = []
+    involved = names or list(dict.fromkeys([*(name for name, _ in routes.patterns), routes.default]))
     for name in involved:
 
         def is_its(path: str, name: str = name) -> bool:
             return routes.of(path) == name
 
-        results.append(push(repo, paths, remote=name, is_its=is_its, **options))
-    return [one for one in results if one.pointers or one.failures] or results[-1:]
+        is_routed = bool(routes.patterns) and not names
+        result = push(repo, paths, remote=name, is_its=is_its if is_routed else None, **options)
+        is_last = name == involved[-1]
+        if result.pointers or result.failures or not is_routed or (is_last and not results):
+            results.append(result)
+            each(result)
+    return results
 
 
 def push(
@@ -104,7 +112,9 @@ def push(
         if not is_dry_run:
             oids = {entry.oid for entry in roots.values()}
             may_begin = bool(repo.store.find(oids))
-            sweep.claim(target, repo.config.id, repo.clone_id, oids, wanted=wanted, may_begin=may_begin)
+            sweep.claim(
+                target, repo.config.id, repo.clone_id, oids, wanted=wanted, may_begin=may_begin, progress=progress
+            )
         _push(repo, target, roots, reach, jobs or target.remote.jobs, result, progress)
         if is_verified and not is_dry_run:
             progress.phase("verify")

@@ -130,3 +130,31 @@ def test_what_is_wanted_is_asked_for_by_name_where_that_is_less(far, server, tmp
     ).unlink()
     time.sleep(0.3)
     assert RemoteStore(remote, tmp_path / "known").find(names[:1]) == {}
+
+
+def test_a_large_object_is_asked_for_by_name_too(far, server, tmp_path):
+    near, proxy = far
+    remote = config.Remote("origin", f"{near.url}/t{time.time_ns():x}", options=near.options)
+    store = RemoteStore(remote, tmp_path / "known")
+    store.bucket.put(config.MARKER, config.encode_marker())
+    (tmp_path / "large").write_bytes(os.urandom(1 << 20))
+    with store.batch() as batch:
+        small = batch.put(b"small", "sha256")
+        large = batch.put_file(tmp_path / "large", "sha256").oid
+    for number in range(6000):
+        (server.folder / remote.url[len("s3://bucket/") :] / f"packs/{number:064x}.pack").write_bytes(b"x")
+    time.sleep(0.3)
+    RemoteStore(remote, tmp_path / "known").find([small])
+    proxy.clear()
+    assert RemoteStore(remote, tmp_path / "known").find([small, large]) == {small: 5, large: 1 << 20}
+    assert len(proxy.asked) <= 7
+
+
+def test_a_whole_listing_of_several_pages_names_each_file_once(server, tmp_path):
+    remote = config.Remote("origin", f"{server.url}/t{time.time_ns():x}", options=server.options)
+    RemoteStore(remote, tmp_path / "known").bucket.put(config.MARKER, config.encode_marker())
+    fill(server, remote.url, 1500)
+    store = RemoteStore(remote, tmp_path / "known")
+    listing = store.look()
+    assert len(listing) == len(list(listing)) == len(set(listing)) == 1501
+    assert len(list(store.oids())) == 1500

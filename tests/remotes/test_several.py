@@ -112,3 +112,30 @@ def test_the_pre_push_hook_goes_by_routes(several, tmp_path):
     several.dv("hooks", "install", "-q")
     several.git("push", "-q", "origin", "main")
     assert 2000 < sizes(several, "two") < 3000 < sizes(several, "one")
+
+
+def test_hooks_ask_only_remotes_that_were_used(several):
+    """A hook contacts nothing that a repository brings along, though another remote would have what lacks."""
+    several.dv("push", "--remote", "one")
+    clone = several.clone()
+    clone.dv("pull", "-q", "data")  # remote "one" is used now, and no other
+    clone.dv("hooks", "install", "-q")
+    clone.git("config", "dvlite.hooks.fetch", "true")
+    several.write({"data/b.bin": os.urandom(3000)})
+    several.dv("add", "-q", "data")
+    several.commit("second")
+    several.dv("push", "--remote", "three")
+    clone.git("pull", "-q")
+    assert not (clone.root / ".git/dvlite/remotes/three").exists()
+    assert clone.read("data") != several.read("data")
+    several.dv("push", "--remote", "one")
+    clone.git("commit", "-q", "--allow-empty", "-m", "x")
+    clone.git("checkout", "-q", "HEAD~1")
+    clone.git("checkout", "-q", "main")
+    assert clone.dv("pull", "-q") == "" and clone.read("data") == several.read("data")
+
+
+def test_what_was_pushed_is_said_though_the_next_remote_is_away(several):
+    several.dv("remote", "set", "--local", "three", "url", "/no/such/disk/remote")
+    said = several.dv("push", "--remote", "one", "--remote", "three", code=13)
+    assert "pushed to 'one'" in said and "/no/such/disk" in said

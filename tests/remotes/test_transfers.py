@@ -15,6 +15,7 @@ from dvlite.ops.fetch import pull
 from dvlite.ops.push import push
 from dvlite.repo import open_repo
 from dvlite.stores.remote.bucket import Bucket
+from dvlite.stores.remote.download import Parts
 from tests import servers
 from tests.remotes.suite import started, through
 from tests.servers.proxy import HttpProxy, TcpProxy
@@ -203,6 +204,28 @@ def test_a_part_that_rotted_here_is_not_believed(project, ceph):
     proxy.close()
     assert not result.fetch.failures
     assert (clone.root / "huge.bin").read_bytes() == (project.root / "huge.bin").read_bytes()
+
+
+def test_a_file_that_another_process_has_just_finished_is_not_written_to(tmp_path):
+    first = Parts(tmp_path, "a", 40 * MIB)
+    with first:
+        first.write(0, [b"1" * 100])
+        second = Parts(tmp_path, "a", 40 * MIB)
+        real = second._open
+
+        def opened_before_the_other_ends():
+            fd = real()
+            if second._path == first._path and (tmp_path / "partial").exists() and first._path.exists():
+                first.finish(tmp_path / "published")
+                os.close(first._fd)
+                first._fd = os.open(os.devnull, os.O_RDONLY)
+            return fd
+
+        second._open = opened_before_the_other_ends
+        with second:
+            list(second.left(lambda size: None))
+            second.write(0, [b"2" * 100])
+        assert (tmp_path / "published").read_bytes()[:100] == b"1" * 100
 
 
 # ---- limits, and time left --------------------------------------------------------------------------------------

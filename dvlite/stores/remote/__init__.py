@@ -131,10 +131,10 @@ class RemoteStore(Store):
         listing = self.listing if self.listing is not None else self.look(is_whole=False)
         if listing.is_whole:
             return listing
-        other = [oid for oid in oids if not self._table.find(oid)]
+        other = {name for oid in oids if not self._table.find(oid) and (name := loose_name(oid)) not in listing}
         if other and listing.is_part:
             listing = self.look(is_whole=False)
-        listings.ask(self.bucket, listing, map(loose_name, other))
+        listings.ask(self.bucket, listing, other)
         return listing
 
     def _check_marker(self, listing: Listing) -> None:

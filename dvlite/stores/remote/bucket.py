@@ -72,7 +72,6 @@ class Bucket:
         self._timeout_s = timeout_s
         self._pace = Pace(rate)
         self._folder = folder  # where unfinished downloads wait
-        self.requests = 0
 
     @cached_property
     def driver(self) -> Driver:
@@ -313,7 +312,7 @@ class Bucket:
         """Upload a local file in one step. What an earlier try left behind on the server is aborted."""
         size = path.stat().st_size
         rate = self._pace.rate
-        note = self._note(name) if size > _NOTED else None
+        note = self._note(name) if size > _NOTED and self.driver.is_atomic else None  # others rename what is whole
         if note and note.exists():
             with contextlib.suppress(RemoteError):
                 self._do("can't clean up on", lambda: self.driver.abort(name))
@@ -412,10 +411,6 @@ class Bucket:
             for below in self.driver.folder(name)[1]:  # type: ignore[attr-defined]
                 self._remove_folders(below)
             self.driver.remove_folder(name)  # type: ignore[attr-defined]
-
-    def abort(self, name: str) -> None:
-        """Forget what uploads of a file left behind on the server that never ended."""
-        self._do("can't clean up on", lambda: self.driver.abort(name))
 
 
 _NOTED = 32 << 20

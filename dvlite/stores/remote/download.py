@@ -65,12 +65,13 @@ class Parts:
 
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if not try_lock(self._fd):  # another process gets it just now: both get it
+        self._fd = self._open()
+        if not try_lock(self._fd) or not self._is_there():
+            # Another process gets it just now, or has just finished it: this one gets it for itself.
             os.close(self._fd)
             self._path = files.temporary(self._folder)
             self._note = self._path.with_suffix(".parts")
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._fd = self._open()
         try:
             self._read_note()
             self._noting = os.open(self._note, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -78,6 +79,15 @@ class Parts:
             os.close(self._fd)
             raise
         return self
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def _is_there(self) -> bool:
+        """Tell whether what was opened still has its name: a finished file is another's, and not to be written to."""
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(self._fd), self._path.stat())
+        return False
 
     def __exit__(self, *_: object) -> None:
         os.close(self._noting)

@@ -8,13 +8,12 @@ import re
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
+from dvlite.oid import ALGORITHMS, Oid
 from dvlite.progress import SILENT, Progress
 from dvlite.stores.remote.bucket import Bucket
 from dvlite.stores.remote.drivers.base import Listed, Page
 
 _ROW = struct.Struct(">B32sqq")  # algorithm, digest, size, time
-_KEY = 1 + DIGEST_SIZE
 _OBJECT = re.compile(r"objects/([0-9a-z]+)/([0-9a-f]{2})/([0-9a-f]{62})")
 
 NARROW = ("indexes/", "packs/", "purged/", "repos/", "sweeps/")
@@ -111,10 +110,11 @@ def look(
 
     if bucket.driver.is_flat:
         page, is_all = bucket.first_page()
-        take(page)
         if is_all:
+            take(page)
             listing.is_whole = True
             return listing
+        take({name: one for name, one in page.items() if "/" not in name})  # what lies in folders comes again
         bucket.list(_parts(is_whole, expected), take)
     else:
         page, folders = bucket.top()

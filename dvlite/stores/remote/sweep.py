@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from dvlite import config, files, hashing, pack
 from dvlite.errors import CorruptError, FormatError, RemoteError, quote
 from dvlite.oid import Oid, parse
+from dvlite.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from dvlite.stores.remote import RemoteStore
@@ -108,6 +109,7 @@ def claim(
     *,
     wanted: Collection[Oid] = (),
     may_begin: bool = True,
+    progress: Progress = SILENT,
 ) -> bool:
     """Say on the remote what this clone is about to push, so that gc keeps it; False if it was said already.
 
@@ -118,7 +120,7 @@ def claim(
     fingerprint = hashing.digest("sha256", "\n".join(names).encode()).hex()
     claim = f"claims/{repository}/{clone}/{fingerprint}.json"
     known = f"repos/{repository}.json"
-    listing = store.look(is_whole=False, names=(claim, known), oids=wanted)
+    listing = store.look(is_whole=False, names=(claim, known), oids=wanted, progress=progress)
     store.is_fresh = claim in listing and not is_stale(store, claim)
     if not listing and not may_begin:
         return False

@@ -28,14 +28,20 @@ class Sftp(Walking):
         parts = urlsplit(url)
         self.root = unquote(parts.path) or "/"
         self.timeout_s = timeout_s
-        self._client = self._connect(parts.hostname or "", parts.username, parts.port, dict(options))
+        host = parts.hostname or ""
+        if host.startswith("-") or (parts.username or "").startswith("-"):  # an option of what ~/.ssh/config may call
+            raise RemoteError(f"'{host}' is no host", "Check the url with 'dvlite remote list'.")
+        self._login = (host, parts.username, parts.port, options)
+        self._lock = threading.Lock()
+        self._client = self._connect(*self._login)
         self._idle: queue.LifoQueue[paramiko.SFTPClient] = queue.LifoQueue()
         self._slots = threading.BoundedSemaphore(_CHANNELS)
         self._folders: set[str] = set()
 
     # ---- the connection ----
 
-    def _connect(self, host: str, user: str | None, port: int | None, options: dict[str, Any]) -> paramiko.SSHClient:
+    def _connect(self, host: str, user: str | None, port: int | None, given: Mapping[str, Any]) -> paramiko.SSHClient:
+        options = dict(given)
         known = _ssh_config(host)
         policy = options.pop("host_key_policy", "reject")
         client = paramiko.SSHClient()
@@ -76,7 +82,7 @@ class Sftp(Walking):
             try:
                 sftp = self._idle.get_nowait()
             except queue.Empty:
-                found = self._client.open_sftp()
+                found = self._logged_in().open_sftp()
                 assert found is not None
                 sftp = found
                 channel = sftp.get_channel()
@@ -95,6 +101,15 @@ class Sftp(Walking):
                 raise
             else:
                 self._idle.put(sftp)
+
+    def _logged_in(self) -> paramiko.SSHClient:
+        """Return the login, made anew where the connection broke."""
+        with self._lock:
+            transport = self._client.get_transport()
+            if transport is None or not transport.is_active():
+                self._client.close()
+                self._client = self._connect(*self._login)
+            return self._client
 
     # ---- the verbs ----
 
