@@ -3,9 +3,11 @@
 The one that forks never runs a command and has no threads, so that what it hands on is what a fresh process would have.
 """
 
+import atexit
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -43,7 +45,9 @@ class Commands:
     def _start(self):
         with self._lock:
             if self._process is None:
-                self._place = os.path.join(tempfile.mkdtemp(prefix="dvlite-commands-"), "socket")
+                folder = tempfile.mkdtemp(prefix="dvlite-commands-")
+                atexit.register(shutil.rmtree, folder, ignore_errors=True)
+                self._place = os.path.join(folder, "socket")
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "tests.commands", self._place],
                     stdin=subprocess.PIPE,

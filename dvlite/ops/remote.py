@@ -169,6 +169,9 @@ def remove(repo: Repo, name: str) -> RemoteResult:
             document["dvlite"].pop("remote")
 
     _edit(repo, edit)
+    files.remove_folder(
+        repo.git.common / "dvlite" / "remotes" / name
+    )  # what was known of it is not of the next of that name
     section = f"dvlite.remote.{name}"
     for level in {level for level, key, _ in repo.settings if key.startswith(f"{section}.")}:
         git.unset_section(repo.git, section, level=level)

@@ -4,7 +4,10 @@ import os
 import re
 from pathlib import Path
 
+import pytest
+
 import dvlite
+from tests import servers
 
 PAGE = Path(dvlite.__file__).parent / "docs/remotes.md"
 COLUMNS = {
@@ -21,6 +24,21 @@ COLUMNS = {
 }
 CONTRACT = "The store's contract: put, find, read, send, many threads, damage refused"
 _seen: dict[tuple[str, str], set[str]] = {}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A real S3 server of a room's own."""
+    with servers.serve("s3", tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say which servers could not be had."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = {str(report.longrepr[2]) for report in skipped if isinstance(report.longrepr, tuple)}
+    for reason in sorted(one for one in reasons if "isn't here" in one):
+        terminalreporter.write_line(f"not tested: {reason.removeprefix('Skipped: ')}")
 
 
 def pytest_runtest_setup(item):

@@ -12,19 +12,12 @@ from dvlite.ops.push import push
 from dvlite.repo import open_repo
 from dvlite.stores.base import loose_name
 from dvlite.stores.remote import RemoteStore
-from tests import servers
 from tests.conftest import make_project
 from tests.remotes.suite import through
 from tests.servers.proxy import HttpProxy, round_trips
 
 COUNT = int(os.environ.get("DVLITE_MANY", "20000"))
 DELAY_S = float(os.environ.get("DVLITE_DELAY", "0.02"))
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with servers.serve("s3", tmp_path_factory.mktemp("far")) as server:
-        yield server
 
 
 @pytest.fixture

@@ -24,12 +24,6 @@ KILLS = int(os.environ.get("DVLITE_KILLS", "6"))
 MIB = 1 << 20
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with servers.serve("s3", tmp_path_factory.mktemp("s3")) as server:
-        yield server
-
-
 @pytest.fixture
 def proxy(server):
     proxy = HttpProxy(server.port, 0.01)

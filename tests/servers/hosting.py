@@ -11,9 +11,9 @@ from tests.servers import Server, listens, program, running, wait_until
 
 SSHD = """Port {port}
 ListenAddress 127.0.0.1
-HostKey {folder}/ssh/host
-AuthorizedKeysFile {folder}/ssh/user.pub
-PidFile {folder}/ssh/pid
+HostKey "{folder}/ssh/host"
+AuthorizedKeysFile "{folder}/ssh/user.pub"
+PidFile "{folder}/ssh/pid"
 StrictModes no
 UsePAM no
 PasswordAuthentication no

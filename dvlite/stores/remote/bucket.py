@@ -6,7 +6,6 @@ Knows no oids and no packs. A put is atomic here: where the protocol's own isn't
 import contextlib
 import random
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,15 +16,16 @@ from dvlite.errors import DvliteError, RemoteError
 from dvlite.files import Digester
 from dvlite.stores.remote.download import Parts
 from dvlite.stores.remote.drivers import open_driver
-from dvlite.stores.remote.drivers.base import UNTOLD, Driver, Listed, Page
+from dvlite.stores.remote.drivers.base import UNTOLD, Advance, Driver, Listed, Page
 from dvlite.stores.remote.faults import explain, may_pass
+from dvlite.stores.remote.pace import Pace
 
 T = TypeVar("T")
-Advance = Callable[[int], object]
 
 _ATTEMPTS = 4
 _SAMPLE = 1 << 16
 _ASKING = 32  # small questions at once
+_NOTED = 32 << 20  # bytes; smaller uploads come in one part
 
 
 def _ignore(size: int) -> None:
@@ -141,7 +141,7 @@ class Bucket:
 
         def call() -> tuple[Page, Sequence[str]]:
             try:
-                return self.driver.folder("")  # type: ignore[attr-defined,no-any-return]
+                return self.driver.folder("")
             except FileNotFoundError:
                 return {}, []
 
@@ -174,7 +174,7 @@ class Bucket:
 
         def look(name: str) -> None:
             with contextlib.suppress(FileNotFoundError):
-                page, folders = self.driver.folder(name)  # type: ignore[attr-defined]
+                page, folders = self.driver.folder(name)
                 take(page)
                 below.extend(folders)
 
@@ -408,57 +408,6 @@ class Bucket:
 
     def _remove_folders(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            for below in self.driver.folder(name)[1]:  # type: ignore[attr-defined]
+            for below in self.driver.folder(name)[1]:
                 self._remove_folders(below)
-            self.driver.remove_folder(name)  # type: ignore[attr-defined]
-
-
-_NOTED = 32 << 20
-
-
-class Pace:
-    """Holds transfers to so many bytes a second, all together."""
-
-    def __init__(self, rate: int) -> None:
-        self.rate = rate
-        self._lock = threading.Lock()
-        self._free = 0.0
-
-    @property
-    def step(self) -> int:
-        """How many bytes to ask for at once: about a second's; 0 for as many as is good."""
-        return self.rate
-
-    def spend(self, size: int) -> None:
-        """Wait until so many bytes may have gone."""
-        if not self.rate or size <= 0:
-            return
-        with self._lock:
-            now = time.monotonic()
-            self._free = max(self._free, now) + size / self.rate
-            wait = self._free - now
-        time.sleep(wait)
-
-    def paced(self, advance: Advance) -> Advance:
-        """Return what tells progress, and waits where there is a limit."""
-        if not self.rate:
-            return advance
-
-        def tell(size: int) -> None:
-            advance(size)
-            self.spend(size)
-
-        return tell
-
-    @contextlib.contextmanager
-    def turn(self) -> Iterator[None]:
-        """Let one upload at a time go, where there is a limit."""
-        if not self.rate:
-            yield
-            return
-        with self._turn:
-            yield
-
-    @cached_property
-    def _turn(self) -> threading.Lock:
-        return threading.Lock()
+            self.driver.remove_folder(name)

@@ -3,6 +3,7 @@
 What isn't there is FileNotFoundError, what isn't allowed PermissionError. All methods may be called from many threads.
 """
 
+import datetime
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -101,20 +102,39 @@ class Driver(ABC):
         """Return the MD5 that the server keeps of a file; None where it keeps none."""
         return None
 
+    def folder(self, name: str) -> tuple[Page, list[str]]:
+        """Return a folder's files, and its folders, by their names from the root; FileNotFoundError where there is none.
+
+        Only where it isn't flat.
+        """
+        raise NotImplementedError
+
+    def remove_folder(self, name: str) -> None:
+        """Delete an empty folder; only where it isn't flat."""
+        raise NotImplementedError
+
 
 class Walking(Driver):
     """A driver whose server lists one folder at a time."""
 
     is_flat = False
 
-    @abstractmethod
-    def folder(self, name: str) -> tuple[Page, list[str]]:
-        """Return a folder's files, and the names of its folders; FileNotFoundError where there is none. Names from the root."""
-
     def pages(self, prefix: str, after: str = "") -> Iterator[Page]:
         """Yield nothing: it is walked."""
         yield from ()
 
-    @abstractmethod
-    def remove_folder(self, name: str) -> None:
-        """Delete an empty folder."""
+
+def ns_of(when: datetime.datetime | None) -> int:
+    """Return a time in nanoseconds, whole seconds: listings and single answers tell the rest differently; 0 for none."""
+    return int(when.timestamp()) * 1_000_000_000 if when else 0
+
+
+def login_of(user: str | None, token: str | None) -> str:
+    """Return in words which options a login by HTTP is made of."""
+    if token:
+        return "the option 'token'"
+    return (
+        f"the options 'username' and 'password' (user '{user}')"
+        if user
+        else "nowhere: no username and password were set"
+    )

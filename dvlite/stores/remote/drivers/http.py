@@ -13,7 +13,7 @@ import aiohttp
 from fsspec.implementations.http import HTTPFileSystem
 
 from dvlite.errors import RemoteError
-from dvlite.stores.remote.drivers.base import UNTOLD, Advance, Listed, Page, Walking
+from dvlite.stores.remote.drivers.base import UNTOLD, Advance, Listed, Page, Walking, login_of, ns_of
 from dvlite.stores.remote.drivers.cloud import Telling
 
 _MAX_LISTING = 1 << 26
@@ -34,11 +34,7 @@ class Http(Walking):
             client["headers"] = {"Authorization": f"Bearer {token}"}
         if user:
             client["auth"] = aiohttp.BasicAuth(user, password or "")
-        self.source = (
-            "the option 'token'" if token
-            else f"the options 'username' and 'password' (user '{user}')" if user
-            else "nowhere: it was asked without a login"
-        )  # fmt: skip
+        self.source = login_of(user, token)
         self.fs = HTTPFileSystem(
             skip_instance_cache=True,
             use_listings_cache=False,
@@ -209,6 +205,6 @@ def _links(text: str, base: str) -> list[str]:
 
 def _time(text: str) -> int:
     try:
-        return int(datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()) * 1_000_000_000
+        return ns_of(datetime.datetime.fromisoformat(text.replace("Z", "+00:00")))
     except ValueError:
         return 0

@@ -1,7 +1,6 @@
 """WebDAV, by webdav4's client."""
 
 import contextlib
-import datetime
 import io
 import threading
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from webdav4 import client as dav
 
-from dvlite.stores.remote.drivers.base import Advance, Listed, Page, Walking
+from dvlite.stores.remote.drivers.base import Advance, Listed, Page, Walking, login_of, ns_of
 
 _STEP = 1 << 20
 _REFUSED = (401, 403)
@@ -29,11 +28,7 @@ class Webdav(Walking):
         user, password = rest.pop("username", None) or parts.username, rest.pop("password", None)
         if token := rest.pop("token", None):
             rest["headers"] = {**rest.get("headers", {}), "Authorization": f"Bearer {token}"}
-        self.source = (
-            "the option 'token'" if token
-            else f"the options 'username' and 'password' (user '{user}')" if user
-            else "nowhere: no username and password were set"
-        )  # fmt: skip
+        self.source = login_of(user, token)
         auth = (user, password or "") if user else None
         place = parts.netloc.rpartition("@")[2]
         self.root = unquote(parts.path).strip("/")
@@ -154,8 +149,4 @@ class Webdav(Walking):
 def _listed(row: Mapping[str, Any]) -> Listed:
     if row.get("type") == "directory":
         raise FileNotFoundError(row["name"])
-    when = row.get("modified")
-    return Listed(
-        int(row["content_length"] or 0),
-        int(when.timestamp()) * 1_000_000_000 if isinstance(when, datetime.datetime) else 0,
-    )
+    return Listed(int(row["content_length"] or 0), ns_of(row.get("modified")))
