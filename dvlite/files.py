@@ -296,25 +296,23 @@ def copy_hashed(source: int, target: int, work: Digester, *, is_for_good: bool =
     """
     if clone(source, target):
         return hash_descriptor(target, work)
-    follower = _Follower(target, work)
+    follower = Follower(target, work)
     try:
         for count in _copy_steps(source, target):
             follower.advance(count)
             if is_for_good:
                 start_writeback(target, follower.copied - count, count)
     finally:
-        follower.finish()
-    if follower.error:
-        raise follower.error
-    return work.digest()
+        follower.end()
+    return follower.digest()
 
 
-class _Follower:
-    """Hashes a copy, in a thread of its own, behind whoever writes it."""
+class Follower:
+    """Hashes a file, in a thread of its own, behind whoever writes it."""
 
     def __init__(self, target: int, work: Digester) -> None:
         self.copied = 0
-        self.error: OSError | None = None
+        self._error: OSError | None = None
         self._target, self._work = target, work
         self._is_ended = False
         self._ready = threading.Semaphore(0)
@@ -326,17 +324,23 @@ class _Follower:
         self.copied += count
         self._ready.release()
 
-    def finish(self) -> None:
+    def end(self) -> None:
         """Wait until all that was written is hashed."""
         self._is_ended = True
         self._ready.release()
         self._thread.join()
 
+    def digest(self) -> bytes:
+        """Return the digest of all that was written, after the end; OSError where it could not be read."""
+        if self._error:
+            raise self._error
+        return self._work.digest()
+
     def _run(self) -> None:
         try:
             self._hash()
         except OSError as exc:  # nobody else would hear of it, and the digest would be of a part
-            self.error = exc
+            self._error = exc
 
     def _hash(self) -> None:
         block = memoryview(bytearray(BLOCK))

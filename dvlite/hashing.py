@@ -61,33 +61,40 @@ class Content(NamedTuple):
     checksum: bytes
 
 
-class _Both:
-    """The two in one pass."""
+class ContentHash:
+    """Both in one pass."""
 
     def __init__(self, algorithm: str) -> None:
+        self._algorithm = algorithm
         self._hash = hasher(algorithm)
-        self.checksum = checksummer()
+        self._checksum = checksummer()
 
     def update(self, data: memoryview) -> None:
+        """Take in the next bytes."""
         self._hash.update(data)
-        self.checksum.update(data)
+        self._checksum.update(data)
 
     def digest(self) -> bytes:
+        """Return the raw digest of what came in so far."""
         return self._hash.digest()
+
+    def content(self) -> Content:
+        """Return what came in so far."""
+        return Content(Oid(self._algorithm, self.digest()), self._checksum.digest())
 
 
 def content_of_file(algorithm: str, path: Path) -> Content:
     """Return what a regular file holds; OSError where it can't be read."""
-    work = _Both(algorithm)
-    return Content(Oid(algorithm, files.hash_file(path, work)), work.checksum.digest())
+    work = ContentHash(algorithm)
+    files.hash_file(path, work)
+    return work.content()
 
 
 def content_of_copy(algorithm: str, source: int, target: int, *, is_for_good: bool = False) -> Content:
     """Copy one descriptor's content to another and return what the copy holds; `is_for_good`: it will be synced soon."""
-    work = _Both(algorithm)
-    return Content(
-        Oid(algorithm, files.copy_hashed(source, target, work, is_for_good=is_for_good)), work.checksum.digest()
-    )
+    work = ContentHash(algorithm)
+    files.copy_hashed(source, target, work, is_for_good=is_for_good)
+    return work.content()
 
 
 def checksum_of_copy(source: int, target: int) -> bytes:

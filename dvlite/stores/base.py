@@ -68,7 +68,8 @@ class Batch(ABC):
     ) -> Taken:
         """Take in a file's content, of any size. `oid`: what it must be; `is_given`: the batch may keep the file itself.
 
-        `checksum`: the quick checksum taken when it was hashed as `oid`, enough to know it again.
+        `checksum`: the quick checksum taken when it was hashed as `oid`, enough to know it again. A file that is given with it
+        was hashed by its giver since it was written, and is not read again.
         Raises files.Moved when the file changed while it was read, CorruptError when it isn't what it must be.
         """
 

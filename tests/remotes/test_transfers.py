@@ -1,5 +1,6 @@
 """Transfers that are killed, held back, measured: they go on, keep to their limit, and say truly how long they take."""
 
+import itertools
 import os
 import random
 import signal
@@ -9,6 +10,7 @@ import time
 
 import pytest
 
+from dvlite import hashing
 from dvlite.errors import RemoteError
 from dvlite.ops import remote as remotes_op
 from dvlite.ops.fetch import pull
@@ -203,7 +205,7 @@ def test_a_part_that_rotted_here_is_not_believed(project, ceph):
 def test_a_file_that_another_process_has_just_finished_is_not_written_to(tmp_path):
     first = Parts(tmp_path, "a", 40 * MIB)
     with first:
-        first.write(0, [b"1" * 100])
+        first.write(0, 100, [b"1" * 100], lambda size: None)
         second = Parts(tmp_path, "a", 40 * MIB)
         real = second._open
 
@@ -218,8 +220,44 @@ def test_a_file_that_another_process_has_just_finished_is_not_written_to(tmp_pat
         second._open = opened_before_the_other_ends
         with second:
             list(second.left(lambda size: None))
-            second.write(0, [b"2" * 100])
+            second.write(0, 100, [b"2" * 100], lambda size: None)
         assert (tmp_path / "published").read_bytes()[:100] == b"1" * 100
+
+
+def test_parts_that_come_in_any_order_are_hashed_as_the_whole(tmp_path):
+    data = os.urandom(5 * MIB)
+    cuts = [0, 1000, 2 * MIB, 2 * MIB + 7, 4 * MIB, len(data)]
+    ranges = list(itertools.pairwise(cuts))
+    for order in itertools.permutations(ranges):
+        work = hashing.ContentHash("sha256")
+        with Parts(tmp_path, "a", len(data), work=work) as parts:
+            for start, end in order:
+                parts.write(start, end, [data[start : start + 1], data[start + 1 : end]], lambda size: None)
+            parts.finish(tmp_path / "came")
+        assert work.content().oid == hashing.oid_of("sha256", data)
+        assert (tmp_path / "came").read_bytes() == data
+
+
+def test_what_an_earlier_try_left_is_hashed_too(tmp_path):
+    data = os.urandom(3 * MIB)
+    with Parts(tmp_path, "a", len(data)) as parts:
+        parts.write(MIB, 2 * MIB, [data[MIB : 2 * MIB]], lambda size: None)
+    work = hashing.ContentHash("sha256")
+    with Parts(tmp_path, "a", len(data), work=work) as parts:
+        for start, end in parts.left(lambda size: None):
+            parts.write(start, end, [data[start:end]], lambda size: None)
+        parts.finish(tmp_path / "came")
+    assert work.content().oid == hashing.oid_of("sha256", data)
+
+
+@pytest.mark.parametrize("pieces", [[b"1" * 60], [b"1" * 60, b"2" * 60]])
+def test_a_part_of_another_length_is_none(tmp_path, pieces):
+    with Parts(tmp_path, "a", 1000) as parts:
+        parts.write(100, 200, [b"0" * 100], lambda size: None)
+        with pytest.raises(OSError, match="bytes came"):
+            parts.write(0, 100, pieces, lambda size: None)
+        assert os.pread(parts._fd, 100, 100) == b"0" * 100
+        assert list(parts.left(lambda size: None)) == [(0, 100), (200, 1000)]
 
 
 # ---- limits, and time left --------------------------------------------------------------------------------------

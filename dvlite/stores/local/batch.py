@@ -105,7 +105,8 @@ class LocalBatch(Batch):
             if is_given:
                 os.rename(path, unfinished)
                 unfinished.chmod(0o444)
-                content, status = hashing.content_of_file(algorithm, unfinished), unfinished.stat()
+                known = Content(oid, checksum) if oid and checksum else hashing.content_of_file(algorithm, unfinished)
+                content, status = known, unfinished.stat()
             else:
                 content, status = self._copy(path, unfinished, algorithm)
             refuse_other(content.oid, oid)

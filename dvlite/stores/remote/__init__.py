@@ -15,7 +15,7 @@ from dvlite.oid import Oid
 from dvlite.pack import Place
 from dvlite.progress import SILENT, Progress
 from dvlite.stores import packs
-from dvlite.stores.base import Batch, Report, Store, loose_name
+from dvlite.stores.base import Batch, Report, Store, loose_name, refuse_other
 from dvlite.stores.local import tombs
 from dvlite.stores.remote import listing as listings
 from dvlite.stores.remote.batch import RemoteBatch
@@ -344,23 +344,13 @@ class RemoteStore(Store):
         for one in waiting:
             one.result()
 
-    def _get_file(self, name: str, path: Path, progress: Progress, size: int | None = None) -> Came:
-        """Download a listed file, and tell how far it is."""
-        came = Came(progress)
-        listed = (self.listing or _NOTHING)[name].size
-        step = (
-            0 if size is None else _RANGE_STEP
-        )  # of packs there are many: few requests, of large objects one: fine steps
-        came.is_resumed = self.bucket.get_file(name, path, listed if size is None else size, came.tell, step=step)
-        return came
-
     def _send_pack(
         self, id_: str, places: Mapping[Oid, Place], target: Batch, report: Report, progress: Progress
     ) -> None:
-        path = files.temporary(self.tmp)
+        path, size = files.temporary(self.tmp), self.indexes.pack_size(id_)
         came = Came(progress)
-        try:
-            came = self._get_file(f"packs/{id_}.pack", path, progress, self.indexes.pack_size(id_))
+        try:  # there are many packs: few requests for each
+            self.bucket.get_file(f"packs/{id_}.pack", path, size, came.tell, step=_RANGE_STEP)
             taken = set(target.put_pack(path, is_given=True))
             report.add({oid: place.size for oid, place in places.items() if oid in taken}, progress, told=came.size)
             report.fail(places.keys() - taken, CorruptError(f"pack {id_[:12]} on {self.name} is another pack"))
@@ -400,8 +390,10 @@ class RemoteStore(Store):
             if place:  # copied once, and hashed meanwhile
                 taken = target.put_file(place, oid.algorithm, oid=oid)
             else:
-                came = self._get_file(name, path, progress)
-                taken = target.put_file(path, oid.algorithm, oid=oid, is_given=True)
+                size, work = (self.listing or _NOTHING)[name].size, hashing.ContentHash(oid.algorithm)
+                came.is_resumed = self.bucket.get_file(name, path, size, came.tell, work=work)
+                refuse_other(work.content().oid, oid)
+                taken = target.put_file(path, oid.algorithm, oid=oid, checksum=work.content().checksum, is_given=True)
             report.add({oid: taken.status.st_size}, progress, told=came.size)
         except CorruptError:
             progress.advance(size=-came.size)

@@ -236,16 +236,25 @@ class Bucket:
         self._pace.spend(len(data))
         return data
 
-    def get_file(self, name: str, path: Path, size: int, advance: Advance = _ignore, *, step: int = 0) -> bool:
-        """Download a file of `size` bytes (UNTOLD: of any) to a local path that doesn't exist yet.
+    def get_file(
+        self,
+        name: str,
+        path: Path,
+        size: int,
+        advance: Advance = _ignore,
+        *,
+        step: int = 0,
+        work: Digester | None = None,
+    ) -> bool:
+        """Download a file of `size` bytes (UNTOLD: of any) to a local path that doesn't exist yet; `work` hashes it as it comes.
 
         A large one comes in parts (of `step` bytes, or of what suits its size), several at once, and goes on where an earlier
         try stopped; tells whether it did.
         """
         if self.driver.has_ranges and self._folder and Parts.is_worth(size):
-            with Parts(self._folder, name, size, self._pace.step or step) as parts:
+            with Parts(self._folder, name, size, self._pace.step or step, work) as parts:
                 self._many_parts(
-                    lambda start, end: parts.write(start, self._get_part(name, start, end, advance)),
+                    lambda start, end: self._get_part(parts, name, start, end, advance),
                     parts.left(advance),
                 )
                 parts.finish(path)
@@ -263,24 +272,17 @@ class Bucket:
 
         self._do("can't read from", call)
         self._pace.spend(max(size, 0))
+        if work:
+            files.hash_file(path, work)
         return False
 
-    def _get_part(self, name: str, start: int, end: int, advance: Advance) -> Sequence[bytes]:
-        """Return a part of a file in pieces, telling of each."""
-
-        def call() -> Sequence[bytes]:
+    def _get_part(self, parts: Parts, name: str, start: int, end: int, advance: Advance) -> None:
+        def call() -> None:
             with taking_back(advance) as tell:
-                pieces = []
-                for piece in self.driver.stream(name, start, end):
-                    pieces.append(piece)
-                    tell(len(piece))
-                if (came := sum(map(len, pieces))) != end - start:
-                    raise OSError(f"{name}: {came} bytes came, not {end - start}")
-                return pieces
+                parts.write(start, end, self.driver.stream(name, start, end), tell)
 
-        pieces = self._do("can't read from", call)
+        self._do("can't read from", call)
         self._pace.spend(end - start)
-        return pieces
 
     def _many_parts(self, call: Callable[[int, int], object], ranges: Iterable[tuple[int, int]]) -> None:
         """Call for ranges of a file, `jobs` at a time over all files; when one fails, wait for those that run."""

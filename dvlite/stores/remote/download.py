@@ -1,17 +1,20 @@
 """A large download in parts: several at once, and going on where an earlier try (of any process) stopped.
 
-The parts lie in one file, and beside it a note of those that are complete. Neither is believed: whoever takes the file
-verifies it against its oid.
+The parts lie in one file, and beside it a note of those that are complete. Neither is believed: the file is hashed behind
+the parts as they come, or whoever takes it verifies it against its oid.
 """
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
 from dvlite import files, hashing
+from dvlite.errors import explain
+from dvlite.files import Digester, Follower, start_writeback
 from dvlite.locks import try_lock
 from dvlite.progress import Progress
 
@@ -47,14 +50,17 @@ def sweep_partial(folder: Path) -> None:
 
 
 class Parts:
-    """The parts of one file that is being downloaded, below a local folder. Use as a context."""
+    """The parts of one file that is being downloaded, below a local folder. Use as a context.
+
+    `is_resumed`: some of it was here before.
+    """
 
     @staticmethod
     def is_worth(size: int) -> bool:
         """Tell whether a file is large enough to come in parts."""
         return size >= _LARGE
 
-    def __init__(self, folder: Path, name: str, size: int, step: int = 0) -> None:
+    def __init__(self, folder: Path, name: str, size: int, step: int = 0, work: Digester | None = None) -> None:
         key = hashing.digest("sha256", f"{name} {size}".encode()).hex()[:32]
         self._folder = folder / _FOLDER
         self._path = self._folder / key
@@ -62,6 +68,9 @@ class Parts:
         self._size = size
         self._step = max(_SMALLEST, min(_PART, step or max(_FINE, size // _STEPS)))
         self._done: set[tuple[int, int]] = set()
+        self._work = work
+        self._follower: Follower | None = None
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -78,6 +87,7 @@ class Parts:
         except BaseException:
             os.close(self._fd)
             raise
+        self._follower = Follower(self._fd, self._work) if self._work else None
         return self
 
     def _open(self) -> int:
@@ -90,6 +100,8 @@ class Parts:
         return False
 
     def __exit__(self, *_: object) -> None:
+        if self._follower:
+            self._follower.end()
         os.close(self._noting)
         os.close(self._fd)
 
@@ -99,11 +111,7 @@ class Parts:
                 start, end = map(int, line.split())
                 if 0 <= start < end <= self._size <= os.fstat(self._fd).st_size:
                     self._done.add((start, end))
-
-    @property
-    def is_resumed(self) -> bool:
-        """Whether some of it was here before."""
-        return bool(self._done)
+        self.is_resumed = bool(self._done)
 
     def left(self, advance: Callable[[int], object]) -> Iterator[tuple[int, int]]:
         """Return the ranges that lack; what is here counts as come."""
@@ -117,22 +125,54 @@ class Parts:
         found += self._ranges(at, self._size)
         if os.fstat(self._fd).st_size != self._size:
             os.ftruncate(self._fd, self._size)
+        self._follow()
         return iter(found)
 
     def _ranges(self, start: int, end: int) -> list[tuple[int, int]]:
         return [(at, min(at + self._step, end)) for at in range(start, end, self._step)]
 
-    def write(self, start: int, pieces: Iterable[bytes]) -> None:
-        """Put a part in its place."""
+    def write(
+        self, start: int, end: int, pieces: Iterable[bytes | memoryview], advance: Callable[[int], object]
+    ) -> None:
+        """Put a part in its place as it comes; raises OSError when it is not as long as it must be."""
         at = start
         for piece in pieces:
             view = memoryview(piece)
+            size = len(view)
+            if at + size > end:
+                raise OSError(f"more than {end - start} bytes came")
+            self._write_all(view, at)
+            at += size
+            advance(size)
+        if at != end:
+            raise OSError(f"{at - start} bytes came, not {end - start}")
+        start_writeback(self._fd, start, end - start)
+        os.write(self._noting, f"{start} {end}\n".encode())
+        with self._lock:
+            self._done.add((start, end))
+            self._follow()
+
+    def _write_all(self, view: memoryview, at: int) -> None:
+        try:
             while view:
                 count = os.pwrite(self._fd, view, at)
                 at, view = at + count, view[count:]
-        os.write(self._noting, f"{start} {at}\n".encode())
+        except OSError as exc:  # ours, not the server's: the same again would not help
+            raise explain(exc, self._path, "can't write") from exc
+
+    def _follow(self) -> None:
+        """Have hashed what is here without a gap."""
+        if self._follower:
+            at = self._follower.copied
+            for start, end in sorted(self._done):
+                if start <= at < end:
+                    at = end
+            self._follower.advance(at - self._follower.copied)
 
     def finish(self, path: Path) -> None:
-        """Hand the whole file over under another name of the same file system."""
+        """Hand the whole file over under another name of the same file system, hashed if that was asked for."""
+        if self._follower:
+            self._follower.end()
+            self._follower.digest()
         os.replace(self._path, path)
         self._note.unlink(missing_ok=True)

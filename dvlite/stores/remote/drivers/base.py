@@ -63,7 +63,7 @@ class Driver(ABC):
     def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
         """Return a file's bytes, or those from `start` to before `end`."""
 
-    def stream(self, name: str, start: int, end: int) -> Iterator[bytes]:
+    def stream(self, name: str, start: int, end: int) -> Iterator[bytes | memoryview]:
         """Yield a part of a file in steps."""
         yield self.read(name, start, end)
 

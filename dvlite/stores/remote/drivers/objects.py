@@ -16,6 +16,7 @@ from dvlite.stores.remote.drivers.base import Advance, Driver, Listed, NoPlace, 
 
 _PAGE = 1000
 _STEP = 1 << 20
+_PIECE = 1 << 16  # written while it is still in the processor's cache
 _PART = 1 << 23
 _MOST_PARTS = 9000
 _AT_ONCE = 4
@@ -131,7 +132,7 @@ class Objects(Driver):
         self._is_refused = True
         return self._other().read(name, start, end)
 
-    def stream(self, name: str, start: int, end: int) -> Iterator[bytes]:
+    def stream(self, name: str, start: int, end: int) -> Iterator[bytes | memoryview]:
         """Yield a part in steps, as they come."""
         if self._is_refused:
             yield self.read(name, start, end)
@@ -142,8 +143,8 @@ class Objects(Driver):
             yield self.read(name, start, end)
             return
         try:
-            for step in found.stream(min_chunk_size=_STEP):
-                yield bytes(step)
+            for step in found.stream(min_chunk_size=_PIECE):
+                yield memoryview(step)
         except (BaseError, FileNotFoundError) as exc:
             raise self._translated(exc) from exc
 
@@ -151,7 +152,7 @@ class Objects(Driver):
         """Write an object here."""
         try:
             with path.open("wb") as target:
-                for step in obstore.get(self.store, name).stream(min_chunk_size=_STEP):
+                for step in obstore.get(self.store, name).stream(min_chunk_size=_PIECE):
                     advance(target.write(step))
         except (BaseError, FileNotFoundError) as exc:
             raise self._translated(exc) from exc
