@@ -57,6 +57,11 @@ def in_worktree(repository: Git) -> Pointers:
     return pointers
 
 
+def in_index(repository: Git) -> Pointers:
+    """Return the pointers of Git's index."""
+    return _read(repository, git.index_blobs(repository, SUFFIX))
+
+
 def at(repository: Git, rev: str) -> Pointers:
     """Return the pointers of a commit."""
     return _read(repository, git.blobs_at(repository, git.resolve(repository, rev), SUFFIX))

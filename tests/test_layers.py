@@ -13,7 +13,7 @@ FLOORS = [
     ["oid", "files", "locks"],
     ["hashing", "tree", "pointer", "pack", "config"],
     ["stores"],
-    ["index", "git", "transfer"],
+    ["index", "git", "transfer", "compare"],
     ["worktree", "remotes", "refs"],
     ["repo"],
     ["ops"],

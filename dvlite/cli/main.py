@@ -28,6 +28,7 @@ COMMANDS = {
     "push": "sync",
     "pull": "sync",
     "fetch": "sync",
+    "diff": "history",
     "ls": "look",
     "cat": "look",
     "unprotect": "data",

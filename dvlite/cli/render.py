@@ -21,6 +21,11 @@ def name(text: str) -> str:
     return _UNSAFE.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), text)
 
 
+def markdown(text: str) -> str:
+    """Return a name that is safe in a cell of a Markdown table."""
+    return name(text).replace("\\", "\\\\").replace("|", "\\|").replace("`", "'")
+
+
 def relative(path: Path, folder: Path) -> str:
     """Return a path as it is written from a folder."""
     return os.path.relpath(path, folder)

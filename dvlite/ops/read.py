@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from dvlite import hashing, tree
+from dvlite import git, hashing, tree
 from dvlite.errors import MissingError, UsageError, quote
 from dvlite.ops.base import pointers_at, select
 from dvlite.refs import Pointers
@@ -30,6 +30,11 @@ class LsResult:
     """A listing, in path order."""
 
     entries: list[Listed] = field(default_factory=list)
+
+
+def is_rev(repo: Repo, text: str) -> bool:
+    """Tell whether Git knows a commit, branch or tag by this name."""
+    return bool(text) and git.has_commit(repo.git, text)
 
 
 def ls(repo: Repo, path: str = "", *, rev: str | None = None, is_recursive: bool = False) -> LsResult:

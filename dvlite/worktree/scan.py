@@ -157,8 +157,10 @@ class _Scanner:
         self._result.gone.discard(tracked)
         entries, new = self._resolve(str(path.parent), tracked, [listed[0]], row, name=path.name)
         entry = entries[0]
-        if new:
-            self._result.rows[tracked] = new._replace(oid=entry.oid, size=entry.size, files=1)
+        new = new._replace(oid=entry.oid, size=entry.size, files=1)
+        before = [key for key, _ in self._memory.seen.entries(tracked, row).values()] if row else []
+        if not row or (row.oid, row.state) != (new.oid, new.state) or index.pack_stats(before) != new.stats:
+            self._result.rows[tracked] = new
         return entry
 
     def _folder(self, path: str, tracked: str, rules: ignores.Ignore, depth: int) -> Entry:

@@ -1,0 +1,147 @@
+"""Commands about versions: diff."""
+
+from typing import Annotated
+
+import typer
+
+from dvlite.cli import render
+from dvlite.cli.session import Json, Session, ask_trust, session
+from dvlite.errors import UsageError, quote
+from dvlite.ops import diff as diffs
+from dvlite.ops.diff import INDEX, WORKTREE, DiffResult, FileDiff, PathDiff
+from dvlite.ops.read import is_rev
+from dvlite.repo import Repo
+
+app = typer.Typer(rich_markup_mode=None)
+_SHOWN = 20
+_COLOURS = {"added": "green", "renamed": "green", "removed": "red", "changed": "yellow", "mode": "yellow"}
+
+
+@app.command()
+def diff(
+    ctx: typer.Context,
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[A [B]] [PATH]…", help="Two revs (A..B too), then paths.")
+    ] = None,
+    staged: Annotated[bool, typer.Option("--staged", "--cached", help="Compare with Git's index.")] = False,
+    stat: Annotated[bool, typer.Option("--stat", help="One line for each tracked path.")] = False,
+    markdown: Annotated[bool, typer.Option("--md", help="Print Markdown.")] = False,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Get listings that are missing here from the remote.")] = False,
+    remote_name: Annotated[str, typer.Option("--remote-name", metavar="NAME", help="From this remote.")] = "",
+    everything: Annotated[bool, typer.Option("--all", "-a", help="List every file, however many.")] = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 1 if anything differs.")] = False,
+    json: Json = False,
+) -> int:
+    """Say what differs between two versions of data: files added, removed, changed, renamed, with their sizes.
+
+    Without revs, Git's index with the worktree; with one, that rev with the worktree; with --staged, HEAD (or the rev) with
+    Git's index. An argument is a rev where Git knows it as one; './NAME' is always a path.
+
+    Example: dvlite diff v1.0 v2.0 data/raw
+
+    Exit codes: 0 done; with --exit-code 1 if anything differs, 3 on failure.
+    """
+    run = session(ctx, json=json)
+    repo, progress = run.open(), run.progress()
+    old, new, paths = _versions(run, repo, arguments or [], is_staged=staged)
+    if fetch or remote_name:
+        ask_trust(repo, remote_name)
+    try:
+        given = remote_name if fetch or remote_name else None
+        result = diffs.diff(repo, old, new, run.paths(repo, paths), remote=given, progress=progress)
+    finally:
+        run.finish(progress)
+    if json:
+        render.as_json(result)
+    elif markdown:
+        _show_markdown(run, repo, result)
+    else:
+        _show(run, repo, result, 0 if stat else None if everything else _SHOWN)
+    code = render.failures(result.failures, lambda path: run.here(repo, path), is_alone=not result.paths, is_told=json)
+    unknown = any(one.unknown for one in result.paths)
+    if exit_code:
+        return 3 if result.failures or unknown else 1 if result.paths else 0
+    return code or (10 if unknown else 0)
+
+
+def _versions(run: Session, repo: Repo, arguments: list[str], *, is_staged: bool) -> tuple[str, str, list[str]]:
+    """Tell revs from paths, as Git does; returns both versions, and the paths."""
+    revs: list[str] = []
+    paths = list(arguments)
+    while paths and len(revs) < 2 and not (revs and ".." in revs[0]):
+        word = paths[0]
+        if word.startswith((".", "/")):
+            break
+        if not all(is_rev(repo, end.lstrip(".") or "HEAD") for end in word.split("..", 1)):
+            break
+        if (run.folder / word).exists():
+            raise UsageError(
+                f"'{word}' is a rev and a path", f"Say './{word}' for the path, 'refs/heads/{word}' for a branch."
+            )
+        revs.append(paths.pop(0))
+    if revs and ".." in revs[0]:
+        old, _, new = revs[0].partition("..")
+        revs = [old or "HEAD", new.lstrip(".") or "HEAD"]
+    if is_staged:
+        if len(revs) > 1:
+            raise UsageError("--staged compares with one rev at most", "See 'dvlite diff --help'.")
+        return revs[0] if revs else "HEAD", INDEX, paths
+    return revs[0] if revs else INDEX, revs[1] if len(revs) > 1 else WORKTREE, paths
+
+
+def _show(run: Session, repo: Repo, result: DiffResult, limit: int | None) -> None:
+    for one in result.paths:
+        path = render.name(run.here(repo, one.path))
+        old = f"{render.name(run.here(repo, one.old_path))} -> " if one.old_path else ""
+        render.out(f"{old}{path}: {_summary(one)}")
+        for change in () if limit == 0 else one.changes[:limit]:
+            if change.path or (change.old_path and not one.old_path):
+                render.out(f"  {_line(change)}")
+        if limit and len(one.changes) > limit:
+            render.out(f"  and {len(one.changes) - limit:,} more: '--all' lists them")
+        if one.unknown:
+            render.out(f"  unknown: {one.unknown}")
+
+
+def _summary(one: PathDiff) -> str:
+    """Return what became of a tracked path in one line."""
+    sizes = f"{render.size(one.old_size)} -> {render.size(one.new_size)}"
+    if one.kind != "changed":
+        said = f"{one.kind} ({render.count(one.new_files or one.old_files, 'file')}, {render.size(one.new_size or one.old_size)})"
+    elif not one.changes:
+        said = "metadata changed" if one.has_meta else "unknown"
+    else:
+        counted = [(one.count.added, "added"), (one.count.removed, "removed"), (one.count.changed, "changed")]
+        parts = [f"{number:,} {kind}" for number, kind in (*counted, (one.count.renamed, "renamed")) if number]
+        said = f"{', '.join(parts)} ({sizes})" if len(one.changes) > 1 or one.changes[0].path else f"changed ({sizes})"
+    return f"{said}, metadata changed" if one.has_meta and one.changes else said
+
+
+def _line(change: FileDiff) -> str:
+    kind = render.paint(f"{change.kind}:", _COLOURS[change.kind])
+    path = render.name(change.path) + ("/" if change.is_folder else "")
+    old = f"{render.name(change.old_path)}{'/' if change.is_folder else ''} -> " if change.old_path else ""
+    files = f"{render.count(change.files, 'file')}, " if change.is_folder else ""
+    size = render.size(change.new_size or change.old_size)
+    if change.kind == "changed":
+        size = f"{render.size(change.old_size)} -> {render.size(change.new_size)}"
+    return f"{kind} {old}{path} ({files}{size})"
+
+
+def _show_markdown(run: Session, repo: Repo, result: DiffResult) -> None:
+    render.out("| path | what | before | after |\n|---|---|---|---|")
+    for one in result.paths:
+        path = run.here(repo, one.path)
+        before = f"{render.size(one.old_size)}, {render.count(one.old_files, 'file')}" if one.old_files else ""
+        after = f"{render.size(one.new_size)}, {render.count(one.new_files, 'file')}" if one.new_files else ""
+        render.out(f"| **{render.markdown(path)}** | {_summary(one).partition(' (')[0]} | {before} | {after} |")
+        for change in one.changes[:_SHOWN]:
+            if change.path:
+                moved = f"`{render.markdown(change.old_path)}` → " if change.old_path else ""
+                sizes = [
+                    render.size(size) if oid else ""
+                    for size, oid in ((change.old_size, change.old_oid), (change.new_size, change.new_oid))
+                ]
+                render.out(f"| {moved}`{render.markdown(change.path)}` | {change.kind} | {sizes[0]} | {sizes[1]} |")
+        if len(one.changes) > _SHOWN:
+            render.out(f"| and {len(one.changes) - _SHOWN:,} more below {quote(path)} | | | |")
