@@ -1,4 +1,4 @@
-"""Commands about versions: diff."""
+"""Commands about versions: diff, log."""
 
 from typing import Annotated
 
@@ -9,6 +9,8 @@ from dvlite.cli.session import Json, Session, ask_trust, session
 from dvlite.errors import UsageError, quote
 from dvlite.ops import diff as diffs
 from dvlite.ops.diff import INDEX, WORKTREE, DiffResult, FileDiff, PathDiff
+from dvlite.ops.log import Version
+from dvlite.ops.log import log as log_op
 from dvlite.ops.read import is_rev
 from dvlite.repo import Repo
 
@@ -145,3 +147,62 @@ def _show_markdown(run: Session, repo: Repo, result: DiffResult) -> None:
                 render.out(f"| {moved}`{render.markdown(change.path)}` | {change.kind} | {sizes[0]} | {sizes[1]} |")
         if len(one.changes) > _SHOWN:
             render.out(f"| and {len(one.changes) - _SHOWN:,} more below {quote(path)} | | | |")
+
+
+@app.command()
+def log(
+    ctx: typer.Context,
+    path: Annotated[str, typer.Argument(help="A tracked path, or a file or folder inside it.")],
+    rev: Annotated[str, typer.Option("--rev", metavar="REV", help="Of the commits that this one reaches.")] = "HEAD",
+    limit: Annotated[int, typer.Option("-n", min=0, metavar="COUNT", help="The newest so many.")] = 0,
+    markdown: Annotated[bool, typer.Option("--md", help="Print Markdown.")] = False,
+    json: Json = False,
+) -> int:
+    """List the versions of a tracked path, or of one file inside it, under all names that it had.
+
+    Each with commit, date, author, size, number of files, what changed since the version before (+ added, - removed, ~ changed,
+    > renamed), tags and message.
+
+    Example: dvlite log data/raw/sales.csv
+
+    Exit codes: 0 done, 2 never tracked.
+    """
+    run = session(ctx, json=json)
+    repo = run.open()
+    result = log_op(repo, repo.in_repo(path, run.folder), rev=rev, limit=limit)
+    if json:
+        render.as_json(result)
+        return 0
+    rows = []
+    for one in result.versions:
+        tags = f"({', '.join(one.tags)}) " if one.tags else ""
+        files = f"{one.files:,}" if one.oid else ""
+        size = render.size(one.size) if one.oid else ""
+        rows.append(
+            (
+                one.commit[:10],
+                one.date[:10],
+                render.name(one.author),
+                size,
+                files,
+                _changed(one),
+                f"{tags}{render.name(one.message)}",
+            )
+        )
+    if markdown:
+        render.out("| commit | date | author | size | files | changed | message |\n|---|---|---|---|---|---|---|")
+        for row in rows:
+            render.out(f"| {' | '.join(map(render.markdown, row))} |")
+    else:
+        render.table(rows, right=(3, 4))
+    return 0
+
+
+def _changed(one: Version) -> str:
+    """Return what became of a version's files: +2 -1 ~3; or, where that says more, a word."""
+    if one.kind in ("removed", "metadata", "unknown") or (one.kind == "renamed"):
+        return one.kind if one.kind != "renamed" else f"renamed to {render.name(one.path)}"
+    if one.count is None:
+        return one.kind
+    marks = ((one.count.added, "+"), (one.count.removed, "-"), (one.count.changed, "~"), (one.count.renamed, ">"))
+    return " ".join(f"{mark}{number:,}" for number, mark in marks if number)

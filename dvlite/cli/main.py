@@ -29,6 +29,7 @@ COMMANDS = {
     "pull": "sync",
     "fetch": "sync",
     "diff": "history",
+    "log": "history",
     "ls": "look",
     "cat": "look",
     "unprotect": "data",

@@ -35,6 +35,7 @@ from dvlite.git.index import (
     unstaged,
     worktrees,
 )
+from dvlite.git.log import Commit, Touched, came_from, touched
 from dvlite.git.repository import (
     GATHERED,
     gather,
@@ -51,15 +52,18 @@ from dvlite.git.repository import (
 from dvlite.git.settings import SHARED, add_setting, get_value, set_setting, settings, unset_section
 
 __all__ = [
+    "Commit",
     "GATHERED",
     "Git",
     "SHARED",
     "Staged",
+    "Touched",
     "add_setting",
     "blob_sizes",
     "blobs_at",
     "blobs_in",
     "blobs_of",
+    "came_from",
     "changed_between",
     "changed_with_suffix",
     "commits_having",
@@ -94,6 +98,7 @@ __all__ = [
     "staged_blobs",
     "tagged",
     "tags",
+    "touched",
     "tracked_below",
     "unset_section",
     "unstaged",
