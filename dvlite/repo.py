@@ -59,9 +59,13 @@ def check_setting(name: str, value: str) -> None:
 
 
 class Repo:
-    """A dvlite repository, opened. What costs something is opened when it is first used."""
+    """A dvlite repository, opened. What costs something is opened when it is first used.
 
-    def __init__(self, repository: git.Git) -> None:
+    `committed`: its `dvlite.toml`, where it has no worktree to read that from.
+    """
+
+    def __init__(self, repository: git.Git, committed: bytes | None = None) -> None:
+        self._committed = committed
         self.git = repository
         self.root = repository.root
         self.index = Index(repository.folder / "dvlite" / "index.db")
@@ -72,6 +76,8 @@ class Repo:
     @cached_property
     def config(self) -> Config:
         """What `dvlite.toml` says."""
+        if self._committed is not None:
+            return config.decode(self._committed)
         try:
             data = files.read_start(self.root / config.FILE, config.MAX_BYTES + 1)
         except FileNotFoundError as exc:

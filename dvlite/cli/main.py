@@ -30,6 +30,7 @@ COMMANDS = {
     "fetch": "sync",
     "diff": "history",
     "log": "history",
+    "get": "elsewhere",
     "ls": "look",
     "cat": "look",
     "unprotect": "data",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,6 +59,10 @@ class Session:
     def here(self, repo: Repo, path: str) -> str:
         """Return an in-repo path as the user would write it from the folder."""
         return render.relative(repo.root / path, self.folder)
+
+    def cache(self) -> Path:
+        """Return the folder for what can be had again: clones of other repositories, and their listings."""
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dvlite"
 
     def progress(self) -> Progress:
         """Return bars, for a terminal; or lines with times, when asked; else nothing."""

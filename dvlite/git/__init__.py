@@ -20,6 +20,7 @@ from dvlite.git.commits import (
     tags,
     versions,
 )
+from dvlite.git.elsewhere import clone_bare, kind_at, refresh, unpack
 from dvlite.git.index import (
     Staged,
     blob_sizes,
@@ -66,6 +67,7 @@ __all__ = [
     "came_from",
     "changed_between",
     "changed_with_suffix",
+    "clone_bare",
     "commits_having",
     "discover",
     "file_at",
@@ -79,11 +81,13 @@ __all__ = [
     "in_progress",
     "index_blobs",
     "index_state",
+    "kind_at",
     "not_ignored",
     "marks",
     "merge_texts",
     "of_folder",
     "read_blobs",
+    "refresh",
     "refuse_incomplete",
     "regular",
     "remotes",
@@ -100,6 +104,7 @@ __all__ = [
     "tags",
     "touched",
     "tracked_below",
+    "unpack",
     "unset_section",
     "unstaged",
     "versions",

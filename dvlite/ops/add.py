@@ -4,20 +4,19 @@ Three-way (docs/data.md): where Git moved the pointer meanwhile, or what was put
 """
 
 import functools
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from dvlite import files, git, pointer, refs, tree
-from dvlite.errors import DvliteError, FormatError, MissingError, UnsavedError, UsageError, explain, quote
+from dvlite import git, pointer, refs, tree
+from dvlite.errors import DvliteError, MissingError, UnsavedError, UsageError, explain, quote
 from dvlite.index import Base, spell
 from dvlite.oid import Oid
 from dvlite.ops.base import MAGIC, Failure, View, algorithm_of, enclosing, look
-from dvlite.ops.init import add_line
+from dvlite.ops.track import check_apart, check_trackable, refuse_tracked_by_git, stage, write
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.refs import Pointers
-from dvlite.repo import Repo, pointer_path
+from dvlite.repo import Repo
 from dvlite.stores.local.batch import LocalBatch
 from dvlite.tree import Entry
 from dvlite.worktree import plan as plans
@@ -86,7 +85,7 @@ def add(
             with repo.store.open_batch(is_synced=False) as batch:
                 for path, tracked in wanted:
                     try:
-                        _refuse_tracked_by_git(path, in_git)
+                        refuse_tracked_by_git(path, in_git)
                         before = ready.get(tracked) or _before(repo, tracked, pointers.found.get(tracked))
                         prepare = _rehash if is_rehashed and before.new else _prepare
                         ready[tracked] = prepare(repo, batch, path, before, is_forced, progress)
@@ -96,7 +95,9 @@ def add(
             raise explain(exc, repo.store.root, "can't store in") from exc
         with repo.writing_pointers("add"):
             _write(repo, list(ready.values()), meta or {}, result)
-            _stage(repo, result, is_staged=is_staged)
+            result.staged, result.to_stage = stage(
+                repo, [one.path for one in result.added], result.to_stage, is_staged=is_staged
+            )
     return result
 
 
@@ -130,7 +131,7 @@ def _target(repo: Repo, pointers: Pointers, path: str, staged: Callable[[], list
         raise UsageError(
             f"'{path}' is a pointer", f"Add the data itself: 'dvlite add {quote(path.removesuffix(SUFFIX))}'."
         )
-    _check_trackable(repo, path)
+    check_trackable(repo, path)
     full = repo.root / path
     if broken := enclosing(pointers.broken, path):
         raise pointers.broken[broken]
@@ -146,47 +147,8 @@ def _target(repo: Repo, pointers: Pointers, path: str, staged: Callable[[], list
         raise UsageError(f"'{path}' does not exist", back)
     if owner:
         return owner
-    below = [tracked for tracked in [*pointers.found, *pointers.broken] if tracked.startswith(f"{path}/")]
-    if below:
-        raise UsageError(
-            f"'{path}' overlaps with '{below[0]}', which is tracked already",
-            f"Add what lies beside it, or move '{below[0]}{SUFFIX}' away first.",
-        )
+    check_apart(pointers, path)
     return path
-
-
-def _check_trackable(repo: Repo, path: str) -> None:
-    """Refuse what is Git's or dvlite's own, another repository's, or reached by a link."""
-    name = path.rpartition("/")[2]
-    if not path or name.casefold() in refs.OWN:
-        hint = "Name a folder or file with data." if path else "Name the folders in it, for example 'dvlite add data/'."
-        raise UsageError(f"'{path or '.'}' can't be tracked", hint)
-    try:
-        refs.check_path(path)
-    except FormatError as exc:
-        raise UsageError(
-            f"'{path}' can't be tracked: part of it is Git's, or is to some file systems", "Name data."
-        ) from exc
-    if len(tree.raw(f"{name}{SUFFIX}")) > 255:
-        said = f"'{path}': name too long: its pointer's would have more than 255 bytes"
-        raise UsageError(said, "Put it into a folder, and add the folder.")
-    above = (repo.root / path).parent
-    while above != repo.root:
-        inner = above.relative_to(repo.root)
-        if above.is_symlink():
-            raise UsageError(f"'{path}' lies below the symbolic link '{inner}'", "Add it by its real path.")
-        if (above / ".git").exists():
-            raise UsageError(f"'{path}' lies in another Git repository", f"Add it there: 'dvlite -C {inner} add …'.")
-        above = above.parent
-
-
-def _refuse_tracked_by_git(path: str, in_git: Iterable[str]) -> None:
-    for name in in_git:
-        if name == path or name.startswith(f"{path}/"):
-            raise UsageError(
-                f"'{path}' is tracked by Git" if name == path else f"'{name}' in it is tracked by Git",
-                f"Let Git forget it (the file stays): git rm -r --cached -- {quote(path)}",
-            )
 
 
 def _before(repo: Repo, tracked: str, old: Pointer | None) -> _Ready:
@@ -363,65 +325,7 @@ def _write(repo: Repo, ready: list[_Ready], meta: dict[str, str], result: AddRes
 
 
 def _write_one(repo: Repo, tracked: str, new: Pointer, one: _Ready, is_synced: bool, result: AddResult) -> None:
-    path = pointer_path(repo, tracked)
-    data = pointer.encode(new)
-    is_changed = not path.exists() or path.read_bytes() != data
-    if is_changed:
-        files.write_atomic(path, data, folder=repo.tmp(path.parent), is_synced=is_synced)
-    ignore, line = ignoring(tracked)
-    if add_line(repo.root / ignore, line, folder=repo.tmp((repo.root / ignore).parent), is_synced=is_synced):
-        result.to_stage.append(ignore)
+    is_changed, to_stage = write(repo, tracked, new, is_synced=is_synced)
+    result.to_stage += to_stage
     files_read = sum(view.scan.files_read for view in one.views)
     result.added.append(Added(tracked, str(new.oid), new.size, new.files, is_changed, files_read, one.note))
-
-
-def ignore_line(name: str) -> str:
-    """Return the `.gitignore` line for one name in the same folder, with what Git would read as a pattern escaped."""
-    plain = name.rstrip(" ")
-    escaped = re.sub(r"([\\*?\[\]!#])", r"\\\1", plain) + "\\ " * (len(name) - len(plain))
-    return "/" + re.sub("[\n\r]", "[^ -~]", escaped)  # a line can't hold these: no printable character is the nearest
-
-
-def ignore(repo: Repo, tracked: Iterable[str]) -> list[str]:
-    """Write the ignore lines that tracked paths lack, where nothing else ignores them; return those paths.
-
-    A pointer that was moved by Git has left its line behind.
-    """
-    texts: dict[str, list[bytes]] = {}
-    lacking = []
-    for one in tracked:
-        name, line = ignoring(one)
-        if name not in texts:
-            path = repo.root / name
-            texts[name] = path.read_bytes().splitlines() if path.is_file() else []
-        if line.encode("utf-8", "surrogateescape") not in texts[name]:
-            lacking.append(one)
-    done = git.not_ignored(repo.git, lacking) if lacking else []
-    if done:
-        with repo.writing_pointers("checkout"):
-            for one in done:
-                name, line = ignoring(one)
-                add_line(repo.root / name, line, folder=repo.tmp((repo.root / name).parent))
-    return done
-
-
-def ignoring(tracked: str) -> tuple[str, str]:
-    """Return the `.gitignore` of a tracked path, and its line there."""
-    parent, _, name = tracked.rpartition("/")
-    return f"{parent}/.gitignore" if parent else ".gitignore", ignore_line(name)
-
-
-def _stage(repo: Repo, result: AddResult, *, is_staged: bool) -> None:
-    """Stage what Git's index lacks of pointers and ignore lines, whoever wrote them: an earlier call may have been cut off."""
-    ignores = dict(ignoring(one.path) for one in result.added)
-    lacking = git.unstaged(repo.git, [*(f"{one.path}{SUFFIX}" for one in result.added), *ignores])
-    result.to_stage = [
-        name
-        for name in lacking
-        if name not in ignores
-        or name in result.to_stage
-        or ignores[name].encode("utf-8", "surrogateescape") not in git.file_at(repo.git, "", name).split(b"\n")
-    ]
-    if result.to_stage and is_staged and repo.flag("autostage", default=True):
-        git.stage(repo.git, result.to_stage)
-        result.staged, result.to_stage = result.to_stage, []

@@ -78,7 +78,7 @@ def checkout(
         add_left_behind(repo, here, selection)
     result = bring(repo, pointers, selection, rev=rev or "", is_forced=is_forced, progress=progress)
     if rev is None:
-        from dvlite.ops.add import ignore  # hooks bring data without it
+        from dvlite.ops.track import ignore  # hooks bring data without it
 
         result.ignored = ignore(repo, [one for one in sorted(selection.parts) if one in pointers.found])
     return result

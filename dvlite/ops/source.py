@@ -1,0 +1,186 @@
+"""Another repository, or this one, at a rev: what it tracks, and where its objects can be had.
+
+A repository on this machine is read where it is, and never written to; one behind a URL is cloned bare, without contents, into a
+cache folder, which can be deleted without loss.
+"""
+
+import contextlib
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dvlite import config, files, git, hashing, refs, remotes, transfer, tree
+from dvlite.errors import DvliteError, MissingError, RemoteError, UsageError, quote
+from dvlite.oid import Oid
+from dvlite.ops.base import enclosing
+from dvlite.progress import SILENT, Progress
+from dvlite.refs import Pointers
+from dvlite.repo import Repo
+from dvlite.stores.local import LocalStore
+from dvlite.tree import Entry, Reach, Read
+
+if TYPE_CHECKING:
+    from dvlite.stores.base import Store
+
+
+class Source:
+    """A repository at a commit. `url` is what it is called by from anywhere; listings are kept in the cache folder."""
+
+    def __init__(self, repo: Repo, url: str, commit: str, cache: Path, *, is_clone: bool) -> None:
+        self.repo, self.url, self.commit = repo, url, commit
+        self.is_clone = is_clone
+        self.trees = LocalStore(cache / "listings")
+        self.pointers: Pointers = refs.at(repo.git, commit)
+        self._remotes: dict[str, Store] = {}
+
+    def stores(self, tracked: str = "") -> Iterator["Store"]:
+        """Yield where a tracked path's objects may be, nearest first; one that can't be opened raises when it is its turn."""
+        if not self.is_clone:
+            yield self.repo.store
+        known = remotes.names(self.repo.config, self.repo.settings)
+        for name in remotes.routes(self.repo.config, self.repo.settings).sources(tracked, known):
+            yield self._remote(name)
+
+    def _remote(self, name: str) -> "Store":
+        if name not in self._remotes:
+            endpoint = remotes.untrusted_endpoint(name, self.repo.config, self.repo.settings)
+            if endpoint:
+                raise RemoteError(
+                    f"remote '{name}' of '{self.url}' wants to be reached at '{endpoint}'",
+                    f"If your credentials may go there: git config --global --add dvlite.trust {quote(endpoint)}",
+                )
+            self._remotes[name] = self.repo.remote(name)
+        return self._remotes[name]
+
+    def reading(self, tracked: str) -> Read:
+        """Return how trees of a tracked path are read."""
+
+        def read(oid: Oid) -> bytes:
+            return self._read(oid, tracked)
+
+        return read
+
+    def _read(self, oid: Oid, tracked: str) -> bytes:
+        if not self.is_clone and self.repo.store.find([oid]):
+            return self.repo.store.read(oid)
+        if not self.trees.find([oid]):
+            self.trees.root.mkdir(parents=True, exist_ok=True)
+            bring(self, tracked, {oid: 0}, self.trees)
+        return self.trees.read(oid)
+
+    def find(self, path: str) -> tuple[str, Entry]:
+        """Return the tracked path that a path is or lies in, and its entry; UsageError where there is none."""
+        path = path.strip("/").removesuffix(".dvlite")
+        if path in self.pointers.broken:
+            raise self.pointers.broken[path]
+        tracked = enclosing(self.pointers.found, path)
+        if not tracked:
+            raise UsageError(
+                f"'{path}' is not tracked in '{self.url}' at {self.commit[:10]}", "See 'dvlite ls --repo'."
+            )
+        parts = path[len(tracked) + 1 :].split("/") if path != tracked else []
+        entry = tree.find(self.pointers.found[tracked].entry, parts, self.reading(tracked))
+        if entry is None:
+            raise UsageError(f"there is no '{path}' in '{self.url}' at {self.commit[:10]}", "See 'dvlite ls --repo'.")
+        return tracked, entry
+
+
+def open_source(url: str, rev: str, cache: Path, base: Path) -> Source:
+    """Open a repository (a path, relative to `base`, or what Git takes as a URL) at a rev (empty: its HEAD).
+
+    Raises UsageError for a path that is no repository, DvliteError with Git's words where it can't be cloned.
+    """
+    place = base / url.removeprefix("file://")
+    if place.exists():
+        repository = git.discover(place.resolve(), may_be_bare=True)
+        return _opened(repository, str(repository.root), rev, cache, is_clone=False)
+    if "://" not in url and ":" not in url.partition("/")[0]:
+        raise UsageError(f"there is no repository '{url}'", "Give a folder, or a URL that 'git clone' takes.")
+    folder = cache / "repositories" / hashing.digest("sha256", url.encode("utf-8", "surrogateescape")).hex()[:32]
+    if not folder.exists():
+        _clone(url, folder)
+        return _opened(git.of_folder(folder), url, rev, cache, is_clone=True)
+    repository = git.of_folder(folder)
+    is_commit = len(rev) in (40, 64) and git.has_commit(repository, rev)
+    if not is_commit:
+        git.refresh(repository, url)
+    return _opened(repository, url, rev, cache, is_clone=True)
+
+
+def _clone(url: str, folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = files.temporary(folder.parent)
+    try:
+        git.clone_bare(url, unfinished)
+        with contextlib.suppress(OSError):  # another process may have been quicker
+            unfinished.rename(folder)
+    finally:
+        if unfinished.exists():
+            files.remove_folder(unfinished)
+
+
+def _opened(repository: git.Git, url: str, rev: str, cache: Path, *, is_clone: bool) -> Source:
+    commit = git.resolve(repository, rev or "HEAD")
+    text = git.file_at(repository, "HEAD", config.FILE) or git.file_at(repository, commit, config.FILE)
+    return Source(Repo(repository, text or None), url, commit, cache, is_clone=is_clone)
+
+
+def bring(
+    source: Source,
+    tracked: str,
+    wanted: Mapping[Oid, int],
+    target: LocalStore,
+    *,
+    jobs: int = 8,
+    progress: Progress = SILENT,
+) -> None:
+    """Copy objects of a tracked path from wherever the source has them; raises what the first place said that failed."""
+    left = dict(wanted)
+    failed: dict[Oid, DvliteError] = {}
+    for store in _reachable(source, tracked, failed, left):
+        report = transfer.copy(store, target, left, jobs=jobs, progress=progress)
+        left = {oid: size for oid, size in left.items() if oid not in report.copied}
+        for oid, error in report.failed.items():
+            if oid not in failed or isinstance(failed[oid], MissingError):
+                failed[oid] = error
+        if not left:
+            return
+    said = next((failed[oid] for oid in left if oid in failed), None)
+    if said and not isinstance(said, MissingError):
+        raise said
+    what = f"{len(left)} object{'s' if len(left) > 1 else ''} of '{tracked}'"
+    raise MissingError(
+        f"{what} can't be had from '{source.url}'", "Its owner mends that: 'dvlite push --branches' there."
+    )
+
+
+def _reachable(
+    source: Source, tracked: str, failed: dict[Oid, DvliteError], wanted: Collection[Oid]
+) -> Iterator["Store"]:
+    stores = source.stores(tracked)
+    while True:
+        try:
+            store = next(stores)
+        except StopIteration:
+            return
+        except (RemoteError, UsageError) as exc:
+            failed.update(dict.fromkeys(wanted, exc))
+            return
+        yield store
+
+
+def bring_all(
+    source: Source, tracked: str, root: Entry, target: LocalStore, *, jobs: int = 8, progress: Progress = SILENT
+) -> None:
+    """Copy all that an entry reaches, trees too, into a store."""
+    blobs = transfer.lacking(_bring_trees(source, tracked, root, target).blobs, target)
+    progress.phase("fetch", files=len(blobs), size=sum(blobs.values()))
+    if blobs:
+        bring(source, tracked, blobs, target, jobs=jobs, progress=progress)
+
+
+def _bring_trees(source: Source, tracked: str, root: Entry, target: LocalStore) -> Reach:
+    """Copy all trees that an entry reaches, a level at a time."""
+    while (reach := transfer.reach([root], target)).missing:
+        bring(source, tracked, dict.fromkeys(reach.missing, 0), target)
+    return reach
