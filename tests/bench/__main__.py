@@ -10,8 +10,8 @@ only ratios of one run count.
 """
 
 import argparse
-import contextlib
 import datetime
+import functools
 import os
 import platform
 import shutil
@@ -100,12 +100,14 @@ def distances(options, work, source, place):
     wanted = [*options.tools.split(","), "rclone", "s5cmd"]
     names = [name for name in ("dvlite", "DVC", "rclone", "s5cmd") if peers[name] and name in wanted]
     names += ["bare"] if WORKS[work].count == 1 else []
-    with contextlib.ExitStack() as stack:
-        room = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.place)))
-        server = stack.enter_context(servers.serve(options.server, room))
-        bucket = Bucket(server, peers, place / "distance")
-        players = {name: lambda name=name: bucket.round(name, source) for name in names}
-        report(f"{work} ({options.server})", rounds(options, players))
+    players = {name: functools.partial(_round, options, peers, name, source, place / "distance") for name in names}
+    report(f"{work} ({options.server})", rounds(options, players))
+
+
+def _round(options, peers, name, source, place):
+    """One tool's round, with a server of its own: deleted objects keep their room on some for hours."""
+    with tempfile.TemporaryDirectory(dir=options.place) as room, servers.serve(options.server, Path(room)) as server:
+        return Bucket(server, peers, place).round(name, source)
 
 
 def main():
