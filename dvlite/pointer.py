@@ -171,6 +171,19 @@ def with_meta(pointer: Pointer, meta: dict[str, str]) -> Pointer:
     return pointer._replace(rest=_dumped(tomlkit.dumps(document), pointer.rest))
 
 
+def with_table(pointer: Pointer, name: str, values: dict[str, str]) -> Pointer:
+    """Set a whole table of strings, such as `[import]`; everything else stays as it is."""
+    import tomlkit
+
+    document = tomlkit.parse(pointer.rest.decode())
+    if document.get(name) == values:
+        return pointer
+    table = tomlkit.table()
+    table.update(values)
+    document[name] = table
+    return pointer._replace(rest=_dumped(tomlkit.dumps(document), pointer.rest))
+
+
 def _dumped(text: str, before: bytes) -> bytes:
     rest = text.encode()
     if rest and not rest.startswith(b"\n"):

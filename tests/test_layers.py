@@ -56,7 +56,13 @@ LAZY = {
     "hashlib",
     "shutil",
 }
-LAZY_ROOMS = {"dvlite.remotes", "dvlite.stores.remote.drivers.s3", "dvlite.ops.add", "dvlite.ops.track", "dvlite.ops.merge"}
+LAZY_ROOMS = {
+    "dvlite.remotes",
+    "dvlite.stores.remote.drivers.s3",
+    "dvlite.ops.add",
+    "dvlite.ops.track",
+    "dvlite.ops.merge",
+}
 MODULES = sorted(ROOT.rglob("*.py"))
 
 

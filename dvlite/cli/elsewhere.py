@@ -1,16 +1,28 @@
-"""Commands about data of other repositories: get."""
+"""Commands about data that comes from elsewhere: get, import, import-url, update."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from dvlite import config
 from dvlite.cli import render
-from dvlite.cli.session import Jobs, Json, Quiet, Verbose, session
+from dvlite.cli.session import Jobs, Json, Paths, Quiet, Session, Verbose, session
+from dvlite.errors import UsageError, quote
+from dvlite.ops import imports
 from dvlite.ops.get import get as get_op
+from dvlite.ops.imports import ImportResult
 from dvlite.ops.source import open_source
+from dvlite.repo import Repo
 
 app = typer.Typer(rich_markup_mode=None)
+NoStage = Annotated[bool, typer.Option("--no-stage", help="Print the 'git add' line instead of staging.")]
+Target = Annotated[
+    str, typer.Option("--output", "-o", metavar="PATH", help="Track it as this; else by its name, here.")
+]
+Options = Annotated[
+    list[str] | None, typer.Option("--option", "-O", metavar="KEY=VALUE", help="What its driver needs to know.")
+]
 Repository = Annotated[str, typer.Argument(metavar="REPO", help="A folder, or a URL that 'git clone' takes.")]
 
 
@@ -50,3 +62,134 @@ def get(
         what = f"{render.count(result.files, 'file')}, {render.size(result.size)}"
         render.out(f"got {render.name(render.relative(place, run.folder))} ({what}) of commit {result.commit[:10]}")
     return 0
+
+
+@app.command("import")
+def import_(
+    ctx: typer.Context,
+    repository: Repository,
+    path: Annotated[str, typer.Argument(help="A path there that dvlite tracks, or one inside it.")],
+    rev: Annotated[str, typer.Option("--rev", metavar="REV", help="A commit, branch or tag there.")] = "",
+    target: Target = "",
+    no_stage: NoStage = False,
+    jobs: Jobs = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Track data of another repository. The pointer records where it came from, and stays at that commit: see 'dvlite update'.
+
+    Example: dvlite import https://example.org/data.git raw/sales.csv --rev v1.0
+
+    Exit codes: 0 done, 2 not there, or the target exists, 10 its objects can't be had, 13 remote.
+    """
+    run = session(ctx, json=json, quiet=quiet, verbose=verbose)
+    repo, progress = run.open(), run.progress()
+    place = repo.in_repo(target or Path(path.removesuffix(".dvlite")).name, run.folder)
+    try:
+        progress.phase("look")
+        source = open_source(repository, rev, run.cache(), run.folder)
+        result = imports.import_data(
+            repo, source, path, place, rev=rev, is_staged=not no_stage, jobs=jobs or 8, progress=progress
+        )
+    finally:
+        run.finish(progress)
+    return _show(run, repo, result, is_json=json)
+
+
+@app.command("import-url")
+def import_url(
+    ctx: typer.Context,
+    url: Annotated[
+        str, typer.Argument(help="A file, or a folder: s3://, gs://, az://, sftp://, webdav://, https://, a path.")
+    ],
+    target: Target = "",
+    options: Options = None,
+    no_stage: NoStage = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Track data that lies at a URL. The pointer records the URL and the version there: see 'dvlite update'.
+
+    Example: dvlite import-url s3://bucket/raw/sales.csv -O anon=true
+
+    Exit codes: 0 done, 2 not there, or the target exists, 13 the URL can't be read.
+    """
+    run = session(ctx, json=json, quiet=quiet, verbose=verbose)
+    repo, progress = run.open(), run.progress()
+    place = repo.in_repo(target or url.rstrip("/").rpartition("/")[2], run.folder)
+    full = url if config.check_url(url) != "file" else str(run.folder / Path(url.removeprefix("file://")).expanduser())
+    try:
+        result = imports.import_url(
+            repo, full, place, options=_options(options), is_staged=not no_stage, progress=progress
+        )
+    finally:
+        run.finish(progress)
+    return _show(run, repo, result, is_json=json)
+
+
+@app.command()
+def update(
+    ctx: typer.Context,
+    paths: Paths = None,
+    rev: Annotated[str, typer.Option("--rev", metavar="REV", help="Move to this commit, branch or tag there.")] = "",
+    options: Options = None,
+    no_stage: NoStage = False,
+    jobs: Jobs = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Bring what was imported to what its source has now. Where that is the same, nothing changes.
+
+    Example: dvlite update sales.csv --rev v2.0
+
+    Exit codes: 0 done, 1 some could not, 2 not imported, 10 objects can't be had, 13 remote, 14 data here is not stored.
+    """
+    run = session(ctx, json=json, quiet=quiet, verbose=verbose)
+    repo, progress = run.open(), run.progress()
+    try:
+        result = imports.update(
+            repo,
+            run.paths(repo, paths),
+            lambda url, at: open_source(url, at, run.cache(), repo.root),
+            rev=rev,
+            options=_options(options),
+            is_staged=not no_stage,
+            jobs=jobs or 8,
+            progress=progress,
+        )
+    finally:
+        run.finish(progress)
+    if not result.imported and not result.failures and not json:
+        render.note("nothing was imported here")
+    return _show(run, repo, result, is_json=json)
+
+
+def _options(given: list[str] | None) -> dict[str, object]:
+    """Read KEY=VALUE options; values are TOML where they parse."""
+    found: dict[str, object] = {}
+    for one in given or ():
+        key, separator, value = one.partition("=")
+        if not separator or not key:
+            raise UsageError(f"'{one}' is not KEY=VALUE")
+        found[key] = value if config.is_secret(key) else config.parse_value(value)
+    return found
+
+
+def _show(run: Session, repo: Repo, result: ImportResult, *, is_json: bool) -> int:
+    """Print what was imported; return the exit code."""
+    if is_json:
+        render.as_json(result)
+    elif not run.is_quiet:
+        for one in result.imported:
+            what = f"{render.count(one.files, 'file')}, {render.size(one.size)}"
+            at = f" of commit {one.source['commit'][:10]}" if "commit" in one.source else ""
+            said = f"imported {render.name(run.here(repo, one.path))} ({what}){at}"
+            render.out(said if one.is_changed else f"unchanged: {render.name(run.here(repo, one.path))}")
+        if result.to_stage:
+            render.note(f"to stage: git add {' '.join(quote(run.here(repo, name)) for name in result.to_stage)}")
+    return render.failures(
+        result.failures, lambda path: run.here(repo, path), is_alone=not result.imported, is_told=is_json
+    )

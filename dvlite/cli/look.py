@@ -1,6 +1,8 @@
 """Commands that look: status, ls, cat."""
 
+import functools
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -8,6 +10,7 @@ import typer
 from dvlite.cli import render
 from dvlite.cli.session import Json, Paths, Quiet, Rev, Session, ask_trust, session
 from dvlite.errors import quote
+from dvlite.ops import source as source_ops
 from dvlite.ops.read import cat as cat_op
 from dvlite.ops.read import ls as ls_op
 from dvlite.ops.status import PathStatus, StatusResult
@@ -15,6 +18,7 @@ from dvlite.ops.status import status as status_op
 from dvlite.repo import Repo
 
 app = typer.Typer(rich_markup_mode=None)
+Elsewhere = Annotated[str, typer.Option("--repo", metavar="REPO", help="Of another repository: a folder, or a URL.")]
 _SHOWN = 20
 _COLOURS = {"new": "green", "renamed": "green", "modified": "yellow", "deleted": "red", "conflict": "red"}
 
@@ -123,6 +127,7 @@ def ls(
     rev: Rev = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-R", help="Also all that lies below.")] = False,
     long: Annotated[bool, typer.Option("--long", "-l", help="With oids.")] = False,
+    repository: Elsewhere = "",
     json: Json = False,
 ) -> int:
     """List tracked paths, or what lies in one, at any rev, whether it is checked out or not.
@@ -132,22 +137,33 @@ def ls(
     Exit codes: 0 done, 2 not tracked, 10 a listing is not here: fetch it.
     """
     run = session(ctx, json=json)
-    repo = run.open()
-    given = repo.in_repo(path, run.folder) if path else ""
-    result = ls_op(repo, given, rev=rev, is_recursive=recursive)
+    here: Callable[[str], str] = str
+    if repository:
+        source = source_ops.open_source(repository, rev or "", run.cache(), run.folder)
+        result = source_ops.ls(source, path, is_recursive=recursive)
+    else:
+        repo = run.open()
+        given = repo.in_repo(path, run.folder) if path else ""
+        result = ls_op(repo, given, rev=rev, is_recursive=recursive)
+        here = functools.partial(run.here, repo)
     if json:
         render.as_json(result)
         return 0
     rows = []
     for one in result.entries:
-        shown = render.name(run.here(repo, one.path)) + ("/" if one.kind == "folder" else "")
+        shown = render.name(here(one.path)) + ("/" if one.kind == "folder" else "")
         rows.append((render.size(one.size), f"{one.files:,}", *([one.oid] if long else []), shown))
     render.table(rows, right=(0, 1))
     return 0
 
 
 @app.command()
-def cat(ctx: typer.Context, path: Annotated[str, typer.Argument(help="A file.")], rev: Rev = None) -> int:
+def cat(
+    ctx: typer.Context,
+    path: Annotated[str, typer.Argument(help="A file.")],
+    rev: Rev = None,
+    repository: Elsewhere = "",
+) -> int:
     """Print a tracked file's content, at any rev, whether it is checked out or not.
 
     Example: dvlite cat data/raw/sales.csv --rev v1.0 | head
@@ -155,8 +171,12 @@ def cat(ctx: typer.Context, path: Annotated[str, typer.Argument(help="A file.")]
     Exit codes: 0 done, 2 not tracked, 10 not here: fetch it, 11 corrupt.
     """
     run = session(ctx)
-    repo = run.open()
-    for block in cat_op(repo, repo.in_repo(path, run.folder), rev=rev):
+    if repository:
+        blocks = source_ops.cat(source_ops.open_source(repository, rev or "", run.cache(), run.folder), path)
+    else:
+        repo = run.open()
+        blocks = cat_op(repo, repo.in_repo(path, run.folder), rev=rev)
+    for block in blocks:
         sys.stdout.buffer.write(block)
     sys.stdout.flush()
     return 0

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 
 from dvlite import git, hashing, tree
 from dvlite.errors import MissingError, UsageError, quote
+from dvlite.oid import Oid
 from dvlite.ops.base import pointers_at, select
 from dvlite.refs import Pointers
 from dvlite.repo import Repo
-from dvlite.tree import Entry
+from dvlite.stores.local import LocalStore
+from dvlite.tree import Entry, Read
 
 _BLOCK = 1 << 20
 _KINDS = {tree.FILE: "file", tree.EXECUTABLE: "executable", tree.SYMLINK: "link", tree.TREE: "folder"}
@@ -39,20 +41,24 @@ def is_rev(repo: Repo, text: str) -> bool:
 
 def ls(repo: Repo, path: str = "", *, rev: str | None = None, is_recursive: bool = False) -> LsResult:
     """List the tracked paths at or below an in-repo path; for a folder that is tracked, or lies inside one, its content."""
-    pointers = pointers_at(repo, rev)
-    selection = select(pointers, [path] if path else [], repo.store.read)
+    return listing(pointers_at(repo, rev), path, repo.store.read, is_recursive=is_recursive)
+
+
+def listing(pointers: Pointers, path: str, read: Read, *, is_recursive: bool = False) -> LsResult:
+    """List as `ls` does, by pointers and a way to read trees."""
+    selection = select(pointers, [path] if path else [], read)
     for failure in selection.failures:
         raise failure.error
     result = LsResult()
     for tracked in sorted(selection.parts):
         for inner in sorted(selection.parts[tracked].paths) or [""]:
             full = f"{tracked}/{inner}" if inner else tracked
-            found = _find(repo, pointers, full)
+            found = find(pointers, full, read)
             is_named = full == path.removesuffix(".dvlite") and found.is_tree
             if not is_named:
                 result.entries.append(_listed(full, found))
             if found.is_tree and (is_named or is_recursive):
-                result.entries += _below(repo, full, found, is_recursive=is_recursive)
+                result.entries += _below(full, found, read, is_recursive=is_recursive)
     return result
 
 
@@ -64,16 +70,17 @@ def _listed(path: str, entry: Entry) -> Listed:
     return Listed(path, _KINDS[entry.mode], entry.size, entry.files, str(entry.oid))
 
 
-def _below(repo: Repo, path: str, root: Entry, *, is_recursive: bool) -> Iterator[Listed]:
+def _below(path: str, root: Entry, read: Read, *, is_recursive: bool) -> Iterator[Listed]:
     tree.check_depth(path)
-    for child in tree.entries(root, repo.store.read):
+    for child in tree.entries(root, read):
         inner = f"{path}/{child.name}"
         yield _listed(inner, child)
         if is_recursive and child.is_tree:
-            yield from _below(repo, inner, child, is_recursive=True)
+            yield from _below(inner, child, read, is_recursive=True)
 
 
-def _find(repo: Repo, pointers: Pointers, path: str) -> Entry:
+def find(pointers: Pointers, path: str, read: Read) -> Entry:
+    """Return the entry of a tracked path, or of one inside it; UsageError where there is none."""
     path = path.removesuffix(".dvlite")
     owner = path if path in pointers.found else _owner(pointers, path)
     if path in pointers.broken:
@@ -81,7 +88,7 @@ def _find(repo: Repo, pointers: Pointers, path: str) -> Entry:
     if not owner:
         raise UsageError(f"'{path}' is not tracked by dvlite", "See 'dvlite ls' for what is.")
     parts = path[len(owner) + 1 :].split("/") if path != owner else []
-    found = tree.find(pointers.found[owner].entry, parts, repo.store.read)
+    found = tree.find(pointers.found[owner].entry, parts, read)
     if found is None:
         raise UsageError(f"there is no '{path}' in that version", f"See 'dvlite ls {quote(owner)}'.")
     return found
@@ -89,18 +96,23 @@ def _find(repo: Repo, pointers: Pointers, path: str) -> Entry:
 
 def cat(repo: Repo, path: str, *, rev: str | None = None) -> Iterator[bytes]:
     """Yield a file's content in blocks, all of it verified before the first is given out."""
-    entry = _find(repo, pointers_at(repo, rev), path)
+    entry = find(pointers_at(repo, rev), path, repo.store.read)
     if entry.is_tree:
         raise UsageError(f"'{path}' is a folder", f"See 'dvlite ls {quote(path)}'.")
-    source = repo.store.path_of(entry.oid)
+    yield from content(repo.store, entry.oid, path)
+
+
+def content(store: LocalStore, oid: Oid, path: str) -> Iterator[bytes]:
+    """Yield an object's bytes in blocks, all of them verified before the first is given out; `path` is for errors."""
+    source = store.path_of(oid)
     if source is None:
         try:
-            yield repo.store.read(entry.oid)
+            yield store.read(oid)
         except MissingError as exc:
             raise MissingError(f"'{path}': {exc.message}", f"Run 'dvlite fetch {quote(path)}'.") from exc
         return
-    if hashing.oid_of_file(entry.oid.algorithm, source) != entry.oid:
-        raise repo.store.corrupt(entry.oid, source)
+    if hashing.oid_of_file(oid.algorithm, source) != oid:
+        raise store.corrupt(oid, source)
     with source.open("rb") as file:
         while block := file.read(_BLOCK):
             yield block

@@ -13,6 +13,7 @@ from dvlite import config, files, git, hashing, refs, remotes, transfer, tree
 from dvlite.errors import DvliteError, MissingError, RemoteError, UsageError, quote
 from dvlite.oid import Oid
 from dvlite.ops.base import enclosing
+from dvlite.ops.read import LsResult, content, listing
 from dvlite.progress import SILENT, Progress
 from dvlite.refs import Pointers
 from dvlite.repo import Repo
@@ -60,8 +61,12 @@ class Source:
 
         return read
 
+    def is_here(self, oid: Oid) -> bool:
+        """Tell whether the source lies on this machine, and has an object in its own store."""
+        return not self.is_clone and bool(self.repo.store.find([oid]))
+
     def _read(self, oid: Oid, tracked: str) -> bytes:
-        if not self.is_clone and self.repo.store.find([oid]):
+        if self.is_here(oid):
             return self.repo.store.read(oid)
         if not self.trees.find([oid]):
             self.trees.root.mkdir(parents=True, exist_ok=True)
@@ -184,3 +189,33 @@ def _bring_trees(source: Source, tracked: str, root: Entry, target: LocalStore) 
     while (reach := transfer.reach([root], target)).missing:
         bring(source, tracked, dict.fromkeys(reach.missing, 0), target)
     return reach
+
+
+def ls(source: Source, path: str = "", *, is_recursive: bool = False) -> LsResult:
+    """List a path of a source, or all that is tracked there."""
+    path = path.strip("/").removesuffix(".dvlite")
+    for tracked, item in source.pointers.found.items():
+        is_meant = not path or enclosing([path], tracked) or enclosing([tracked], path)
+        if is_recursive and is_meant and item.is_tree and not source.is_here(item.oid):
+            root = source.find(path)[1] if enclosing([tracked], path) else item.entry
+            source.trees.root.mkdir(parents=True, exist_ok=True)
+            _bring_trees(source, tracked, root, source.trees)  # a level at a time, not listing by listing
+    return listing(source.pointers, path, source.reading(""), is_recursive=is_recursive)
+
+
+def cat(source: Source, path: str) -> Iterator[bytes]:
+    """Yield a file's content in blocks, all of it verified before the first is given out."""
+    tracked, entry = source.find(path)
+    if entry.is_tree:
+        raise UsageError(f"'{path}' is a folder", "See 'dvlite ls --repo', or 'dvlite get'.")
+    if source.is_here(entry.oid):
+        yield from content(source.repo.store, entry.oid, path)
+        return
+    place = files.temporary(source.trees.root)
+    place.mkdir(parents=True)
+    try:
+        store = LocalStore(place)
+        bring(source, tracked, {entry.oid: entry.size}, store)
+        yield from content(store, entry.oid, path)
+    finally:
+        files.remove_folder(place)

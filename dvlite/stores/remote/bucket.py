@@ -223,6 +223,10 @@ class Bucket:
 
     # ---- getting ----
 
+    def info(self, name: str) -> tuple[Listed, str]:
+        """Return size and time of one file, and what is another when the file is."""
+        return self._do("can't read from", lambda: (self.driver.info(name), self.driver.version(name)))
+
     def get(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
         """Return a file's bytes, or those from `start` to before `end`; short answers are tried again, then refused."""
 

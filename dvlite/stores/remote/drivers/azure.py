@@ -24,6 +24,10 @@ class Azure(Cloud):
         self.source = self.source or _azure_found(fs)
         super().__init__(fs, url)
 
+    def version(self, name: str) -> str:
+        """Return the blob's ETag."""
+        return str(self.fs.info(self._key(name)).get("etag") or "").strip('"') or super().version(name)
+
     def md5(self, name: str) -> bytes | None:
         """Return the blob's own, where one was kept."""
         settings = self.fs.info(self._key(name)).get("content_settings") or {}

@@ -102,6 +102,11 @@ class Driver(ABC):
         """Return the MD5 that the server keeps of a file; None where it keeps none."""
         return None
 
+    def version(self, name: str) -> str:
+        """Return what is another when the file is: an ETag, a generation; else made of size and time."""
+        found = self.info(name)
+        return f"{found.size}-{found.time_ns}"
+
     def folder(self, name: str) -> tuple[Page, list[str]]:
         """Return a folder's files, and its folders, by their names from the root; FileNotFoundError where there is none.
 

@@ -31,6 +31,10 @@ class Google(Cloud):
             return False
         return True
 
+    def version(self, name: str) -> str:
+        """Return the object's generation."""
+        return str(self.fs.info(self._key(name)).get("generation") or "") or super().version(name)
+
     def md5(self, name: str) -> bytes | None:
         """Return the object's own."""
         text = self.fs.info(self._key(name)).get("md5Hash")

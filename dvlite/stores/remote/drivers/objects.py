@@ -115,6 +115,14 @@ class Objects(Driver):
         except (BaseError, FileNotFoundError) as exc:
             raise self._translated(exc) from exc
 
+    def version(self, name: str) -> str:
+        """Return the version, where the bucket keeps them, else the ETag."""
+        try:
+            row = obstore.head(self.store, name)
+        except (BaseError, FileNotFoundError) as exc:
+            raise self._translated(exc) from exc
+        return str(row.get("version") or (row["e_tag"] or "").strip('"'))
+
     def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
         """Read an object or a part of it."""
         if start is not None and start == end:

@@ -73,6 +73,12 @@ class S3(Cloud):
         """Return what the ETag says."""
         return md5_of_etag(self.fs.info(self._key(name)).get("ETag"))
 
+    def version(self, name: str) -> str:
+        """Return the version, where the bucket keeps them, else the ETag."""
+        found = self.fs.info(self._key(name))
+        version = found.get("VersionId")
+        return str(version if version not in (None, "null") else found.get("ETag", "")).strip('"')
+
     def abort(self, name: str) -> None:
         """Abort uploads in parts of an object."""
         bucket, _, key = self._key(name).partition("/")
