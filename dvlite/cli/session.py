@@ -62,7 +62,7 @@ class Session:
 
     def cache(self) -> Path:
         """Return the folder for what can be had again: clones of other repositories, and their listings."""
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dvlite"
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dvlite"  # as in dvlite.filesystem
 
     def progress(self) -> Progress:
         """Return bars, for a terminal; or lines with times, when asked; else nothing."""

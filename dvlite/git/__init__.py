@@ -36,7 +36,7 @@ from dvlite.git.index import (
     unstaged,
     worktrees,
 )
-from dvlite.git.log import Commit, Touched, came_from, touched
+from dvlite.git.log import Commit, Touched, came_from, time_of, touched
 from dvlite.git.repository import (
     GATHERED,
     gather,
@@ -102,6 +102,7 @@ __all__ = [
     "staged_blobs",
     "tagged",
     "tags",
+    "time_of",
     "touched",
     "tracked_below",
     "unpack",

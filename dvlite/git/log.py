@@ -49,6 +49,11 @@ def _touched(git: Git, rev: str, pathspec: str) -> Iterator[Touched]:
             yield Touched(commit, next(parts), blob if is_file else "", set(states) == {"A"})
 
 
+def time_of(git: Git, commit: str) -> int:
+    """Return when a commit was made, in seconds since the epoch."""
+    return int(run(git, "show", "-s", "--format=%ct", commit))
+
+
 def came_from(git: Git, commit: str, path: str, suffix: str) -> str:
     """Return what a file was called before a commit, by Git's own judgement of likeness; empty where it was new."""
     rows = split(run(git, "diff-tree", "-r", "--raw", "-z", "-M", "--no-commit-id", commit, "--", pathspec(suffix)))

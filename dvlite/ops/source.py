@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dvlite import config, files, git, hashing, refs, remotes, transfer, tree
-from dvlite.errors import DvliteError, MissingError, RemoteError, UsageError, quote
+from dvlite.errors import CorruptError, DvliteError, MissingError, RemoteError, UsageError, quote
 from dvlite.oid import Oid
 from dvlite.ops.base import enclosing
 from dvlite.ops.read import LsResult, content, listing
 from dvlite.progress import SILENT, Progress
 from dvlite.refs import Pointers
-from dvlite.repo import Repo
+from dvlite.repo import Repo, pointer_path
 from dvlite.stores.local import LocalStore
 from dvlite.tree import Entry, Reach, Read
 
@@ -25,14 +25,22 @@ if TYPE_CHECKING:
 
 
 class Source:
-    """A repository at a commit. `url` is what it is called by from anywhere; listings are kept in the cache folder."""
+    """A repository at a commit (empty: as its worktree has it). `url` is what it is called by from anywhere.
+
+    Listings are kept in the cache folder.
+    """
 
     def __init__(self, repo: Repo, url: str, commit: str, cache: Path, *, is_clone: bool) -> None:
         self.repo, self.url, self.commit = repo, url, commit
         self.is_clone = is_clone
         self.trees = LocalStore(cache / "listings")
-        self.pointers: Pointers = refs.at(repo.git, commit)
+        self.pointers: Pointers = refs.at(repo.git, commit) if commit else refs.in_worktree(repo.git)
         self._remotes: dict[str, Store] = {}
+
+    @property
+    def where(self) -> str:
+        """What it is called in errors."""
+        return f"'{self.url}' at {self.commit[:10]}" if self.commit else f"'{self.url}'"
 
     def stores(self, tracked: str = "") -> Iterator["Store"]:
         """Yield where a tracked path's objects may be, nearest first; one that can't be opened raises when it is its turn."""
@@ -61,6 +69,20 @@ class Source:
 
         return read
 
+    def read_range(self, tracked: str, entry: Entry, start: int, end: int) -> bytes:
+        """Return bytes of a file from wherever they are; the whole of a small one is verified, parts of a large one are not."""
+        first: DvliteError | None = None
+        failed: dict[Oid, DvliteError] = {}
+        for store in _reachable(self, tracked, failed, [entry.oid]):
+            try:
+                return store.read_range(entry.oid, start, end)
+            except (MissingError, CorruptError, RemoteError) as exc:
+                first = exc if first is None or isinstance(first, MissingError) else first
+        first = first if first and not isinstance(first, MissingError) else failed.get(entry.oid, first)
+        raise first or MissingError(
+            f"'{tracked}' has no remote to be read from", "Its owner adds one: 'dvlite remote add'."
+        )
+
     def is_here(self, oid: Oid) -> bool:
         """Tell whether the source lies on this machine, and has an object in its own store."""
         return not self.is_clone and bool(self.repo.store.find([oid]))
@@ -80,32 +102,35 @@ class Source:
             raise self.pointers.broken[path]
         tracked = enclosing(self.pointers.found, path)
         if not tracked:
-            raise UsageError(
-                f"'{path}' is not tracked in '{self.url}' at {self.commit[:10]}", "See 'dvlite ls --repo'."
-            )
+            raise UsageError(f"'{path}' is not tracked in {self.where}", "See 'dvlite ls --repo'.")
         parts = path[len(tracked) + 1 :].split("/") if path != tracked else []
         entry = tree.find(self.pointers.found[tracked].entry, parts, self.reading(tracked))
         if entry is None:
-            raise UsageError(f"there is no '{path}' in '{self.url}' at {self.commit[:10]}", "See 'dvlite ls --repo'.")
+            raise UsageError(f"there is no '{path}' in {self.where}", "See 'dvlite ls --repo'.")
         return tracked, entry
 
 
-def open_source(url: str, rev: str, cache: Path, base: Path) -> Source:
+def open_source(url: str, rev: str | None, cache: Path, base: Path) -> Source:
     """Open a repository (a path, relative to `base`, or what Git takes as a URL) at a rev (empty: its HEAD).
+
+    None is the pointers of a worktree as they lie there, where there is one.
 
     Raises UsageError for a path that is no repository, DvliteError with Git's words where it can't be cloned.
     """
     place = base / url.removeprefix("file://")
     if place.exists():
         repository = git.discover(place.resolve(), may_be_bare=True)
-        return _opened(repository, str(repository.root), rev, cache, is_clone=False)
+        if rev is None and repository.root != repository.folder:
+            return Source(Repo(repository), str(repository.root), "", cache, is_clone=False)
+        return _opened(repository, str(repository.root), rev or "", cache, is_clone=False)
     if "://" not in url and ":" not in url.partition("/")[0]:
         raise UsageError(f"there is no repository '{url}'", "Give a folder, or a URL that 'git clone' takes.")
     folder = cache / "repositories" / hashing.digest("sha256", url.encode("utf-8", "surrogateescape")).hex()[:32]
     if not folder.exists():
         _clone(url, folder)
-        return _opened(git.of_folder(folder), url, rev, cache, is_clone=True)
+        return _opened(git.of_folder(folder), url, rev or "", cache, is_clone=True)
     repository = git.of_folder(folder)
+    rev = rev or ""
     is_commit = len(rev) in (40, 64) and git.has_commit(repository, rev)
     if not is_commit:
         git.refresh(repository, url)
@@ -219,3 +244,10 @@ def cat(source: Source, path: str) -> Iterator[bytes]:
         yield from content(store, entry.oid, path)
     finally:
         files.remove_folder(place)
+
+
+def time_of(source: Source, tracked: str) -> float:
+    """Return when a source's commit was made, or a worktree's pointer written, in seconds since the epoch."""
+    if source.commit:
+        return git.time_of(source.repo.git, source.commit)
+    return pointer_path(source.repo, tracked).stat().st_mtime

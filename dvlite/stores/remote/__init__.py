@@ -251,6 +251,12 @@ class RemoteStore(Store):
             data = self.bucket.get(loose_name(oid))
             yield self._checked(oid, data)
 
+    def read_range(self, oid: Oid, start: int, end: int) -> bytes:
+        """Get no more than that of an object that has a file of its own."""
+        if oid in self.group([oid])[1] and self.bucket.driver.has_ranges:
+            return self.bucket.get(loose_name(oid), start, end) if end > start else b""
+        return super().read_range(oid, start, end)
+
     def read_of_pack(self, id_: str, places: Mapping[Oid, Place]) -> Iterator[tuple[Oid, bytes]]:
         """Yield objects of one pack, verified."""
         for group in packs.coalesce(places, gap=_RANGE_GAP, step=_RANGE_STEP):
