@@ -345,6 +345,15 @@ class Index:
         self._write("DELETE FROM bases WHERE path = ?", [(_key(path),)])
         self.finish(path)
 
+    def move(self, old: str, new: str) -> None:
+        """Remember under another path what is known of one: its rows and its base."""
+        self.followed.unlink(missing_ok=True)
+        low, high = _key(old) + b"/", _key(old) + b"0"
+        values = (_key(new), len(_key(old)) + 1, _key(old), low, high)
+        where = "WHERE path = ? OR (path > ? AND path < ?)"
+        self._write(f"UPDATE OR REPLACE folders SET path = CAST(? || substr(path, ?) AS BLOB) {where}", [values])
+        self._write("UPDATE OR REPLACE bases SET path = ? WHERE path = ?", [(_key(new), _key(old))])
+
     def set_base(self, path: str, base: Base, trees: Mapping[Oid, bytes]) -> None:
         """Remember a base; `trees` are its tree objects that no store may have (a part of a folder)."""
         if self.base(path) == base:

@@ -7,7 +7,7 @@ import typer
 from dvlite.cli import render
 from dvlite.cli.session import Json, Paths, Quiet, Rev, Session, SomePaths, Verbose, session
 from dvlite.errors import UsageError, quote
-from dvlite.ops import saved
+from dvlite.ops import move, saved
 from dvlite.ops.add import AddResult
 from dvlite.ops.add import add as add_op
 from dvlite.ops.checkout import CheckoutResult, bring_back
@@ -210,3 +210,77 @@ def unprotect(ctx: typer.Context, paths: SomePaths, json: Json = False, quiet: Q
     elif not run.is_quiet:
         render.out(f"{render.count(result.files, 'file')} made writable ({render.size(result.size)})")
     return render.failures(result.failures, lambda path: run.here(repo, path), is_alone=not result.files)
+
+
+NoStage = Annotated[bool, typer.Option("--no-stage", help="Leave 'git add' to you.")]
+
+
+@app.command()
+def mv(
+    ctx: typer.Context,
+    old: Annotated[str, typer.Argument(help="A tracked path.")],
+    new: Annotated[str, typer.Argument(help="Its new name, or a folder to put it into.")],
+    no_stage: NoStage = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Move a tracked path: its data, pointer, ignore line and metadata. Nothing is overwritten.
+
+    Example: dvlite mv data/raw raw_data
+
+    Exit codes: 0 done, 2 not tracked, or something is there.
+    """
+    run = session(ctx, json=json, quiet=quiet)
+    repo = run.open()
+    places = [repo.in_repo(path, run.folder) for path in (old, new)]
+    return _show_move(run, repo, move.move(repo, places[0], places[1], is_staged=not no_stage), is_json=json)
+
+
+@app.command()
+def rm(
+    ctx: typer.Context,
+    paths: SomePaths,
+    data: Annotated[bool, typer.Option("--data", help="Delete the data here too, if it is stored.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --data: also what is not stored; it is stored first.")
+    ] = False,
+    no_stage: NoStage = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Let go of tracked paths: pointer and ignore line go, the data stays where it is unless --data says otherwise.
+
+    Versions in commits can be had as before; 'dvlite gc' never takes what a commit names.
+
+    Example: dvlite rm data/old --data
+
+    Exit codes: 0 done, 1 some could not, 2 not tracked, 14 data is not stored.
+    """
+    run = session(ctx, json=json, quiet=quiet)
+    repo, progress = run.open(), run.progress()
+    try:
+        result = move.remove(
+            repo, run.paths(repo, paths), has_data=data, is_forced=force, is_staged=not no_stage, progress=progress
+        )
+    finally:
+        run.finish(progress)
+    code = _show_move(run, repo, result, is_json=json)
+    if result.moved and not data and not json and not run.is_quiet:
+        render.note("the data stays, and Git sees it now; --data would have deleted it")
+    return code
+
+
+def _show_move(run: Session, repo: Repo, result: move.MoveResult, *, is_json: bool) -> int:
+    if is_json:
+        render.as_json(result)
+    elif not run.is_quiet:
+        for old, new in result.moved.items():
+            shown = render.name(run.here(repo, old))
+            render.out(f"moved {shown} -> {render.name(run.here(repo, new))}" if new else f"let go of {shown}")
+        if result.to_stage:
+            render.out("to stage: git add -A -- " + " ".join(quote(run.here(repo, path)) for path in result.to_stage))
+        if result.saved:
+            render.note(f"what was not stored is saved: 'dvlite checkout --saved {result.saved}' brings it back")
+    return render.failures(
+        result.failures, lambda path: run.here(repo, path), is_alone=not result.moved, is_told=is_json
+    )

@@ -1,4 +1,4 @@
-"""Commands about data that comes from elsewhere: get, import, import-url, update."""
+"""Commands about data that comes from elsewhere, or goes there: get, import, import-url, update, export, verify."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,10 +9,11 @@ from dvlite import config
 from dvlite.cli import render
 from dvlite.cli.session import Jobs, Json, Paths, Quiet, Session, Verbose, session
 from dvlite.errors import UsageError, quote
+from dvlite.ops import export as exports
 from dvlite.ops import imports
 from dvlite.ops.get import get as get_op
 from dvlite.ops.imports import ImportResult
-from dvlite.ops.source import open_source
+from dvlite.ops.source import Source, open_source
 from dvlite.repo import Repo
 
 app = typer.Typer(rich_markup_mode=None)
@@ -193,3 +194,85 @@ def _show(run: Session, repo: Repo, result: ImportResult, *, is_json: bool) -> i
     return render.failures(
         result.failures, lambda path: run.here(repo, path), is_alone=not result.imported, is_told=is_json
     )
+
+
+@app.command("export")
+def export_(
+    ctx: typer.Context,
+    path: Annotated[str, typer.Argument(help="A tracked path, or one inside it.")],
+    target: Annotated[str, typer.Argument(metavar="DEST", help="A folder, or a URL: s3://, sftp://, …")],
+    rev: Annotated[str | None, typer.Option("--rev", metavar="REV", help="Of another commit, branch or tag.")] = None,
+    repository: Annotated[str, typer.Option("--repo", metavar="REPO", help="Of another repository.")] = "",
+    options: Options = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Write data as plain files, with their checksums beside them (SHA256SUMS, for 'sha256sum -c').
+
+    Example: dvlite export data/raw /mnt/handover --rev v1.0
+
+    Exit codes: 0 done, 2 not tracked, or something is there, 10 objects can't be had, 13 remote.
+    """
+    run = session(ctx, json=json, quiet=quiet, verbose=verbose)
+    progress = run.progress()
+    try:
+        source, inner = _source(run, repository, path, rev)
+        result = exports.export(source, inner, target, run.folder, options=_options(options), progress=progress)
+    finally:
+        run.finish(progress)
+    if json:
+        render.as_json(result)
+    elif not run.is_quiet:
+        what = f"{render.count(result.files, 'file')}, {render.size(result.size)}"
+        render.out(
+            f"exported {render.name(path)} ({what}) to {render.name(config.redact(target))}, with {exports.SUMS}"
+        )
+    return 0
+
+
+@app.command()
+def verify(
+    ctx: typer.Context,
+    path: Annotated[str, typer.Argument(help="A tracked path, or one inside it; with --sums any folder.")],
+    rev: Annotated[str | None, typer.Option("--rev", metavar="REV", help="Compare with another version.")] = None,
+    sums: Annotated[
+        Path | None, typer.Option("--sums", metavar="FILE", help="Compare with a list of sha256sum.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Read data anew, every byte, and compare it with its pointer (or a rev, or a list of checksums), whatever is remembered.
+
+    Example: dvlite verify data/raw --rev v1.0
+
+    Exit codes: 0 all is as it should be, 1 something isn't, 2 not tracked.
+    """
+    run = session(ctx, json=json, quiet=quiet, verbose=verbose)
+    progress = run.progress()
+    try:
+        if sums:
+            result = exports.verify_sums(run.folder / path, run.folder / sums, progress=progress)
+        else:
+            source, inner = _source(run, "", path, rev)
+            result = exports.verify(source, inner, run.folder / path.removesuffix(".dvlite"), progress=progress)
+    finally:
+        run.finish(progress)
+    if json:
+        render.as_json(result)
+    else:
+        for name, what in result.wrong.items():
+            render.out(f"{render.paint(f'{what}:', 'red')} {render.name(name or path)}")
+        if not run.is_quiet:
+            said = f"verified: {render.count(result.files, 'file')}, {render.size(result.size)}"
+            render.out(said + (f"; {len(result.wrong):,} are not as they should be" if result.wrong else ""))
+    return 1 if result.wrong else 0
+
+
+def _source(run: Session, repository: str, path: str, rev: str | None) -> tuple[Source, str]:
+    """Open another repository, or this one; return it and the path in it."""
+    if repository:
+        return open_source(repository, rev or "", run.cache(), run.folder), path
+    repo = run.open()
+    return open_source(str(repo.root), rev, run.cache(), run.folder), repo.in_repo(path, run.folder)

@@ -75,6 +75,21 @@ def ignore_line(name: str) -> str:
     return "/" + re.sub("[\n\r]", "[^ -~]", escaped)  # a line can't hold these: no printable character is the nearest
 
 
+def unignore(repo: Repo, name: str, line: str) -> bool:
+    """Take a line out of a `.gitignore`; one that has no other goes. Tell whether there was such a line."""
+    path = repo.root / name
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    wanted = line.encode("utf-8", "surrogateescape")
+    left = [one for one in lines if one.rstrip(b"\r\n") != wanted]
+    if len(left) == len(lines):
+        return False
+    if left:
+        files.write_atomic(path, b"".join(left), folder=repo.tmp(path.parent))
+    else:
+        path.unlink()
+    return True
+
+
 def ignore(repo: Repo, tracked: Iterable[str]) -> list[str]:
     """Write the ignore lines that tracked paths lack, where nothing else ignores them; return those paths.
 
