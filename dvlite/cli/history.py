@@ -1,5 +1,6 @@
-"""Commands about versions: diff, log."""
+"""Commands about versions: diff, log, changelog."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,6 +9,8 @@ from dvlite.cli import render
 from dvlite.cli.session import Json, Session, ask_trust, session
 from dvlite.errors import UsageError, quote
 from dvlite.ops import diff as diffs
+from dvlite.ops.changelog import ChangelogResult, Entry
+from dvlite.ops.changelog import changelog as changelog_op
 from dvlite.ops.diff import INDEX, WORKTREE, DiffResult, FileDiff, PathDiff
 from dvlite.ops.log import Version
 from dvlite.ops.log import log as log_op
@@ -206,3 +209,79 @@ def _changed(one: Version) -> str:
         return one.kind
     marks = ((one.count.added, "+"), (one.count.removed, "-"), (one.count.changed, "~"), (one.count.renamed, ">"))
     return " ".join(f"{mark}{number:,}" for number, mark in marks if number)
+
+
+@app.command()
+def changelog(
+    ctx: typer.Context,
+    revs: Annotated[str, typer.Argument(metavar="[A..B]", help="Commits, as in Git; else all of HEAD.")] = "HEAD",
+    paths: Annotated[
+        list[str] | None, typer.Option("--path", metavar="PATH", help="Of this alone; may come again.")
+    ] = None,
+    write: Annotated[Path | None, typer.Option("--write", metavar="FILE", help="Keep this file up to date.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="With --write: only say whether it is; exit 1 if not.")
+    ] = False,
+    json: Json = False,
+) -> int:
+    """Tell what changed in data and models, release by release (tags; days without): what, how much, why, who, from what.
+
+    Made of the commits alone, so a file of it can be written anew at any time: after a merge, by a hook, in CI.
+
+    Example: dvlite changelog v1.0..v2.0
+
+    Exit codes: 0 done, 1 with --check: the file is not up to date.
+    """
+    run = session(ctx, json=json)
+    repo = run.open()
+    result = changelog_op(repo, revs, run.paths(repo, paths))
+    if json:
+        render.as_json(result)
+        return 0
+    text = _changelog(result)
+    if write is None:
+        render.out(text.rstrip("\n"))
+        return 0
+    place = run.folder / write
+    is_current = place.is_file() and place.read_text(encoding="utf-8", errors="surrogateescape") == text
+    if not is_current and not check:
+        place.write_text(text, encoding="utf-8", errors="surrogateescape")
+        render.note(f"written: {render.name(str(write))}")
+    elif not is_current:
+        render.note(f"'{render.name(str(write))}' is not up to date: dvlite changelog --write {quote(str(write))}")
+    return 1 if check and not is_current else 0
+
+
+def _changelog(result: ChangelogResult) -> str:
+    """Return the changelog as Markdown, one change a line."""
+    lines = [
+        "# Data changelog",
+        "",
+        "<!-- Made by 'dvlite changelog' from Git's history: run it again, don't edit. -->",
+    ]
+    for section in result.sections:
+        day = f" ({section.date})" if section.name != section.date and section.name else ""
+        lines += ["", f"## {render.name(section.name) or 'Not released'}{day}", ""]
+        for one in section.entries:
+            old = f"{render.name(one.old_path)} → " if one.old_path else ""
+            said = [_change(one)]
+            said += [f"metadata: {', '.join(map(render.name, one.meta))}"] if one.meta else []
+            said += [f"from {', '.join(map(render.name, one.inputs))}"] if one.inputs else []
+            why = f"{render.name(one.message)} ({render.name(one.author)}, {one.commit[:10]})"
+            lines.append(f"- **{old}{render.name(one.path)}**: {'; '.join(said)}. {why}")
+    return "\n".join(lines) + "\n"
+
+
+def _change(one: Entry) -> str:
+    """Return what became of a path, in words and sizes."""
+    files = f"{render.count(one.new_files or one.old_files, 'file')}, {render.size(one.new_size or one.old_size)}"
+    if one.kind in ("added", "removed", "renamed"):
+        return f"{one.kind} ({files})"
+    if one.kind != "changed":
+        return one.kind
+    sizes = f"{render.size(one.old_size)} → {render.size(one.new_size)}"
+    if one.count is None:
+        return f"changed ({render.count(one.old_files, 'file')} → {render.count(one.new_files, 'file')}, {sizes})"
+    counted = [(one.count.added, "added"), (one.count.removed, "removed"), (one.count.changed, "changed")]
+    parts = [f"{number:,} {kind}" for number, kind in (*counted, (one.count.renamed, "renamed")) if number]
+    return f"{', '.join(parts) or 'changed'} ({sizes})"

@@ -30,6 +30,7 @@ COMMANDS = {
     "fetch": "sync",
     "diff": "history",
     "log": "history",
+    "changelog": "history",
     "get": "elsewhere",
     "import": "elsewhere",
     "import-url": "elsewhere",

@@ -36,7 +36,7 @@ from dvlite.git.index import (
     unstaged,
     worktrees,
 )
-from dvlite.git.log import Commit, Touched, came_from, time_of, touched
+from dvlite.git.log import Commit, Touched, came_from, commits, time_of, touched, touched_with_suffix
 from dvlite.git.repository import (
     GATHERED,
     gather,
@@ -68,6 +68,7 @@ __all__ = [
     "changed_between",
     "changed_with_suffix",
     "clone_bare",
+    "commits",
     "commits_having",
     "discover",
     "file_at",
@@ -104,6 +105,7 @@ __all__ = [
     "tags",
     "time_of",
     "touched",
+    "touched_with_suffix",
     "tracked_below",
     "unpack",
     "unset_section",

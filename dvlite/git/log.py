@@ -19,17 +19,26 @@ class Commit(NamedTuple):
 
 
 class Touched(NamedTuple):
-    """A file as a commit left it; `blob` is empty where it removed it, `is_new` where no parent had it."""
+    """A file as a commit left it; `blob` is empty where it removed it, `is_new` where no parent had it.
+
+    `old_blob`: as the first parent had it.
+    """
 
     commit: Commit
     path: str
     blob: str
     is_new: bool
+    old_blob: str = ""
 
 
 def touched(git: Git, rev: str, path: str) -> Iterator[Touched]:
     """Yield how commits that a rev reaches changed one file, newest first; merges only where they made a version of their own."""
     return _touched(git, rev, *literal([path]))
+
+
+def touched_with_suffix(git: Git, revs: str, suffix: str) -> Iterator[Touched]:
+    """Yield the same of all files that end so, in the commits that `revs` selects (`A..B`, too)."""
+    return _touched(git, revs, pathspec(suffix))
 
 
 def _touched(git: Git, rev: str, pathspec: str) -> Iterator[Touched]:
@@ -45,8 +54,15 @@ def _touched(git: Git, rev: str, pathspec: str) -> Iterator[Touched]:
             fields = text.lstrip(":").split(" ")
             sides = len(text) - len(text.lstrip(":"))
             blob, states = fields[2 * sides + 1], fields[-1]
-            is_file = fields[sides].startswith("100")
-            yield Touched(commit, next(parts), blob if is_file else "", set(states) == {"A"})
+            is_file, was_file = fields[sides].startswith("100"), fields[0].startswith("100")
+            old = fields[sides + 1] if was_file else ""
+            yield Touched(commit, next(parts), blob if is_file else "", set(states) == {"A"}, old)
+
+
+def commits(git: Git, revs: str) -> list[tuple[str, str]]:
+    """Return the commits that `revs` selects, newest first, each with its author's day."""
+    output = run(git, "log", "--date-order", "--format=%H %as", "--end-of-options", revs).decode()
+    return [(line[:-11], line[-10:]) for line in output.splitlines()]
 
 
 def time_of(git: Git, commit: str) -> int:
