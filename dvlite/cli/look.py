@@ -1,4 +1,4 @@
-"""Commands that look: status, ls, cat."""
+"""Commands that look: status, ls, cat, du."""
 
 import functools
 import sys
@@ -11,6 +11,7 @@ from dvlite.cli import render
 from dvlite.cli.session import Json, Paths, Quiet, Rev, Session, ask_trust, session
 from dvlite.errors import quote
 from dvlite.ops import source as source_ops
+from dvlite.ops.du import du as du_op
 from dvlite.ops.read import cat as cat_op
 from dvlite.ops.read import ls as ls_op
 from dvlite.ops.status import PathStatus, StatusResult
@@ -180,3 +181,28 @@ def cat(
         sys.stdout.buffer.write(block)
     sys.stdout.flush()
     return 0
+
+
+@app.command()
+def du(ctx: typer.Context, paths: Paths = None, rev: Rev = None, json: Json = False) -> int:
+    """Say how much room tracked paths take: as files, as distinct content, and how much of that is in the local store.
+
+    Example: dvlite du --rev v1.0
+
+    Exit codes: 0 done, 1 some could not, 2 not tracked.
+    """
+    run = session(ctx, json=json)
+    repo = run.open()
+    result = du_op(repo, run.paths(repo, paths), rev=rev)
+    if json:
+        render.as_json(result)
+    elif result.paths:
+        rows: list[tuple[str, ...]] = [("files", "count", "distinct", "stored", "")]
+        for one in [*result.paths, result.total]:
+            shown = render.name(run.here(repo, one.path)) if one.path else "together"
+            sizes = [render.size(size) + ("" if one.is_whole else "+") for size in (one.distinct, one.stored)]
+            rows.append((render.size(one.size), f"{one.files:,}", *sizes, shown))
+        render.table(rows, right=(0, 1, 2, 3))
+        if not result.total.is_whole:
+            render.note("+: some listings are not here; 'dvlite fetch' gets them")
+    return render.failures(result.failures, lambda path: run.here(repo, path), is_alone=not result.paths, is_told=json)

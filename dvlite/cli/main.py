@@ -41,6 +41,7 @@ COMMANDS = {
     "rm": "data",
     "ls": "look",
     "cat": "look",
+    "du": "look",
     "unprotect": "data",
     "gc": "care",
     "fsck": "care",

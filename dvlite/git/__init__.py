@@ -36,7 +36,7 @@ from dvlite.git.index import (
     unstaged,
     worktrees,
 )
-from dvlite.git.log import Commit, Touched, came_from, commits, time_of, touched, touched_with_suffix
+from dvlite.git.log import Commit, Touched, came_from, commit_days, time_of, touched, touched_with_suffix
 from dvlite.git.repository import (
     GATHERED,
     gather,
@@ -68,7 +68,7 @@ __all__ = [
     "changed_between",
     "changed_with_suffix",
     "clone_bare",
-    "commits",
+    "commit_days",
     "commits_having",
     "discover",
     "file_at",

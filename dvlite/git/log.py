@@ -59,7 +59,7 @@ def _touched(git: Git, rev: str, pathspec: str) -> Iterator[Touched]:
             yield Touched(commit, next(parts), blob if is_file else "", set(states) == {"A"}, old)
 
 
-def commits(git: Git, revs: str) -> list[tuple[str, str]]:
+def commit_days(git: Git, revs: str) -> list[tuple[str, str]]:
     """Return the commits that `revs` selects, newest first, each with its author's day."""
     output = run(git, "log", "--date-order", "--format=%H %as", "--end-of-options", revs).decode()
     return [(line[:-11], line[-10:]) for line in output.splitlines()]

@@ -158,7 +158,7 @@ def _sections(repo: Repo, revs: str, by_commit: dict[Commit, list[Entry]]) -> li
     named: dict[str, list[str]] = {}
     for name, commit in git.tags(repo.git).items():
         named.setdefault(commit, []).append(name)
-    order = git.commits(repo.git, revs)
+    order = git.commit_days(repo.git, revs)
     has_releases = any(commit in named for commit, _ in order)
     found = {commit.id: entries for commit, entries in by_commit.items()}
     sections: list[Section] = []
