@@ -13,7 +13,7 @@ FLOORS = [
     ["oid", "files", "locks"],
     ["hashing", "tree", "pointer", "pack", "config"],
     ["stores"],
-    ["index", "git", "transfer", "compare"],
+    ["index", "git", "transfer", "compare", "tables"],
     ["worktree", "remotes", "refs"],
     ["repo"],
     ["ops"],
@@ -41,10 +41,12 @@ SEAMS = {
     "fcntl": {"files.py", "locks.py"},
     "typer": {"cli"},
     "rich": {"cli"},
+    "pyarrow": {"tables.py"},
 }
 # Costly, and used by few commands: imported where they are used.
 LAZY = {
     "botocore",
+    "pyarrow",
     "multiprocessing",
     "tomlkit",
     "pathspec",
@@ -59,6 +61,7 @@ LAZY = {
 }
 LAZY_ROOMS = {
     "dvlite.remotes",
+    "dvlite.tables",
     "dvlite.stores.remote.drivers.s3",
     "dvlite.ops.add",
     "dvlite.ops.track",

@@ -16,6 +16,7 @@ from dvlite.ops.log import Version
 from dvlite.ops.log import log as log_op
 from dvlite.ops.read import is_rev
 from dvlite.repo import Repo
+from dvlite.tables import TableDiff
 
 app = typer.Typer(rich_markup_mode=None)
 _SHOWN = 20
@@ -30,6 +31,7 @@ def diff(
     ] = None,
     staged: Annotated[bool, typer.Option("--staged", "--cached", help="Compare with Git's index.")] = False,
     stat: Annotated[bool, typer.Option("--stat", help="One line for each tracked path.")] = False,
+    content: Annotated[bool, typer.Option("--content", help="Look into tables: rows, columns, types.")] = False,
     markdown: Annotated[bool, typer.Option("--md", help="Print Markdown.")] = False,
     fetch: Annotated[bool, typer.Option("--fetch", help="Get listings that are missing here from the remote.")] = False,
     remote_name: Annotated[str, typer.Option("--remote-name", metavar="NAME", help="From this remote.")] = "",
@@ -53,7 +55,9 @@ def diff(
         ask_trust(repo, remote_name)
     try:
         given = remote_name if fetch or remote_name else None
-        result = diffs.diff(repo, old, new, run.paths(repo, paths), remote=given, progress=progress)
+        result = diffs.diff(
+            repo, old, new, run.paths(repo, paths), remote=given, has_content=content, progress=progress
+        )
     finally:
         run.finish(progress)
     if json:
@@ -102,6 +106,8 @@ def _show(run: Session, repo: Repo, result: DiffResult, limit: int | None) -> No
         for change in () if limit == 0 else one.changes[:limit]:
             if change.path or (change.old_path and not one.old_path):
                 render.out(f"  {_line(change)}")
+            if change.table:
+                render.out(f"    {_table(change.table)}")
         if limit and len(one.changes) > limit:
             render.out(f"  and {len(one.changes) - limit:,} more: '--all' lists them")
         if one.unknown:
@@ -120,6 +126,20 @@ def _summary(one: PathDiff) -> str:
         parts = [f"{number:,} {kind}" for number, kind in (*counted, (one.count.renamed, "renamed")) if number]
         said = f"{', '.join(parts)} ({sizes})" if len(one.changes) > 1 or one.changes[0].path else f"changed ({sizes})"
     return f"{said}, metadata changed" if one.has_meta and one.changes else said
+
+
+def _table(table: TableDiff) -> str:
+    """Return what became of a table, in one line."""
+    if table.note:
+        return render.name(table.note)
+    rows = f"rows: {table.rows_before:,} -> {table.rows_after:,}"
+    if table.rows_added is not None and table.rows_removed is not None:
+        rows += f" (+{table.rows_added:,} -{table.rows_removed:,})"
+    parts = [
+        f"{sign}{name}" for sign, names in (("+", table.columns_added), ("-", table.columns_removed)) for name in names
+    ]
+    parts += [f"{name}: {old} -> {new}" for name, (old, new) in table.types.items()]
+    return rows + (f"; columns: {', '.join(map(render.name, parts))}" if parts else "")
 
 
 def _line(change: FileDiff) -> str:

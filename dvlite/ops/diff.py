@@ -3,9 +3,11 @@
 import fnmatch
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from dvlite import compare, refs, transfer, tree
+from dvlite import compare, files, refs, transfer, tree
+from dvlite import oid as oids
 from dvlite.compare import Count, Difference
 from dvlite.errors import DvliteError, FormatError, MissingError, UsageError, quote
 from dvlite.oid import Oid
@@ -17,13 +19,19 @@ from dvlite.tree import Entry, Read
 from dvlite.worktree import plan as plans
 from dvlite.worktree.plan import Kind
 
+if TYPE_CHECKING:
+    from dvlite.tables import TableDiff
+
 INDEX = ":"  # Git's index, as in 'git show :FILE'
 WORKTREE = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FileDiff:
-    """One file, or a whole folder, that differs. `kind`: added, removed, changed, renamed or mode; sizes in bytes."""
+    """One file, or a whole folder, that differs. `kind`: added, removed, changed, renamed or mode; sizes in bytes.
+
+    `table`: rows and columns of a table that changed, where that was asked for.
+    """
 
     path: str
     kind: str
@@ -34,6 +42,7 @@ class FileDiff:
     is_folder: bool = False
     old_oid: str = ""
     new_oid: str = ""
+    table: "TableDiff | None" = None
 
 
 @dataclass(slots=True)
@@ -79,11 +88,12 @@ def diff(
     paths: Sequence[str] = (),
     *,
     remote: str | None = None,
+    has_content: bool = False,
     progress: Progress = SILENT,
 ) -> DiffResult:
     """Compare two versions (revs, INDEX, WORKTREE) of in-repo paths (all without).
 
-    `remote`: get listings that are missing here from there (empty: the default one).
+    `remote`: get listings that are missing here from there (empty: the default one). `has_content`: look into tables too.
     """
     result = DiffResult(old, new)
     sides = [_side(repo, version, paths, progress) for version in (old, new)]
@@ -109,6 +119,8 @@ def diff(
     except (MissingError, FormatError):  # a folder that one side alone has stays what it is
         pass
     _report(sides, found, unknown, result)
+    if has_content:
+        _look_into(repo, result)
     return result
 
 
@@ -246,3 +258,44 @@ def _file(one: Difference, tracked: str) -> FileDiff:
         str(one.old.oid) if one.old else "",
         str(one.new.oid) if one.new else "",
     )
+
+
+# ---- inside of tables -----------------------------------------------------------------------------------------------
+
+
+def _look_into(repo: Repo, result: DiffResult) -> None:
+    """Compare the rows and columns of tables that changed."""
+    from dvlite import tables  # it needs a library that few have
+
+    stage = files.temporary(repo.tmp(repo.root))
+    stage.mkdir(0o700)
+    try:
+        for tracked in result.paths:
+            for one in tracked.changes:
+                name = one.path or tracked.path
+                if one.kind != "changed" or one.is_folder or not tables.is_table(name):
+                    continue
+                here = repo.root / tracked.path / one.path if one.path else repo.root / tracked.path
+                try:
+                    ends = _contents(repo, one, here if result.new == WORKTREE else None, stage)
+                    one.table = tables.differ(*ends, name)
+                except MissingError as exc:
+                    one.table = tables.TableDiff(note=exc.message)
+    finally:
+        files.remove_folder(stage)
+
+
+def _contents(repo: Repo, one: FileDiff, here: Path | None, stage: Path) -> tuple[Path, Path]:
+    """Return files that hold what a path was and is; `here`: where it lies as it is."""
+    found = []
+    for position, text in enumerate((one.old_oid, one.new_oid)):
+        if position and here:
+            found.append(here)
+            continue
+        name = oids.parse(text)
+        path = repo.store.path_of(name)
+        if path is None:
+            path = stage / f"{position}"
+            path.write_bytes(repo.store.read(name))
+        found.append(path)
+    return found[0], found[1]

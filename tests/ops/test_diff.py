@@ -207,3 +207,53 @@ def test_a_diff_loads_no_driver(two):
     code = "import sys; from dvlite.cli.main import run; run(['diff', 'HEAD']); print({'fsspec', 's3fs', 'pygit2'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=two.root, capture_output=True, text=True)
     assert done.stdout.endswith("set()\n"), done
+
+
+# ---- inside of tables -----------------------------------------------------------------------------------------------
+
+
+def test_rows_columns_and_types_of_tables(project):
+    pandas = pytest.importorskip("pandas")
+    one = pandas.DataFrame({"city": ["Berlin", "Lima", "Oslo"], "sales": [1, 2, 3]})
+    two = pandas.DataFrame({"city": ["Berlin", "Lima", "Rome", "Bonn"], "sales": [1.0, 2.5, 4.0, 5.0], "year": 2026})
+    (project.root / "data").mkdir()
+
+    def write(frame):
+        frame.to_csv(project.root / "data/a.csv", index=False)
+        frame.to_csv(project.root / "data/b.tsv", index=False, sep="\t")
+        frame.to_json(project.root / "data/c.jsonl", orient="records", lines=True)
+        frame.to_parquet(project.root / "data/d.parquet", index=False)
+        frame.to_feather(project.root / "data/e.feather")
+        frame.to_parquet(project.root / "whole.parquet", index=False)
+
+    write(one)
+    project.write({"note.txt": "no table", "broken.parquet": "none"}, "data")
+    project.dv("add", "data", "whole.parquet")
+    project.commit("one")
+    write(two)
+    project.write({"note.txt": "no table either", "broken.parquet": "none at all"}, "data")
+    for versions in ([], ["HEAD"]):
+        told = {
+            change["path"] or path["path"]: change["table"]
+            for path in project.json("diff", *versions, "--content")["paths"]
+            for change in path["changes"]
+        }
+        assert told["note.txt"] is None and "can't be read" in told["broken.parquet"]["note"]
+        for name in ("a.csv", "b.tsv", "c.jsonl", "d.parquet", "e.feather", "whole.parquet"):
+            found = told[name]
+            assert (found["rows_before"], found["rows_after"]) == (3, 4), name
+            assert found["columns_added"] == ["year"] and found["types"] == {"sales": ["int64", "double"]}, name
+            assert found["rows_added"] == 4 and found["rows_removed"] == 3, "a row with another type is another"
+    project.dv("add", "data", "whole.parquet")
+    project.commit("two")
+    said = project.dv("diff", "HEAD~1", "HEAD", "--content")
+    assert "    rows: 3 -> 4 (+4 -3); columns: +year, sales: int64 -> double\n" in said
+
+
+def test_a_row_more_is_one_row(project):
+    pytest.importorskip("pyarrow")
+    project.write({"a.csv": "x,y\n1,a\n2,b\n2,b\n"})
+    project.dv("add", "a.csv")
+    project.commit("one")
+    project.write({"a.csv": "x,y\n2,b\n3,c\n1,a\n2,b\n4,d\n"})
+    assert "rows: 3 -> 5 (+2 -0)\n" in project.dv("diff", "--content")
