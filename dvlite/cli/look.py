@@ -129,13 +129,14 @@ def ls(
     recursive: Annotated[bool, typer.Option("--recursive", "-R", help="Also all that lies below.")] = False,
     long: Annotated[bool, typer.Option("--long", "-l", help="With oids.")] = False,
     repository: Elsewhere = "",
+    fetch: Annotated[bool, typer.Option("--fetch", help="Get listings that are missing here from the remote.")] = False,
     json: Json = False,
 ) -> int:
     """List tracked paths, or what lies in one, at any rev, whether it is checked out or not.
 
     Example: dvlite ls data/raw --rev HEAD~3
 
-    Exit codes: 0 done, 2 not tracked, 10 a listing is not here: fetch it.
+    Exit codes: 0 done, 2 not tracked, 10 a listing is not here: see --fetch.
     """
     run = session(ctx, json=json)
     here: Callable[[str], str] = str
@@ -145,7 +146,9 @@ def ls(
     else:
         repo = run.open()
         given = repo.in_repo(path, run.folder) if path else ""
-        result = ls_op(repo, given, rev=rev, is_recursive=recursive)
+        if fetch:
+            ask_trust(repo, "")
+        result = ls_op(repo, given, rev=rev, is_recursive=recursive, remote="" if fetch else None)
         here = functools.partial(run.here, repo)
     if json:
         render.as_json(result)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from dvlite import git, hashing, tree
+from dvlite import git, hashing, transfer, tree
 from dvlite.errors import MissingError, UsageError, quote
 from dvlite.oid import Oid
 from dvlite.ops.base import pointers_at, select
@@ -39,9 +39,24 @@ def is_rev(repo: Repo, text: str) -> bool:
     return bool(text) and git.has_commit(repo.git, text)
 
 
-def ls(repo: Repo, path: str = "", *, rev: str | None = None, is_recursive: bool = False) -> LsResult:
-    """List the tracked paths at or below an in-repo path; for a folder that is tracked, or lies inside one, its content."""
-    return listing(pointers_at(repo, rev), path, repo.store.read, is_recursive=is_recursive)
+def ls(
+    repo: Repo, path: str = "", *, rev: str | None = None, is_recursive: bool = False, remote: str | None = None
+) -> LsResult:
+    """List the tracked paths at or below an in-repo path; for a folder that is tracked, or lies inside one, its content.
+
+    `remote`: get listings that are missing here from there (empty: the default one), and nothing else.
+    """
+    pointers = pointers_at(repo, rev)
+    if remote is not None:
+        plain = path.removesuffix(".dvlite")
+        roots = [
+            item.entry
+            for tracked, item in pointers.found.items()
+            if not plain or f"{tracked}/".startswith(f"{plain}/") or f"{plain}/".startswith(f"{tracked}/")
+        ]
+        with repo.writing("ls"):
+            transfer.reach(roots, repo.store, repo.remote(remote))
+    return listing(pointers, path, repo.store.read, is_recursive=is_recursive)
 
 
 def listing(pointers: Pointers, path: str, read: Read, *, is_recursive: bool = False) -> LsResult:

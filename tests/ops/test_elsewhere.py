@@ -234,6 +234,15 @@ def test_looking_without_a_checkout(source, place, tmp_path, is_clone):
     assert place.read() == {}
 
 
+def test_listings_alone_can_be_fetched(source, tmp_path):
+    clone = Project(tmp_path / "clone")
+    subprocess.run(["git", "clone", "-q", source.root, clone.root], check=True)
+    clone.dv("ls", "data", code=10)
+    assert len(clone.json("ls", "data", "-R", "--rev", "v1", "--fetch")["entries"]) == 7
+    assert len(clone.json("ls", "data", "-R", "--rev", "v1")["entries"]) == 7
+    assert clone.json("du", "--rev", "v1")["total"]["stored"] == 0, "no content came"
+
+
 # ---- import and update ----------------------------------------------------------------------------------------------
 
 
