@@ -82,6 +82,11 @@ class DvliteFileSystem(AbstractFileSystem):  # type: ignore[misc]
         rev, separator, _ = path.removeprefix("dvlite://").rpartition("@")
         return {"url_rev": rev} if separator and rev else {}
 
+    def unstrip_protocol(self, name: str) -> str:
+        """Return a path's whole URL, with the rev that is read here."""
+        rev = f"{self.rev}@" if self.rev else ""
+        return f"dvlite://{rev}{self._strip_protocol(name)}"
+
     def _find(self, path: str) -> tuple[str, Entry]:
         """Return the tracked path that a path is or lies in, and its entry; FileNotFoundError where there is none."""
         plain, source = _unescape(self._strip_protocol(path)), self.source

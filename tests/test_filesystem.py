@@ -351,3 +351,32 @@ def test_importing_dvlite_loads_nothing_heavy():
     import sys
 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_hugging_face_datasets(tables, tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf")
+    options = {**tables, "rev": "v1"}  # it takes URLs apart, and would lose the rev in one
+    found = datasets.load_dataset(
+        "csv",
+        data_files="dvlite://data/part2.csv",
+        storage_options=options,
+        cache_dir=str(tmp_path / "hf"),
+        split="train",
+    )
+    assert found.num_rows == 1000 and found[0]["id"] == 2000
+
+
+def test_pyspark_workers_read_one_version(tables):
+    """Each worker opens the file system by itself, as a cluster's do."""
+    sql = pytest.importorskip("pyspark.sql")
+    spark = sql.SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
+    try:
+        fs = DvliteFileSystem(rev="v1", **tables)
+        paths = fs.glob("data/*.csv")
+        counted = (
+            spark.sparkContext.parallelize(paths, 2).map(lambda path: fs.cat_file(path).count(b"\n") - 1).collect()
+        )
+        assert counted == [1000] * 4
+    finally:
+        spark.stop()
