@@ -20,7 +20,7 @@ from dvlite.git.commits import (
     tags,
     versions,
 )
-from dvlite.git.elsewhere import clone_bare, kind_at, refresh, unpack
+from dvlite.git.elsewhere import clone_bare, kind_at, refresh, unpack, without_login
 from dvlite.git.index import (
     Staged,
     blob_sizes,
@@ -111,5 +111,6 @@ __all__ = [
     "unset_section",
     "unstaged",
     "versions",
+    "without_login",
     "worktrees",
 ]

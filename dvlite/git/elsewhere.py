@@ -3,16 +3,21 @@
 Git's own transports and credentials are used; those that run a command named in the URL are not: it may be a stranger's.
 """
 
-import tarfile
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from dvlite.errors import DvliteError
-from dvlite.git.call import Git, literal, program, run, stream
+from dvlite.git.call import Git, literal, program, run, split
 
 _SAFE = ["-c", "protocol.ext.allow=never", "-c", "protocol.fd.allow=never"]
+_LOGIN = re.compile(r"//[^/@\s]*:[^/@\s]*@")  # a password in a URL
 _ALL = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
+
+
+def without_login(url: str) -> str:
+    """Return a URL without the password in it, and the name that it is for."""
+    return _LOGIN.sub("//", url)
 
 
 def clone_bare(url: str, folder: Path) -> None:
@@ -30,15 +35,17 @@ def refresh(git: Git, url: str) -> None:
     )
 
 
-def _run(folder: Path, command: list[str], url: str) -> None:
+def _run(folder: Path, command: list[str], url: str) -> bytes:
     done = program(folder, command)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().split("\n")
         reason = next((line for line in said if line.startswith(("fatal:", "error:", "ERROR:"))), said[-1])
+        shown = without_login(url)
         raise DvliteError(
-            f"can't get the repository '{url}': {reason.removeprefix('fatal: ')}",
-            f"Try it by hand: git ls-remote {url}",
+            f"can't get the repository '{shown}': {without_login(reason.removeprefix('fatal: '))}",
+            f"Try it by hand: git ls-remote {shown}",
         )
+    return done.stdout
 
 
 def kind_at(git: Git, commit: str, path: str) -> str:
@@ -46,12 +53,12 @@ def kind_at(git: Git, commit: str, path: str) -> str:
     return run(git, *_SAFE, "cat-file", "-t", f"{commit}:{path}", is_checked=False).decode().strip()
 
 
-def unpack(git: Git, commit: str, path: str) -> Iterator[tuple[str, str, IO[bytes] | None, str]]:
-    """Yield all files at and below a path of a commit: path, kind (file, executable, link), content, and a link's target."""
-    with stream(git, *_SAFE, "archive", "--format=tar", commit, "--", *literal([path]), stdin=b"") as output:
-        with tarfile.open(fileobj=output, mode="r|", errors="surrogateescape") as archive:
-            for member in archive:
-                if member.issym():
-                    yield member.name, "link", None, member.linkname
-                elif member.isreg():
-                    yield member.name, "executable" if member.mode & 0o100 else "file", archive.extractfile(member), ""
+def unpack(git: Git, commit: str, path: str) -> Iterator[tuple[str, str, bytes]]:
+    """Yield all files at and below a path of a commit, as Git keeps them: path, kind (file, executable, link), content."""
+    rows = split(run(git, *_SAFE, "ls-tree", "-r", "-z", "--full-tree", commit, "--", *literal([path])))
+    kinds = {"100644": "file", "100755": "executable", "120000": "link"}
+    for row in rows:
+        head, _, name = row.partition("\t")
+        mode, _, blob = head.split(" ")[:3]
+        if mode in kinds:
+            yield name, kinds[mode], run(git, *_SAFE, "cat-file", "blob", blob)

@@ -42,7 +42,7 @@ def touched_with_suffix(git: Git, revs: str, suffix: str) -> Iterator[Touched]:
 
 
 def _touched(git: Git, rev: str, pathspec: str) -> Iterator[Touched]:
-    options = ["-c", "--raw", "-z", "--no-renames", "--abbrev=64", "--root", "--date-order"]
+    options = ["-c", "--raw", "-z", "--no-follow", "--no-renames", "--abbrev=64", "--root", "--date-order"]
     output = run(git, "log", _SHAPE, *options, "--end-of-options", rev, "--", pathspec)
     commit = None
     parts = iter(split(output))

@@ -36,6 +36,9 @@ def export(source: Source, path: str, target: str, base: Path, *, options: dict[
     is_local = config.check_url(target) == "file"
     place = base / Path(target.removeprefix("file://")).expanduser()
     name = path.strip("/").removesuffix(".dvlite").rpartition("/")[2]
+    source.find(path)
+    if is_local and os.path.lexists(place) and not place.is_dir():
+        raise UsageError(f"'{place}' is a file", "Export to a folder.")
     stage = files.temporary(place if is_local and place.is_dir() else base)
     if is_local:
         place.mkdir(parents=True, exist_ok=True)
@@ -79,7 +82,7 @@ def _line(digest: str, path: str) -> bytes:
 
 @dataclass(slots=True)
 class VerifyResult:
-    """Files that are as they should be, and those that are not: path to changed, missing or extra."""
+    """Files that are as they should be, and those that are not: path to changed, missing, mode or extra."""
 
     path: str
     files: int = 0
@@ -100,6 +103,8 @@ def verify(source: Source, path: str, folder: Path, *, progress: Progress = SILE
             result.wrong[inner] = "missing"
         elif not _is_same(place, one):
             result.wrong[inner] = "changed"
+        elif one.mode != tree.SYMLINK and (one.mode == tree.EXECUTABLE) != bool(place.stat().st_mode & 0o100):
+            result.wrong[inner] = "mode"
         else:
             result.files += 1
             result.size += one.size
@@ -134,6 +139,8 @@ def _is_same(place: Path, entry: tree.Entry) -> bool:
 
 def verify_sums(folder: Path, sums: Path, *, progress: Progress = SILENT) -> VerifyResult:
     """Read all files that a list of SHA-256 names (as sha256sum writes it), below a folder, and compare."""
+    if not folder.is_dir():
+        raise UsageError(f"'{folder}' is not a folder", "Name the one that the list's names are relative to.")
     result = VerifyResult(str(folder))
     for line in sums.read_bytes().split(b"\n"):
         if not line.strip():

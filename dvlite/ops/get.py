@@ -1,14 +1,15 @@
 """Take a file or folder out of any repository at any rev, without cloning its data: tracked by dvlite, or by Git alone."""
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from dvlite import files, git, transfer, tree
-from dvlite.errors import FormatError, UsageError, quote
+from dvlite import files, git, refs, transfer, tree
+from dvlite.errors import DvliteError, FormatError, UsageError, quote
+from dvlite.ops.base import enclosing
 from dvlite.ops.source import Source, bring_all
 from dvlite.progress import SILENT, Progress
+from dvlite.repo import open_repo
 from dvlite.stores.local import LocalStore
 from dvlite.tree import Entry
 from dvlite.worktree import materialise
@@ -37,9 +38,16 @@ def get(
     jobs: int = 8,
     progress: Progress = SILENT,
 ) -> GetResult:
-    """Write a path of a source to `target`, which must not exist unless `is_forced`. It appears in one step, verified."""
-    if os.path.lexists(target) and not is_forced:
-        raise UsageError(f"'{target}' exists", "Name another place with -o, or replace it with --force.")
+    """Write a path of a source to `target`, which must not exist unless `is_forced`. It appears in one step, verified.
+
+    What is tracked, a repository, and the folder that the user is in are never replaced.
+    """
+    if not path.strip("/"):
+        raise UsageError("no path is named", "Name a tracked path: see 'dvlite ls --repo'.")
+    if os.path.lexists(target):
+        if not is_forced:
+            raise UsageError(f"'{target}' exists", "Name another place with -o, or replace it with --force.")
+        _refuse_precious(target)
     if not target.parent.is_dir():
         raise UsageError(f"'{target.parent}' is not a folder", f"Make it: mkdir -p {quote(str(target.parent))}")
     try:
@@ -63,6 +71,26 @@ def get(
     finally:
         files.remove_folder(stage)
     return GetResult(path, str(target), source.commit, str(entry.oid), entry.files, entry.size)
+
+
+def _refuse_precious(target: Path) -> None:
+    """Refuse to replace what is more than a file or folder of the user's: he is in it, or a repository is, or it is tracked."""
+    real, hint = target.resolve(), "Name another place with -o."
+    if real == Path.cwd() or real in Path.cwd().parents:
+        raise UsageError(f"'{target}' is the folder that you are in, or lies above it", hint)
+    if ".git" in real.parts or any(".git" in (*names, *found) for _, names, found in os.walk(target)):
+        raise UsageError(f"'{target}' is, or holds, a Git repository", hint)
+    try:
+        repo = open_repo(target.parent)
+    except DvliteError:
+        return
+    pointers = refs.in_worktree(repo.git)
+    inner = repo.in_repo(target, target.parent)
+    known = [*pointers.found, *pointers.broken]
+    if owner := enclosing(known, inner) or next((one for one in known if one.startswith(f"{inner}/")), ""):
+        raise UsageError(
+            f"'{target}' is, lies in, or holds what is tracked ('{owner}')", f"{hint} Or see 'dvlite import'."
+        )
 
 
 def _holding(source: Source, tracked: str, entry: Entry, stage: Path, jobs: int, progress: Progress) -> LocalStore:
@@ -99,20 +127,19 @@ def _plain(source: Source, path: str, kind: str, target: Path) -> GetResult:
         new = stage / "new"
         if kind == "tree":
             new.mkdir()
-        for name, sort, content, link in git.unpack(source.repo.git, source.commit, path):
+        for name, sort, content in git.unpack(source.repo.git, source.commit, path):
             inner = name.removeprefix(path).lstrip("/")
             for part in inner.split("/") if inner else []:
                 tree.check_name(part)
             place = new / inner if inner else new
             place.parent.mkdir(parents=True, exist_ok=True)
             if sort == "link":
-                links.append((place, link))
-            elif content:
-                with place.open("xb") as file:
-                    shutil.copyfileobj(content, file, 1 << 20)
+                links.append((place, os.fsdecode(content)))
+            else:
+                place.write_bytes(content)
                 if sort == "executable":
                     place.chmod(0o755)
-                result.size += place.stat().st_size
+                result.size += len(content)
             result.files += 1
         for place, link in links:
             place.symlink_to(link)

@@ -3,25 +3,26 @@
 `update` looks there again. What is imported is stored and pushed as all data is, so that it can be had when its source is gone.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dvlite import config, files, hashing, pointer, refs
-from dvlite.errors import DvliteError, UnsavedError, UsageError, quote
-from dvlite.ops.add import add
+from dvlite import config, files, git, hashing, pointer, refs, tree
+from dvlite.errors import DvliteError, FormatError, UnsavedError, UsageError, quote
 from dvlite.ops.base import Failure, enclosing, select
 from dvlite.ops.checkout import checkout
 from dvlite.ops.source import Source, bring_all
 from dvlite.ops.status import status
-from dvlite.ops.track import check_apart, check_trackable, stage, write
+from dvlite.ops.track import check_apart, check_trackable, refuse_tracked_by_git, stage, write
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.repo import Repo
+from dvlite.stores.base import Batch
 from dvlite.stores.remote.bucket import Bucket
 from dvlite.stores.remote.drivers.base import Listed
-from dvlite.tree import Entry
+from dvlite.tree import SYMLINK, Entry
 
 TABLE = "import"
 Open = Callable[[str, str], Source]  # a repository's url and a rev, opened
@@ -61,10 +62,13 @@ def import_data(
     progress: Progress = SILENT,
 ) -> ImportResult:
     """Track a path of another repository as the in-repo path `target`. `rev`: what the user named, for `update`."""
-    _check_free(repo, target)
-    tracked, entry = source.find(path)
     asked = {"rev": rev} if rev else {}
-    told = {"repo": source.url, "path": path.strip("/").removesuffix(pointer.SUFFIX), **asked, "commit": source.commit}
+    told = {"repo": source.url, "path": path.strip("/").removesuffix(pointer.SUFFIX), **asked}
+    _check_free(repo, target, told)
+    tracked, entry = source.find(path)
+    if entry.mode == SYMLINK:
+        raise UsageError(f"'{path}' is a symbolic link", "Import the folder that it lies in, or what it leads to.")
+    told["commit"] = source.commit
     new = pointer.with_table(pointer.of(entry), TABLE, told)
     if entry == source.pointers.found[tracked].entry:
         meta = source.pointers.found[tracked].tables.get("meta", {})
@@ -75,15 +79,20 @@ def import_data(
     return result
 
 
-def _check_free(repo: Repo, target: str) -> None:
-    """Refuse a target that is there, or can't be tracked."""
+def _check_free(repo: Repo, target: str, told: dict[str, str]) -> None:
+    """Refuse a target that is there, or can't be tracked; but not the same import, which was cut off."""
     check_trackable(repo, target)
     pointers = refs.in_worktree(repo.git)
+    if target in pointers.found:
+        before = pointers.found[target].tables.get(TABLE, {})
+        if isinstance(before, dict) and {**before, **told} == before and not os.path.lexists(repo.root / target):
+            return
     if owner := enclosing([*pointers.found, *pointers.broken], target):
         hint = f"Get a newer version with 'dvlite update {quote(owner)}', or name another place with -o."
         raise UsageError(f"'{target}' is tracked already" if owner == target else f"'{target}' lies in '{owner}'", hint)
     check_apart(pointers, target)
-    if (repo.root / target).is_symlink() or (repo.root / target).exists():
+    refuse_tracked_by_git(target, git.tracked_below(repo.git, [target]))
+    if os.path.lexists(repo.root / target):
         raise UsageError(f"'{target}' exists", "Name another place with -o, or move it away.")
     if not (repo.root / target).parent.is_dir():
         folder = quote(str(Path(target).parent))
@@ -112,17 +121,26 @@ def _point(repo: Repo, target: str, new: Pointer, result: ImportResult) -> None:
         is_changed, to_stage = write(repo, target, new)
     result.to_stage += to_stage
     told = new.tables.get(TABLE, {})
+    repo.index.set_note(f"import {target}", told.get("repo") or told.get("url", ""))
     result.imported.append(Imported(target, str(new.oid), new.size, new.files, told, is_changed))
 
 
 def _finish(repo: Repo, targets: Sequence[str], result: ImportResult, *, is_staged: bool, progress: Progress) -> None:
-    """Check data out, and stage the pointers."""
+    """Stage the pointers, and check data out: the same again finishes what was cut off."""
     if not targets:
         return
-    done = checkout(repo, targets, progress=progress)
-    result.failures += done.failures
     with repo.writing_pointers("import"):
         result.staged, result.to_stage = stage(repo, targets, result.to_stage, is_staged=is_staged)
+    pointers = refs.in_worktree(repo.git)
+    behind = [target for target in targets if _is_behind(repo, target, pointers.found.get(target))]
+    if behind:
+        result.failures += checkout(repo, behind, progress=progress).failures
+
+
+def _is_behind(repo: Repo, target: str, item: Pointer | None) -> bool:
+    """Tell whether data lies there in another version than the pointer's, or not at all."""
+    base = repo.index.base(target)
+    return item is None or base is None or base.entry is None or base.entry.oid != item.oid
 
 
 # ---- of a URL -------------------------------------------------------------------------------------------------------
@@ -138,19 +156,53 @@ def import_url(
     progress: Progress = SILENT,
 ) -> ImportResult:
     """Track a file, or all that lies below a folder, of any URL that a remote may have. `options` are its driver's."""
-    _check_free(repo, target)
-    version = _download(repo, url, repo.root / target, options or {}, progress)
-    told = {"url": config.redact(url), "version": version}
+    told = {"url": config.redact(url)}
+    _check_free(repo, target, told)
     result = ImportResult()
-    done = add(repo, [target], is_staged=False, progress=progress)
-    result.failures += done.failures
-    if done.added:
-        item = refs.in_worktree(repo.git).found[target]
-        _point(repo, target, pointer.with_table(item, TABLE, told), result)
-        result.to_stage += done.to_stage
-        with repo.writing_pointers("import"):
-            result.staged, result.to_stage = stage(repo, [target], result.to_stage, is_staged=is_staged)
+    _take_url(repo, url, target, None, options or {}, result, progress)
+    _finish(repo, [target], result, is_staged=is_staged, progress=progress)
     return result
+
+
+def _take_url(
+    repo: Repo,
+    url: str,
+    target: str,
+    item: Pointer | None,
+    options: dict[str, Any],
+    result: ImportResult,
+    progress: Progress,
+) -> None:
+    """Download aside, store, then write the pointer: the worktree's data is the checkout's to change."""
+    aside = files.temporary(repo.tmp(repo.root))
+    aside.mkdir(0o700)
+    try:
+        version = _download(repo, url, aside / "new", options, progress)
+        algorithm = item.oid.algorithm if item else repo.config.hash
+        with repo.writing("import"):
+            with repo.store.open_batch(is_synced=True) as batch:
+                entry = _stored(aside / "new", batch, algorithm, repo.store.pack_below)
+            new = item.pointing_to(entry) if item else pointer.of(entry)
+            _point(
+                repo, target, pointer.with_table(new, TABLE, {"url": config.redact(url), "version": version}), result
+            )
+    finally:
+        files.remove_folder(aside)
+
+
+def _stored(path: Path, batch: Batch, algorithm: str, pack_below: int, name: str = "") -> Entry:
+    """Put what was downloaded into the store; returns its entry."""
+    if path.is_dir():
+        names = sorted(one.name for one in path.iterdir())
+        below = [_stored(path / one, batch, algorithm, pack_below, one) for one in names]
+        folder = tree.build(algorithm, below)
+        for oid, data in folder.objects:
+            batch.take(oid, data, is_tree=True)
+        return Entry(tree.TREE, folder.oid, folder.size, folder.files, name)
+    size = path.stat().st_size
+    if size >= pack_below:
+        return Entry(tree.FILE, batch.put_file(path, algorithm, is_given=True).oid, size, 1, name)
+    return Entry(tree.FILE, batch.put(path.read_bytes(), algorithm), size, 1, name)
 
 
 def _bucket(repo: Repo, url: str, options: dict[str, Any]) -> tuple[Bucket, str]:
@@ -173,7 +225,9 @@ def _version(bucket: Bucket, name: str) -> tuple[str, dict[str, int]]:
             if not listed:
                 raise UsageError(f"'{bucket.url}/{name}' can't be had: {exc.message}", exc.hint) from exc
     text = "".join(f"{path} {one.size} {one.time_ns}\n" for path, one in sorted(listed.items()))
-    return hashing.checksum(text.encode()).hex(), {path: one.size for path, one in listed.items()}
+    return hashing.checksum(text.encode("utf-8", "surrogateescape")).hex(), {
+        path: one.size for path, one in listed.items()
+    }
 
 
 def _below(bucket: Bucket, name: str) -> dict[str, Listed]:
@@ -184,7 +238,7 @@ def _below(bucket: Bucket, name: str) -> dict[str, Listed]:
 
 
 def _download(repo: Repo, url: str, target: Path, options: dict[str, Any], progress: Progress) -> str:
-    """Bring what a URL names to a place in the worktree, in one step; return its version."""
+    """Bring what a URL names to a place, in one step; return its version."""
     bucket, name = _bucket(repo, url, options)
     version, sizes = _version(bucket, name)
     progress.phase("fetch", files=len(sizes), size=sum(sizes.values()))
@@ -222,23 +276,51 @@ def update(
     pointers = refs.in_worktree(repo.git)
     selection = select(pointers, paths, repo.store.read)
     result = ImportResult(failures=selection.failures)
-    moved = []
+    seen = []
     for tracked in sorted(selection.parts):
         item = pointers.found[tracked]
-        told = item.tables.get(TABLE, {})
         try:
-            if not told:
-                if paths:
-                    raise UsageError(
-                        f"'{tracked}' was not imported", "Only what 'dvlite import' brought can be updated."
-                    )
+            told = _told(tracked, item)
+            if told is None and paths:
+                raise UsageError(f"'{tracked}' was not imported", "Only what 'dvlite import' brought can be updated.")
+            if told is None:
                 continue
-            if _update(repo, tracked, item, told, open_source, rev, options or {}, result, jobs, progress):
-                moved.append(tracked)
+            _refuse_unasked(repo, tracked, told, is_named=bool(paths))
+            if "url" in told:
+                _update_url(repo, tracked, item, told, options or {}, result, progress)
+            else:
+                _update(repo, tracked, item, told, open_source, rev, result, jobs, progress)
+            seen.append(tracked)
         except DvliteError as exc:
             result.failures.append(Failure(tracked, exc))
-    _finish(repo, moved, result, is_staged=is_staged, progress=progress)
+    _finish(repo, seen, result, is_staged=is_staged, progress=progress)
     return result
+
+
+def _told(tracked: str, item: Pointer) -> dict[str, str] | None:
+    """Return what a pointer records of its source, which may be a stranger's; None where it records nothing."""
+    found = item.tables.get(TABLE)
+    if found is None:
+        return None
+    if isinstance(found, dict) and all(isinstance(value, str) for value in found.values()):
+        has_all = {"repo", "path"} <= found.keys() or "url" in found
+        if has_all and not any("\0" in value for value in found.values()):
+            return found
+    raise FormatError(
+        f"'{tracked}{pointer.SUFFIX}': [import] must have 'repo' and 'path', or 'url', as text",
+        f"Restore it with 'git checkout -- {quote(tracked + pointer.SUFFIX)}', or import it anew.",
+    )
+
+
+def _refuse_unasked(repo: Repo, tracked: str, told: dict[str, str], *, is_named: bool) -> None:
+    """Refuse to read from this machine what a clone brought along and nobody named: it would be pushed with the next push."""
+    place = told.get("repo") or told.get("url", "")
+    is_local = config.protocol_of(place) in ("", "file")
+    if is_local and not is_named and repo.index.note(f"import {tracked}") != place:
+        raise UsageError(
+            f"'{tracked}' comes from '{place}' on this machine, and was not imported in this clone",
+            f"If that is right: dvlite update {quote(tracked)}",
+        )
 
 
 def _update(
@@ -248,26 +330,22 @@ def _update(
     told: dict[str, str],
     open_source: Open,
     rev: str,
-    options: dict[str, Any],
     result: ImportResult,
     jobs: int,
     progress: Progress,
-) -> bool:
-    """Look again at what one pointer records; tell whether it moved."""
-    if "url" in told:
-        return _update_url(repo, tracked, item, told, options, result, progress)
+) -> None:
+    """Look again into the repository that a pointer records."""
     rev = rev or told.get("rev", "")
     source = open_source(told["repo"], rev)
     owner, entry = source.find(told["path"])
     if entry.oid == item.oid and rev == told.get("rev", ""):
         result.imported.append(Imported(tracked, str(item.oid), item.size, item.files, told, is_changed=False))
-        return False
+        return
     _refuse_unsaved(repo, tracked)
     asked = {"rev": rev} if rev else {}
     now = {"repo": told["repo"], "path": told["path"], **asked, "commit": source.commit}
     new = pointer.with_table(item.pointing_to(entry), TABLE, now)
     _take(repo, source, owner, entry, tracked, new, result, jobs, progress)
-    return True
 
 
 def _update_url(
@@ -278,30 +356,15 @@ def _update_url(
     options: dict[str, Any],
     result: ImportResult,
     progress: Progress,
-) -> bool:
+) -> None:
+    """Look again at the URL that a pointer records."""
     bucket, name = _bucket(repo, told["url"], options)
     version, _ = _version(bucket, name)
     if version == told.get("version"):
         result.imported.append(Imported(tracked, str(item.oid), item.size, item.files, told, is_changed=False))
-        return False
+        return
     _refuse_unsaved(repo, tracked)
-    aside = files.temporary(repo.tmp(repo.root / tracked))
-    aside.mkdir(0o700)
-    target = repo.root / tracked
-    try:
-        version = _download(repo, told["url"], aside / "new", options, progress)
-        if target.exists() or target.is_symlink():
-            target.rename(aside / "old")
-        (aside / "new").rename(target)
-    finally:
-        if not target.exists() and (aside / "old").exists():
-            (aside / "old").rename(target)
-        files.remove_folder(aside)
-    done = add(repo, [tracked], is_forced=True, is_staged=False, progress=progress)
-    result.failures += done.failures
-    new = refs.in_worktree(repo.git).found[tracked]
-    _point(repo, tracked, pointer.with_table(new, TABLE, {"url": told["url"], "version": version}), result)
-    return True
+    _take_url(repo, told["url"], tracked, item, options, result, progress)
 
 
 def _refuse_unsaved(repo: Repo, tracked: str) -> None:

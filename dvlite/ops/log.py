@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from dvlite import compare, git, pointer, tree
+from dvlite import compare, git, pointer, refs, tree
 from dvlite.compare import Count
 from dvlite.errors import FormatError, MissingError, UsageError
 from dvlite.git import Touched
-from dvlite.ops.base import reader
+from dvlite.ops.base import enclosing, reader
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.repo import Repo
 from dvlite.tree import Entry, Read
@@ -80,6 +80,8 @@ def log(repo: Repo, path: str, *, rev: str = "HEAD", limit: int = 0) -> LogResul
             if len(result.versions) == limit:
                 break
         new = old
+    if not result.versions:
+        raise UsageError(f"there never was a '{path}'", "See 'dvlite ls' for what is.")
     return result
 
 
@@ -97,7 +99,7 @@ def _states(repo: Repo, rev: str, path: str, read: Read) -> Iterator[_State]:
             yield state
             inner = _before(state, contents, found, read)
             last = state
-        tracked, rev = _renamed_from(repo, last)
+        tracked, rev = _renamed_from(repo, last, read)
 
 
 def _decoded(data: bytes | None, name: str) -> tuple[Pointer | None, str]:
@@ -110,7 +112,9 @@ def _decoded(data: bytes | None, name: str) -> tuple[Pointer | None, str]:
 
 
 def _tracked(repo: Repo, rev: str, path: str) -> str:
-    """Return the tracked path that a path is, or lies in, in any commit."""
+    """Return the tracked path that a path is, or lies in, at a rev; else in any commit that it reaches."""
+    if now := enclosing(refs.at(repo.git, rev).found, path):
+        return now
     parts = path.split("/")
     heads = ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]
     return next((head for head in heads if next(git.touched(repo.git, rev, f"{head}{SUFFIX}"), None)), "")
@@ -136,14 +140,27 @@ def _before(state: _State, contents: dict[str, bytes], found: list[Touched], rea
     return state.inner
 
 
-def _renamed_from(repo: Repo, last: _State | None) -> tuple[str, str]:
+def _renamed_from(repo: Repo, last: _State | None, read: Read) -> tuple[str, str]:
     """Return under which name, and before which commit, the same data was tracked; nothing where it was new."""
     if not last or not last.item or not last.touched.is_new:
         return "", ""
     commit = last.touched.commit.id
     old = git.came_from(repo.git, commit, last.touched.path, SUFFIX)
     before, _ = _decoded(git.file_at(repo.git, f"{commit}^", old) or None, old) if old else (None, "")
-    return (old.removesuffix(SUFFIX), f"{commit}^") if before and before.oid == last.item.oid else ("", "")
+    if before and (before.oid == last.item.oid or _is_akin(before.entry, last.item.entry, read)):
+        return old.removesuffix(SUFFIX), f"{commit}^"
+    return "", ""
+
+
+def _is_akin(old: Entry, new: Entry, read: Read) -> bool:
+    """Tell whether two folders share most of their files."""
+    if not old.is_tree or not new.is_tree:
+        return False
+    try:
+        count = compare.count(compare.differences("", old, new, read))
+    except (MissingError, FormatError):
+        return False
+    return 2 * (count.removed + count.changed) < old.files
 
 
 def _version(old: _State | None, new: _State, read: Read) -> Version | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from dvlite import files, git, refs
 from dvlite.errors import DvliteError, UnsavedError, UsageError, quote
+from dvlite.ops.add import add
 from dvlite.ops.base import Failure, enclosing, select
 from dvlite.ops.checkout import bring
 from dvlite.ops.status import status
@@ -30,18 +31,17 @@ class MoveResult:
 def move(repo: Repo, old: str, new: str, *, is_staged: bool = True) -> MoveResult:
     """Move a tracked path to another in-repo path, or into a folder. Refuses to overwrite; metadata comes along."""
     old = old.removesuffix(SUFFIX)
-    pointers = refs.in_worktree(repo.git)
-    item = _tracked(pointers, old)
-    if (repo.root / new).is_dir() and not enclosing([*pointers.found, *pointers.broken], new):
-        new = f"{new}/{old.rpartition('/')[2]}" if new else old.rpartition("/")[2]
-    new = new.removesuffix(SUFFIX)
-    if new == old:
-        raise UsageError(f"'{old}' is there already")
-    is_resumed = pointers.found.get(new) == item and not os.path.lexists(repo.root / old)
-    if not is_resumed:
-        _check_free(repo, pointers, old, new)
-    result = MoveResult({old: new})
     with repo.writing("mv"), repo.changing_data("mv"), repo.writing_pointers("mv"):
+        pointers = refs.in_worktree(repo.git)
+        item = _tracked(pointers, old)
+        if (repo.root / new).is_dir() and not enclosing([*pointers.found, *pointers.broken], new):
+            new = f"{new}/{old.rpartition('/')[2]}" if new else old.rpartition("/")[2]
+        new = new.removesuffix(SUFFIX)
+        if new == old:
+            raise UsageError(f"'{old}' is there already")
+        if pointers.found.get(new) != item or os.path.lexists(repo.root / old):  # else it was cut off
+            _check_free(repo, pointers, old, new)
+        result = MoveResult({old: new})
         # The new pointer first, the old one last: what is cut off in between is finished by the same command.
         _, lines = write(repo, new, item)
         if os.path.lexists(repo.root / old):
@@ -92,15 +92,21 @@ def _let_go(repo: Repo, tracked: str) -> list[str]:
 
 
 def _stage(repo: Repo, changed: Sequence[str], result: MoveResult, *, is_staged: bool) -> None:
-    known = set(git.index_blobs(repo.git, SUFFIX))
-    names = [
-        name for name in dict.fromkeys(changed) if (repo.root / name).exists() or name in known or "ignore" in name
-    ]
-    if is_staged and repo.flag("autostage", default=True):
+    """Stage what changed, gone files too; what Git doesn't take is left to the user, and said."""
+    in_git = set(git.tracked_below(repo.git, changed))
+    names = [name for name in dict.fromkeys(changed) if (repo.root / name).exists() or name in in_git]
+    if not is_staged or not repo.flag("autostage", default=True):
+        result.to_stage += names
+        return
+    try:
         git.stage(repo.git, names)
         result.staged += names
-    else:
+    except DvliteError as exc:
         result.to_stage += names
+        line = " ".join(map(quote, names))
+        result.failures.append(
+            Failure("", DvliteError(f"it is done, but not staged: {exc.message}", f"git add -A -- {line}"))
+        )
 
 
 def remove(
@@ -147,7 +153,12 @@ def _remove(
 ) -> None:
     pointers = refs.in_worktree(repo.git)
     if has_data:
-        if not is_forced:
+        if is_forced:  # all of it is stored first, and has a number then
+            for failure in add(repo, [tracked], is_forced=True, is_staged=False, progress=progress).failures:
+                if os.path.lexists(repo.root / tracked):
+                    raise failure.error
+            pointers = refs.in_worktree(repo.git)
+        else:
             _refuse_unsaved(repo, tracked)
         without = Pointers({name: item for name, item in pointers.found.items() if name != tracked}, pointers.broken)
         selection = select(pointers, [tracked], repo.store.read)
@@ -155,8 +166,9 @@ def _remove(
         result.saved = done.saved or result.saved
         for failure in done.failures:
             raise failure.error
-        if done.kept:
-            raise UnsavedError(f"'{tracked}' is kept: {done.kept[0].reason}", f"See 'dvlite status {quote(tracked)}'.")
+        if done.kept or os.path.lexists(repo.root / tracked):
+            reason = done.kept[0].reason if done.kept else "not all of it is stored, or some is ignored"
+            raise UnsavedError(f"'{tracked}' is kept: {reason}", f"See 'dvlite status {quote(tracked)}'.")
     with repo.writing("rm"), repo.writing_pointers("rm"):
         changed = _let_go(repo, tracked)
         repo.index.drop_base(tracked)  # else the next checkout took the data for left behind

@@ -117,8 +117,12 @@ def open_source(url: str, rev: str | None, cache: Path, base: Path) -> Source:
 
     Raises UsageError for a path that is no repository, DvliteError with Git's words where it can't be cloned.
     """
+    if not url or "\0" in url:
+        raise UsageError("no repository is named", "Give a folder, or a URL that 'git clone' takes.")
     place = base / url.removeprefix("file://")
     if place.exists():
+        if not place.is_dir():
+            raise UsageError(f"'{url}' is a file", "Give a folder, or a URL that 'git clone' takes.")
         repository = git.discover(place.resolve(), may_be_bare=True)
         if rev is None and repository.root != repository.folder:
             return Source(Repo(repository), str(repository.root), "", cache, is_clone=False)
@@ -126,15 +130,16 @@ def open_source(url: str, rev: str | None, cache: Path, base: Path) -> Source:
     if "://" not in url and ":" not in url.partition("/")[0]:
         raise UsageError(f"there is no repository '{url}'", "Give a folder, or a URL that 'git clone' takes.")
     folder = cache / "repositories" / hashing.digest("sha256", url.encode("utf-8", "surrogateescape")).hex()[:32]
-    if not folder.exists():
+    if not (folder / "HEAD").exists():
+        files.remove_folder(folder)
         _clone(url, folder)
-        return _opened(git.of_folder(folder), url, rev or "", cache, is_clone=True)
+        return _opened(git.of_folder(folder), git.without_login(url), rev or "", cache, is_clone=True)
     repository = git.of_folder(folder)
     rev = rev or ""
     is_commit = len(rev) in (40, 64) and git.has_commit(repository, rev)
     if not is_commit:
         git.refresh(repository, url)
-    return _opened(repository, url, rev, cache, is_clone=True)
+    return _opened(repository, git.without_login(url), rev, cache, is_clone=True)
 
 
 def _clone(url: str, folder: Path) -> None:
