@@ -63,14 +63,15 @@ def with_renames(found: Collection[Difference], read: Read) -> list[Difference]:
     if not moved:
         return list(found)
     olds = {old.path for old in moved.values()}
+    heads = [{head for path in paths for head in _heads(path)} for paths in (olds, moved)]
     result: list[Difference] = []
     for one in found:
         if one.old and one.new:
             result.append(one)
         elif one.old:
-            result += (part for part in _parts(one, olds, read) if part.path not in olds)
+            result += (part for part in _parts(one, heads[0], read) if part.path not in olds)
         else:
-            for part in _parts(one, moved, read):
+            for part in _parts(one, heads[1], read):
                 old = moved.get(part.path)
                 result.append(part._replace(old=old.old, old_path=old.path) if old else part)
     return result
@@ -139,14 +140,13 @@ def _open(one: Difference, read: Read) -> Iterator[Difference]:
         yield Difference(_join(one.path, child.name), child if one.old else None, child if one.new else None)
 
 
-def _parts(one: Difference, apart: Collection[str], read: Read) -> Iterator[Difference]:
-    """Yield a difference whole, or the parts of it that those are among which must stand apart."""
-    if one.path in apart or not one.entry.is_tree or not any(path.startswith(f"{one.path}/") for path in apart):
+def _parts(one: Difference, heads: Collection[str], read: Read) -> Iterator[Difference]:
+    """Yield a difference whole, or, where it is one of the folders above what must stand apart, its parts."""
+    if not one.entry.is_tree or one.path not in heads:
         yield one
         return
-    below = {path for path in apart if path.startswith(f"{one.path}/")}
     for child in _open(one, read):
-        yield from _parts(child, below, read)
+        yield from _parts(child, heads, read)
 
 
 class Count(NamedTuple):

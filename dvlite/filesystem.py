@@ -15,15 +15,18 @@ from typing import Any, TypeVar
 
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
-from dvlite import hashing, tree
-from dvlite.errors import CorruptError, UsageError
+from dvlite import files, hashing, tree
+from dvlite.errors import CorruptError
+from dvlite.oid import Oid
 from dvlite.ops.base import enclosing
-from dvlite.ops.source import Source, bring, open_source, time_of
+from dvlite.ops.read import content
+from dvlite.ops.source import Source, Untracked, bring, bring_listings, open_source, time_of
 from dvlite.stores.local import LocalStore
 from dvlite.tree import Entry
 
 _SMALL = 1 << 20
 _BLOCK = 1 << 22
+_MENDS = "'dvlite fsck' there says what is touched; 'dvlite fsck --repair' heals it."
 T = TypeVar("T")
 
 
@@ -52,30 +55,51 @@ class DvliteFileSystem(AbstractFileSystem):  # type: ignore[misc]
         self.repo = os.fspath(repo)
         self.rev = rev if rev is not None else url_rev
         self.is_cached = cache
-        self._opened: tuple[int, Source] | None = None
-        self._lock = threading.RLock()
+        self._url_rev = url_rev
+        self._trusted: set[Oid] = set()  # what of the repository's own store was verified here
+        self._opened: Source | None = None
+        self._process = os.getpid()
+        self._lock, self._bringing = threading.Lock(), threading.Lock()
+        # fsspec asks the instance: a path of another rev must not be read from this one.
+        self._strip_protocol = self._checked  # type: ignore[method-assign]
+
+    def _checked(self, path: Any) -> Any:
+        """Return a path, or paths, without protocol and rev; ValueError for a rev that isn't read here."""
+        if isinstance(path, list):
+            return [self._checked(one) for one in path]
+        rev = self._get_kwargs_from_urls(os.fspath(path)).get("url_rev")
+        if rev and rev not in (self.rev, self._url_rev):
+            raise ValueError(
+                f"'{path}' names a rev, and this file system reads {self.rev or 'the worktree'}: open one for each"
+            )
+        return type(self)._strip_protocol(path).rpartition("@")[2].strip("/")
 
     @property
     def source(self) -> Source:
-        """The repository, opened when it is first asked for, and anew in a forked process."""
+        """The repository, opened when it is first asked for; anew in a forked process, at the same commit."""
+        if self._process != os.getpid():
+            self._lock, self._bringing = threading.Lock(), threading.Lock()  # the parent's may be held for ever
+            self._process = os.getpid()
+            if found := self._opened:
+                place = self.repo if found.is_clone else found.url
+                self._opened = open_source(place, found.commit or None, cache_folder(), Path.cwd())
         with self._lock:
-            if self._opened is None or self._opened[0] != os.getpid():
+            if self._opened is None:
                 base = Path.cwd()
-                found = open_source(self.repo or str(base), self.rev, cache_folder(), base)
-                self._opened = os.getpid(), found
-            return self._opened[1]
+                self._opened = open_source(self.repo or str(base), self.rev, cache_folder(), base)
+            return self._opened
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the commit that is read here, so that every worker reads the same."""
-        repo = self.repo if "://" in self.repo else self.source.url
-        return _rebuilt, (type(self), repo, self.source.commit or None, self.is_cached)
+        repo = self.repo if self.source.is_clone else self.source.url
+        return _rebuilt, (type(self), repo, self.source.commit or None, self.is_cached, self._url_rev or self.rev)
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
         if isinstance(path, list):
             return [cls._strip_protocol(one) for one in path]
-        text = os.fspath(path).removeprefix("dvlite://").removeprefix("dvlite:")
-        return text.rpartition("@")[2].strip("/")
+        # The rev stays: of several URLs, fsspec asks the first one's file system for all.
+        return os.fspath(path).removeprefix("dvlite://").removeprefix("dvlite:").strip("/")
 
     @staticmethod
     def _get_kwargs_from_urls(path: str) -> dict[str, str]:
@@ -92,7 +116,7 @@ class DvliteFileSystem(AbstractFileSystem):  # type: ignore[misc]
         plain, source = _unescape(self._strip_protocol(path)), self.source
         try:
             return source.find(plain)
-        except UsageError as exc:
+        except Untracked as exc:
             raise FileNotFoundError(2, exc.message, path) from exc
 
     def _above(self, path: str) -> list[str]:
@@ -134,6 +158,19 @@ class DvliteFileSystem(AbstractFileSystem):  # type: ignore[misc]
         listed = [found[name] for name in sorted(found)]
         return listed if detail else [one["name"] for one in listed]
 
+    def find(self, path: str, *arguments: Any, **options: Any) -> Any:
+        """Return all files at and below a path; listings come a level at a time."""
+        bring_listings(self.source, _unescape(self._strip_protocol(path)))
+        return super().find(path, *arguments, **options)
+
+    def exists(self, path: str, **_: Any) -> bool:
+        """Tell whether there is such a path; what can't be told is an error, never a no."""
+        try:
+            self.info(path)
+        except FileNotFoundError:
+            return False
+        return True
+
     def read_range(self, path: str, start: int, end: int) -> bytes:
         """Return bytes of a file from `start` to before `end`."""
         tracked, entry = self._find(path)
@@ -148,11 +185,15 @@ class DvliteFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     def _brought(self, tracked: str, entry: Entry) -> LocalStore:
         """Return a store on this machine that has a file, whole and verified."""
-        if self.source.is_here(entry.oid):
+        if entry.oid not in self._trusted and self.source.is_here(entry.oid):
+            for _ in content(self.source.repo.store, entry.oid, tracked):  # raises where it is corrupt
+                pass
+            self._trusted.add(entry.oid)
+        if entry.oid in self._trusted:
             return self.source.repo.store
         store = LocalStore(cache_folder() / "files")
         store.root.mkdir(parents=True, exist_ok=True)
-        with self._lock:
+        with self._bringing:
             if not store.find([entry.oid]):
                 bring(self.source, tracked, {entry.oid: entry.size}, store)
         return store
@@ -165,9 +206,7 @@ class DvliteFileSystem(AbstractFileSystem):  # type: ignore[misc]
         first, last, _step = slice(start, end).indices(entry.size)
         data = self._read(tracked, entry, first, max(first, last))
         if (first, last) == (0, entry.size) and hashing.oid_of(entry.oid.algorithm, data) != entry.oid:
-            raise CorruptError(
-                f"'{path}' is corrupt in {self.source.where}", "Its owner mends that: 'dvlite fsck --remote --repair'."
-            )
+            raise CorruptError(f"'{path}' is corrupt in {self.source.where}", _MENDS)
         return data
 
     def cat_ranges(
@@ -192,9 +231,28 @@ class DvliteFileSystem(AbstractFileSystem):  # type: ignore[misc]
             return list(pool.map(one, paths, starts, ends))
 
     def get_file(self, rpath: str, lpath: Any, callback: Any = None, outfile: Any = None, **options: Any) -> None:
-        """Write a file here; a folder is made."""
-        more = {} if callback is None else {"callback": callback}
-        super().get_file(self._strip_protocol(rpath), lpath, outfile=outfile, **more)
+        """Write a file here, once all of it is verified; a folder is made."""
+        tracked, entry = self._find(rpath)
+        if entry.is_tree:
+            Path(lpath).mkdir(parents=True, exist_ok=True)
+            return
+        if outfile is not None or hasattr(lpath, "write"):
+            (outfile or lpath).write(self.cat_file(rpath))
+            return
+        target = Path(lpath)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work, unfinished = hashing.hasher(entry.oid.algorithm), files.temporary(target.parent)
+        try:
+            with unfinished.open("xb") as file:
+                for at in range(0, entry.size, _BLOCK):
+                    data = self._read(tracked, entry, at, min(at + _BLOCK, entry.size))
+                    work.update(memoryview(data))
+                    file.write(data)
+            if work.digest() != entry.oid.digest:
+                raise CorruptError(f"'{rpath}' is corrupt in {self.source.where}", _MENDS)
+            unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **options: Any) -> "DvliteFile":
         if mode != "rb":
@@ -241,15 +299,17 @@ class DvliteFile(AbstractBufferedFile):  # type: ignore[misc]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as a file that is opened anew."""
-        return _reopened, (self.fs, self.path, self.blocksize)
+        return _reopened, (self.fs, self.path, self.blocksize, self.loc)
 
 
-def _rebuilt(kind: Callable[..., T], repo: str, rev: str | None, is_cached: bool) -> T:
-    return kind(repo=repo, rev=rev, cache=is_cached)
+def _rebuilt(kind: Callable[..., T], repo: str, rev: str | None, is_cached: bool, named: str | None) -> T:
+    return kind(repo=repo, rev=rev, cache=is_cached, url_rev=named)
 
 
-def _reopened(fs: DvliteFileSystem, path: str, block_size: int) -> Any:
-    return fs.open(path, "rb", block_size=block_size)
+def _reopened(fs: DvliteFileSystem, path: str, block_size: int, position: int) -> Any:
+    file = fs.open(path, "rb", block_size=block_size)
+    file.seek(position)
+    return file
 
 
 def _info(name: str, entry: Entry) -> dict[str, Any]:

@@ -116,3 +116,15 @@ def test_the_same_object_with_another_mode_is_a_change_of_mode():
     entry = Entry(tree.FILE, hashing.oid_of("sha256", b"1"), 1, 1, "a")
     (found,) = compare.differences("a", entry, entry._replace(mode=tree.EXECUTABLE), dict().__getitem__)
     assert found.kind == "mode"
+
+
+def test_many_folders_that_were_renamed_cost_what_they_are():
+    """Each folder is looked at a few times, not once for each other one."""
+    trees = Trees()
+    data = {f"a{n}": {f"f{m}": b"%d %d" % (n, m) for m in range(3)} | {"gone": b"x%d" % n} for n in range(1500)}
+    old = trees.put("", data)
+    new = trees.put(
+        "", {f"b{n[1:]}": {name: one for name, one in folder.items() if name != "gone"} for n, folder in data.items()}
+    )
+    found = diff(trees, old, new)
+    assert sum(one.kind == "renamed" for one in found) == 4500 and len(trees.read_oids) < 20_000

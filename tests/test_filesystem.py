@@ -109,6 +109,48 @@ def test_urls_name_revs_and_options_win(project):
         fsspec.open("dvlite://v9@data/sales.csv", **repo).open()
 
 
+def test_one_file_system_reads_one_rev(project):
+    """A rev in a path that isn't read here is never ignored."""
+    with pytest.raises(ValueError, match="names a rev"):
+        fs_of(project).cat_file("dvlite://v1@data/sales.csv")
+    with pytest.raises(ValueError, match="open one for each"):
+        fs_of(project, rev="v1").open("dvlite://main@data/sales.csv")
+    urls = ["dvlite://v1@data/sales.csv", "dvlite://main@data/sales.csv"]
+    one, two = fsspec.open_files(urls, repo=project.options["repo"])
+    assert one.open().read() == CSV.encode()
+    with pytest.raises(ValueError, match="open one for each"):
+        two.open()
+    again = pickle.loads(pickle.dumps(fs_of(project, rev="v1")))
+    assert again.cat_file("dvlite://v1@data/sales.csv") == CSV.encode()
+
+
+def test_a_fork_reads_the_same_commit(project):
+    fs = fs_of(project, rev="main")
+    fs.info("data")
+    project.write({"sales.csv": "moved on\n"}, "data")
+    project.dv("add", "--force", "data")
+    project.commit("three")
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(_sales, [fs]) == (CSV + "Lima,7\n").encode()
+
+
+def test_what_is_got_and_read_whole_is_verified(project, tmp_path):
+    """The nearest copy is bad: another one is taken, or it is an error; never the bad bytes."""
+    store = project.root / ".git/dvlite/objects"
+    for path in store.rglob("*") if store.exists() else []:
+        if path.is_file():
+            path.chmod(0o644)
+            with path.open("r+b") as file:
+                file.write(b"damage")
+    fs = fs_of(project)
+    for read in (lambda: fs.cat_file("models/large.bin"), lambda: fs.get_file("models/large.bin", str(tmp_path / "out")) or
+                 (tmp_path / "out").read_bytes()):  # fmt: skip
+        try:
+            assert read() == LARGE
+        except CorruptError:
+            assert store.exists() and not (tmp_path / "out").exists()
+
+
 def test_python_interface(project, monkeypatch, tmp_path):
     assert dvlite.read("data/sales.csv", repo=project.root, rev="v1") == CSV.encode()
     with dvlite.open("data/a@b%c.txt", repo=project.root, mode="r") as file:

@@ -20,7 +20,7 @@ from dvlite.git.commits import (
     tags,
     versions,
 )
-from dvlite.git.elsewhere import clone_bare, kind_at, refresh, unpack, without_login
+from dvlite.git.elsewhere import clone_bare, fetch_blobs, kind_at, refresh, unpack, without_login
 from dvlite.git.index import (
     Staged,
     blob_sizes,
@@ -71,6 +71,7 @@ __all__ = [
     "commit_days",
     "commits_having",
     "discover",
+    "fetch_blobs",
     "file_at",
     "files_with_suffix",
     "gather",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dvlite.errors import DvliteError
-from dvlite.git.call import Git, literal, program, run, split
+from dvlite.git.call import Git, literal, program, regular, run, split
 
 _SAFE = ["-c", "protocol.ext.allow=never", "-c", "protocol.fd.allow=never"]
 _LOGIN = re.compile(r"//[^/@\s]*:[^/@\s]*@")  # a password in a URL
@@ -27,12 +27,12 @@ def clone_bare(url: str, folder: Path) -> None:
 
 
 def refresh(git: Git, url: str) -> None:
-    """Get all branches and tags of a clone anew."""
-    _run(
-        git.root,
-        ["git", *_SAFE, f"--git-dir={git.folder}", "fetch", "--quiet", "--prune", "--force", "origin", *_ALL],
-        url,
-    )
+    """Get all branches and tags of a clone anew, and which branch is its default."""
+    command = ["git", *_SAFE, f"--git-dir={git.folder}"]
+    _run(git.root, [*command, "fetch", "--quiet", "--prune", "--force", "origin", *_ALL], url)
+    for line in _run(git.root, [*command, "ls-remote", "--symref", "origin", "HEAD"], url).decode().splitlines():
+        if line.startswith("ref: refs/heads/"):
+            run(git, "symbolic-ref", "HEAD", line[5:].split("\t")[0])
 
 
 def _run(folder: Path, command: list[str], url: str) -> bytes:
@@ -46,6 +46,28 @@ def _run(folder: Path, command: list[str], url: str) -> bytes:
             f"Try it by hand: git ls-remote {shown}",
         )
     return done.stdout
+
+
+def fetch_blobs(git: Git, commit: str, suffix: str) -> None:
+    """Get the files of a commit that end so into a clone without contents, in one request, not one for each."""
+    mark = git.folder / "dvlite" / "fetched"
+    if mark.exists() and mark.read_text() == commit:
+        return
+    blobs = sorted(set(regular(split(run(git, "ls-tree", "-r", "-z", "--full-tree", commit)), suffix, 2).values()))
+    command = [
+        *_SAFE,
+        "fetch",
+        "--quiet",
+        "--no-tags",
+        "--no-write-fetch-head",
+        "--filter=blob:none",
+        "--stdin",
+        "origin",
+    ]
+    if len(blobs) > 1:  # where the server can't do so, they come one by one
+        run(git, *command, stdin="".join(f"{blob}\n" for blob in blobs).encode(), is_checked=False)
+    mark.parent.mkdir(exist_ok=True)
+    mark.write_text(commit)
 
 
 def kind_at(git: Git, commit: str, path: str) -> str:

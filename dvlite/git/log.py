@@ -42,7 +42,17 @@ def touched_with_suffix(git: Git, revs: str, suffix: str) -> Iterator[Touched]:
 
 
 def _touched(git: Git, rev: str, pathspec: str) -> Iterator[Touched]:
-    options = ["-c", "--raw", "-z", "--no-follow", "--no-renames", "--abbrev=64", "--root", "--date-order"]
+    options = [
+        "-c",
+        "--raw",
+        "-z",
+        "--no-follow",
+        "--no-show-signature",
+        "--no-renames",
+        "--abbrev=64",
+        "--root",
+        "--date-order",
+    ]
     output = run(git, "log", _SHAPE, *options, "--end-of-options", rev, "--", pathspec)
     commit = None
     parts = iter(split(output))
@@ -61,13 +71,15 @@ def _touched(git: Git, rev: str, pathspec: str) -> Iterator[Touched]:
 
 def commit_days(git: Git, revs: str) -> list[tuple[str, str]]:
     """Return the commits that `revs` selects, newest first, each with its author's day."""
-    output = run(git, "log", "--date-order", "--format=%H %as", "--end-of-options", revs).decode()
+    output = run(
+        git, "log", "--no-show-signature", "--date-order", "--format=%H %as", "--end-of-options", revs
+    ).decode()
     return [(line[:-11], line[-10:]) for line in output.splitlines()]
 
 
 def time_of(git: Git, commit: str) -> int:
     """Return when a commit was made, in seconds since the epoch."""
-    return int(run(git, "show", "-s", "--format=%ct", commit))
+    return int(run(git, "show", "-s", "--no-show-signature", "--format=%ct", commit))
 
 
 def came_from(git: Git, commit: str, path: str, suffix: str) -> str:

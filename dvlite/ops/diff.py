@@ -198,7 +198,8 @@ def _inside(tracked: str, paths: Sequence[str]) -> Iterable[str]:
     plain = [path.removesuffix(".dvlite") for path in paths]
     if any(enclosing([path], tracked) or not path for path in plain) or any(_matches(path, tracked) for path in plain):
         return [""]
-    return sorted({path[len(tracked) + 1 :] for path in plain if enclosing([tracked], path)})
+    inner = {path[len(tracked) + 1 :] for path in plain if enclosing([tracked], path)}
+    return sorted(path for path in inner if not enclosing(inner - {path}, path))
 
 
 def _matches(pattern: str, tracked: str) -> bool:

@@ -31,12 +31,14 @@ def export(source: Source, path: str, target: str, base: Path, *, options: dict[
            progress: Progress = SILENT) -> ExportResult:  # fmt: skip
     """Write a tracked path as plain files below `target` (a folder, or a URL that a remote may have), with SHA256SUMS.
 
-    Names of that kind that are there are replaced on a URL; a folder must not have them.
+    Names of that kind that are there are replaced on a URL, which gets no symbolic links; a folder must not have them.
     """
     is_local = config.check_url(target) == "file"
     place = base / Path(target.removeprefix("file://")).expanduser()
     name = path.strip("/").removesuffix(".dvlite").rpartition("/")[2]
     source.find(path)
+    if name == SUMS:
+        raise UsageError(f"'{path}' has the name of the list of checksums", "Use 'dvlite get' for it.")
     if is_local and os.path.lexists(place) and not place.is_dir():
         raise UsageError(f"'{place}' is a file", "Export to a folder.")
     stage = files.temporary(place if is_local and place.is_dir() else base)
@@ -55,7 +57,7 @@ def export(source: Source, path: str, target: str, base: Path, *, options: dict[
             (stage / SUMS).rename(place / SUMS)
         else:
             bucket = Bucket(target, options or {})
-            sent = [one.relative_to(stage).as_posix() for one in sorted(stage.rglob("*")) if one.is_file()]
+            sent = [one.relative_to(stage).as_posix() for one in sorted(stage.rglob("*")) if _is_plain(one)]
             progress.phase("export", files=len(sent), size=got.size)
             bucket.many(lambda one: bucket.put_file(one, stage / one, lambda size: progress.advance(size=size)), sent)
     finally:
@@ -66,9 +68,14 @@ def export(source: Source, path: str, target: str, base: Path, *, options: dict[
 def _sums(stage: Path, name: str) -> Iterator[tuple[str, str]]:
     """Yield the regular files at and below a name, with their SHA-256, in order of their names."""
     top = stage / name
-    paths = [top] if top.is_file() else sorted(one for one in top.rglob("*") if one.is_file() and not one.is_symlink())
+    paths = [top] if _is_plain(top) else sorted(one for one in top.rglob("*") if _is_plain(one))
     for one in paths:
         yield one.relative_to(stage).as_posix(), hashing.oid_of_file("sha256", one).digest.hex()
+
+
+def _is_plain(path: Path) -> bool:
+    """Tell whether this is a file itself: a link may lead to anything on this machine."""
+    return path.is_file() and not path.is_symlink()
 
 
 def _line(digest: str, path: str) -> bytes:

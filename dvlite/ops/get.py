@@ -53,7 +53,7 @@ def get(
     try:
         tracked, entry = source.find(path)
     except UsageError:
-        if kind := git.kind_at(source.repo.git, source.commit, path.strip("/")):
+        if kind := git.kind_at(source.repo.git, source.commit or "HEAD", path.strip("/")):
             return _plain(source, path.strip("/"), kind, target)
         raise
     stage = files.temporary(target.parent)
@@ -111,8 +111,8 @@ def _settle(new: Path, target: Path, aside: Path) -> None:
         target.rename(aside)
     try:
         new.rename(target)
-    except OSError:
-        if os.path.lexists(aside):
+    except BaseException:
+        if os.path.lexists(aside) and not os.path.lexists(target):
             aside.rename(target)
         raise
 
@@ -127,7 +127,7 @@ def _plain(source: Source, path: str, kind: str, target: Path) -> GetResult:
         new = stage / "new"
         if kind == "tree":
             new.mkdir()
-        for name, sort, content in git.unpack(source.repo.git, source.commit, path):
+        for name, sort, content in git.unpack(source.repo.git, source.commit or "HEAD", path):
             inner = name.removeprefix(path).lstrip("/")
             for part in inner.split("/") if inner else []:
                 tree.check_name(part)

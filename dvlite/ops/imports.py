@@ -224,6 +224,11 @@ def _version(bucket: Bucket, name: str) -> tuple[str, dict[str, int]]:
             listed = _below(bucket, name) if bucket.driver.is_flat else {}
             if not listed:
                 raise UsageError(f"'{bucket.url}/{name}' can't be had: {exc.message}", exc.hint) from exc
+    for path in listed:  # a server could say anything
+        for part in path.split("/"):
+            tree.check_name(part)
+        if not path.startswith(f"{name}/"):
+            raise FormatError(f"'{bucket.url}' lists '{tree.escape(path)}' below '{name}'", "Ask whose server it is.")
     text = "".join(f"{path} {one.size} {one.time_ns}\n" for path, one in sorted(listed.items()))
     return hashing.checksum(text.encode("utf-8", "surrogateescape")).hex(), {
         path: one.size for path, one in listed.items()

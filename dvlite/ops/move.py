@@ -39,7 +39,8 @@ def move(repo: Repo, old: str, new: str, *, is_staged: bool = True) -> MoveResul
         new = new.removesuffix(SUFFIX)
         if new == old:
             raise UsageError(f"'{old}' is there already")
-        if pointers.found.get(new) != item or os.path.lexists(repo.root / old):  # else it was cut off
+        was_cut_off = pointers.found.get(new) == item and not os.path.lexists(repo.root / old)
+        if not was_cut_off or git.tracked_below(repo.git, [f"{new}{SUFFIX}"]):
             _check_free(repo, pointers, old, new)
         result = MoveResult({old: new})
         # The new pointer first, the old one last: what is cut off in between is finished by the same command.

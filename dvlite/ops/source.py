@@ -14,6 +14,7 @@ from dvlite.errors import CorruptError, DvliteError, MissingError, RemoteError, 
 from dvlite.oid import Oid
 from dvlite.ops.base import enclosing
 from dvlite.ops.read import LsResult, content, listing
+from dvlite.pointer import SUFFIX
 from dvlite.progress import SILENT, Progress
 from dvlite.refs import Pointers
 from dvlite.repo import Repo, pointer_path
@@ -22,6 +23,17 @@ from dvlite.tree import Entry, Reach, Read
 
 if TYPE_CHECKING:
     from dvlite.stores.base import Store
+
+
+_MENDS = "'dvlite fsck' there says what is touched; 'dvlite fsck --repair' heals it."
+
+
+def _is_true(data: bytes, oid: Oid) -> bool:
+    return hashing.oid_of(oid.algorithm, data) == oid
+
+
+class Untracked(UsageError):
+    """A path that the source doesn't have."""
 
 
 class Source:
@@ -34,6 +46,8 @@ class Source:
         self.repo, self.url, self.commit = repo, url, commit
         self.is_clone = is_clone
         self.trees = LocalStore(cache / "listings")
+        if is_clone:
+            git.fetch_blobs(repo.git, commit, SUFFIX)
         self.pointers: Pointers = refs.at(repo.git, commit) if commit else refs.in_worktree(repo.git)
         self._remotes: dict[str, Store] = {}
 
@@ -70,12 +84,15 @@ class Source:
         return read
 
     def read_range(self, tracked: str, entry: Entry, start: int, end: int) -> bytes:
-        """Return bytes of a file from wherever they are; the whole of a small one is verified, parts of a large one are not."""
+        """Return bytes of a file from wherever they are; all of it is verified, a part is not."""
         first: DvliteError | None = None
         failed: dict[Oid, DvliteError] = {}
         for store in _reachable(self, tracked, failed, [entry.oid]):
             try:
-                return store.read_range(entry.oid, start, end)
+                data = store.read_range(entry.oid, start, end)
+                if len(data) == end - start and (end - start < entry.size or _is_true(data, entry.oid)):
+                    return data
+                raise CorruptError(f"object {entry.oid.short} of '{tracked}' is corrupt in {store.name}", _MENDS)
             except (MissingError, CorruptError, RemoteError) as exc:
                 first = exc if first is None or isinstance(first, MissingError) else first
         first = first if first and not isinstance(first, MissingError) else failed.get(entry.oid, first)
@@ -102,11 +119,11 @@ class Source:
             raise self.pointers.broken[path]
         tracked = enclosing(self.pointers.found, path)
         if not tracked:
-            raise UsageError(f"'{path}' is not tracked in {self.where}", "See 'dvlite ls --repo'.")
+            raise Untracked(f"'{path}' is not tracked in {self.where}", "See 'dvlite ls --repo'.")
         parts = path[len(tracked) + 1 :].split("/") if path != tracked else []
         entry = tree.find(self.pointers.found[tracked].entry, parts, self.reading(tracked))
         if entry is None:
-            raise UsageError(f"there is no '{path}' in {self.where}", "See 'dvlite ls --repo'.")
+            raise Untracked(f"there is no '{path}' in {self.where}", "See 'dvlite ls --repo'.")
         return tracked, entry
 
 
@@ -124,6 +141,11 @@ def open_source(url: str, rev: str | None, cache: Path, base: Path) -> Source:
         if not place.is_dir():
             raise UsageError(f"'{url}' is a file", "Give a folder, or a URL that 'git clone' takes.")
         repository = git.discover(place.resolve(), may_be_bare=True)
+        is_bare = repository.root == repository.folder
+        if is_bare and any((one / ".git").exists() for one in repository.root.parents):
+            raise UsageError(  # files of a clone could be its config, which can name commands
+                f"'{url}' is a bare repository inside of another one", "Move it out, if it is yours."
+            )
         if rev is None and repository.root != repository.folder:
             return Source(Repo(repository), str(repository.root), "", cache, is_clone=False)
         return _opened(repository, str(repository.root), rev or "", cache, is_clone=False)
@@ -224,13 +246,19 @@ def _bring_trees(source: Source, tracked: str, root: Entry, target: LocalStore) 
 def ls(source: Source, path: str = "", *, is_recursive: bool = False) -> LsResult:
     """List a path of a source, or all that is tracked there."""
     path = path.strip("/").removesuffix(".dvlite")
+    if is_recursive:
+        bring_listings(source, path)
+    return listing(source.pointers, path, source.reading(""), is_recursive=is_recursive)
+
+
+def bring_listings(source: Source, path: str) -> None:
+    """Have all listings at and below a path here, a level at a time."""
     for tracked, item in source.pointers.found.items():
         is_meant = not path or enclosing([path], tracked) or enclosing([tracked], path)
-        if is_recursive and is_meant and item.is_tree and not source.is_here(item.oid):
+        if is_meant and item.is_tree and not source.is_here(item.oid):
             root = source.find(path)[1] if enclosing([tracked], path) else item.entry
             source.trees.root.mkdir(parents=True, exist_ok=True)
-            _bring_trees(source, tracked, root, source.trees)  # a level at a time, not listing by listing
-    return listing(source.pointers, path, source.reading(""), is_recursive=is_recursive)
+            _bring_trees(source, tracked, root, source.trees)
 
 
 def cat(source: Source, path: str) -> Iterator[bytes]:

@@ -243,6 +243,111 @@ def test_listings_alone_can_be_fetched(source, tmp_path):
     assert clone.json("du", "--rev", "v1")["total"]["stored"] == 0, "no content came"
 
 
+def test_force_never_replaces_what_is_precious(source, project):
+    project.write({"mine.txt": "precious\n", "sub/x": "1"})
+    project.dv("add", "mine.txt")
+    for target in (".", "..", ".git", "mine.txt"):
+        project.dv("get", source.root, "data/a.csv", "-o", target, "--force", code=2)
+    assert (project.root / "mine.txt").read_text() == "precious\n" and (project.root / ".git/HEAD").exists()
+    project.dv("get", source.root, "/", "--force", code=2)
+    project.dv("get", source.root, "data/a.csv", "-o", "sub/x", "--force")
+
+
+def test_attributes_of_the_source_change_nothing_of_what_is_got(source, place):
+    source.write(
+        {".gitattributes": "*.md export-ignore\nv.txt export-subst\n", "a.md": "kept\n", "v.txt": "$Format:%H$\n"}
+    )
+    source.commit("attributes")
+    place.dv("get", source.root, "a.md")
+    place.dv("get", source.root, "v.txt")
+    assert place.read() == {"a.md": b"kept\n", "v.txt": b"$Format:%H$\n"}
+
+
+def test_a_bare_repository_among_a_clones_files_is_not_opened(project, tmp_path):
+    """Its config is the stranger's, and could name a command."""
+    evil = project.root / "assets"
+    subprocess.run(["git", "init", "-q", "--bare", evil], check=True)
+    (evil / "config").write_text(
+        '[core]\n\tbare = true\n[extensions]\n\tpartialClone = origin\n[remote "origin"]\n\tpromisor = true\n\turl = .\n'
+        f'\tuploadpack = "touch {tmp_path}/ran; git-upload-pack"\n'
+    )
+    (evil / "HEAD").write_text("1" * 40 + "\n")
+    assert "inside of another" in project.dv("get", "assets", "d", code=2)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_strangers_import_reads_nothing_of_this_machine_unasked(project, tmp_path):
+    (tmp_path / "secret").write_text("secret\n")
+    project.write({"d": "1"})
+    project.dv("add", "d")
+    for table in (f'url = "{tmp_path}/secret"\nversion = "0"', f'repo = "{tmp_path}/source"\npath = "data"'):
+        project.git("checkout-index", "-f", "d.dvlite")
+        with (project.root / "d.dvlite").open("a") as file:
+            file.write(f"\n[import]\n{table}\n")
+        assert "was not imported in this clone" in project.dv("update", code=2)
+        assert (project.root / "d").read_text() == "1"
+
+
+@pytest.mark.parametrize(
+    "table", ['repo = "x"', 'path = "d"', "repo = 5\npath = 'x'", "url = 7", 'repo = "a\\u0000b"\npath = "x"']
+)
+def test_a_malformed_import_is_said_and_the_others_go_on(project, source, table):
+    project.write({"d": "1"})
+    project.dv("add", "d")
+    project.dv("import", source.root, "data/a.csv")
+    with (project.root / "d.dvlite").open("a") as file:
+        file.write(f"\n[import]\n{table}\n")
+    told = project.json("update", code=1)
+    assert [one["path"] for one in told["imported"]] == ["a.csv"] and "[import] must have" in told["failures"][0][
+        "error"
+    ]["message"]
+
+
+def test_a_password_in_a_url_gets_nowhere(project, source):
+    subprocess.run(
+        ["git", "config", "--global", f"url.file://{source.root}.insteadOf", "https://bob:s3cret@host.invalid/a.git"],
+        check=True,
+    )
+    project.dv("import", "https://bob:s3cret@host.invalid/a.git", "data")
+    assert 'repo = "https://host.invalid/a.git"' in (project.root / "data.dvlite").read_text()
+    assert "s3cret" not in project.dv("ls", "nope", "--repo", "https://bob:s3cret@host.invalid/a.git", code=2)
+    assert "s3cret" not in project.dv("ls", "--repo", "https://bob:s3cret@other.invalid/a.git", code=1)
+
+
+def test_an_import_that_was_cut_off_is_finished_by_the_same_command(project, source):
+    project.dv("import", source.root, "data", "--rev", "v1")
+    shutil.rmtree(project.root / "data")
+    (project.root / ".git/dvlite/index.db").unlink()
+    project.git("rm", "-q", "--cached", "data.dvlite")
+    project.dv("import", source.root, "data", "--rev", "v1")
+    assert (project.root / "data/a.csv").read_text() == "first\n"
+    assert "data.dvlite" in project.git("diff", "--cached", "--name-only")
+
+
+def test_updates_of_a_url_keep_what_is_ignored_here(project, tmp_path):
+    (tmp_path / "there/raw").mkdir(parents=True)
+    (tmp_path / "there/raw/a.txt").write_text("1\n")
+    project.dv("import-url", tmp_path / "there/raw")
+    project.write({".dvliteignore": "*.tmp\n", "raw/note.tmp": "mine\n"})
+    project.commit("imported")
+    (tmp_path / "there/raw/a.txt").write_text("22\n")
+    project.dv("update")
+    assert project.read("raw") == {"a.txt": b"22\n", "note.tmp": b"mine\n"}
+
+
+def test_the_default_branch_of_a_url_may_change(source, place, tmp_path):
+    subprocess.run(
+        ["git", "config", "--global", f"url.file://{tmp_path}/.insteadOf", "https://host.invalid/"], check=True
+    )
+    assert place.dv("cat", "data/a.csv", "--repo", "https://host.invalid/source") == "second, longer\n"
+    source.git("branch", "-m", "main", "trunk")
+    source.write({"a.csv": "of trunk\n"}, "data")
+    source.dv("add", "data")
+    source.commit("trunk")
+    source.dv("push")
+    assert place.dv("cat", "data/a.csv", "--repo", "https://host.invalid/source") == "of trunk\n"
+
+
 # ---- import and update ----------------------------------------------------------------------------------------------
 
 

@@ -126,6 +126,30 @@ def test_rm_of_several_and_of_parts(tracked):
     assert tracked.json("rm", "data")["moved"] == {"data": ""}
 
 
+def test_what_git_does_not_take_is_said_and_done_all_the_same(tracked):
+    (tracked.root / ".git/index.lock").touch()
+    said = tracked.dv("mv", "data", "numbers", code=1)
+    (tracked.root / ".git/index.lock").unlink()
+    assert "not staged" in said and "git add -A -- " in said and len(tracked.read("numbers")) == 6
+    tracked.git("add", "-A")
+    tracked.git("commit", "-qm", "moved")
+    assert "clean" in tracked.dv("status")
+
+
+def test_names_that_git_does_not_know_yet(project):
+    project.write({"ignore/a": "1"})
+    project.dv("add", "--no-stage", "ignore/a")
+    project.dv("mv", "--no-stage", "ignore/a", "ignore/b")
+    project.dv("mv", "ignore/b", "ignore/c")
+    project.dv("rm", "ignore/c")
+
+
+def test_rm_with_force_takes_new_files_too_and_saves_them(tracked):
+    tracked.write({"new.txt": "new\n"}, "data")
+    said = tracked.dv("rm", "data", "--data", "--force")
+    assert not (tracked.root / "data").exists() and "checkout --saved" in said
+
+
 # ---- export and verify ----------------------------------------------------------------------------------------------
 
 
@@ -149,6 +173,15 @@ def test_export_to_a_bucket(tracked, bucket):
     tracked.dv("export", "data", f"s3://{name}/handover", "-O", f"endpoint_url={endpoint}")
     assert (folder / "handover/data/f1.txt").read_text() == "1\n" * 100
     subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=folder / "handover", check=True)
+
+
+def test_links_are_not_followed_to_a_bucket(tracked, bucket, tmp_path):
+    endpoint, name, folder = bucket
+    (tmp_path / "secret").write_text("secret")
+    (tracked.root / "data/evil").symlink_to(tmp_path / "secret")
+    tracked.dv("add", "data")
+    tracked.dv("export", "data", f"s3://{name}/out", "-O", f"endpoint_url={endpoint}")
+    assert not (folder / "out/data/evil").exists() and (folder / "out/data/f1.txt").exists()
 
 
 def test_verify_reads_every_byte(tracked):

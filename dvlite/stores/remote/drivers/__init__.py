@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,6 @@ def _fast(url: str, options: Mapping[str, Any], timeout_s: float) -> Driver | No
         room = importlib.import_module(f"{__name__}.objects")
     except ImportError:
         return None
-    if options.keys() - room.KNOWN - {"driver"}:
+    if options.keys() - room.KNOWN - {"driver"} or os.getpid() != room.PROCESS:  # its threads don't live on in a fork
         return None
     return room.Objects(url, options, timeout_s)  # type: ignore[no-any-return]
