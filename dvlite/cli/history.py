@@ -14,7 +14,7 @@ from dvlite.ops.changelog import changelog as changelog_op
 from dvlite.ops.diff import INDEX, WORKTREE, DiffResult, FileDiff, PathDiff
 from dvlite.ops.log import Version
 from dvlite.ops.log import log as log_op
-from dvlite.ops.read import is_rev
+from dvlite.ops.read import is_rev, revs_of
 from dvlite.repo import Repo
 from dvlite.tables import TableDiff
 
@@ -77,20 +77,18 @@ def _versions(run: Session, repo: Repo, arguments: list[str], *, is_staged: bool
     """Tell revs from paths, as Git does; returns both versions, and the paths."""
     revs: list[str] = []
     paths = list(arguments)
-    while paths and len(revs) < 2 and not (revs and ".." in revs[0]):
+    while paths and len(revs) < 2 and not run.is_after_dashes(len(paths)):
         word = paths[0]
-        if word.startswith((".", "/")):
+        if ends := revs_of(repo, word) if not revs else None:
+            revs, paths = list(ends), paths[1:]
             break
-        if not all(is_rev(repo, end.lstrip(".") or "HEAD") for end in word.split("..", 1)):
+        if word.startswith((".", "/")) or not is_rev(repo, word):
             break
-        if (run.folder / word).exists():
+        if (run.folder / word).exists() and not run.has_dashes:
             raise UsageError(
-                f"'{word}' is a rev and a path", f"Say './{word}' for the path, 'refs/heads/{word}' for a branch."
+                f"'{word}' is a rev and a path", f"Say './{word}' for the path, or put '--' between revs and paths."
             )
         revs.append(paths.pop(0))
-    if revs and ".." in revs[0]:
-        old, _, new = revs[0].partition("..")
-        revs = [old or "HEAD", new.lstrip(".") or "HEAD"]
     if is_staged:
         if len(revs) > 1:
             raise UsageError("--staged compares with one rev at most", "See 'dvlite diff --help'.")

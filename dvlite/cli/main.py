@@ -117,18 +117,19 @@ def top(
     start = Path.cwd() / folder if folder else Path.cwd()
     if not start.is_dir():
         raise UsageError(f"'{folder}' is not a folder")
-    ctx.obj = Session(start.resolve(), is_quiet=quiet, is_verbose=verbose)
+    ctx.obj = Session(start.resolve(), is_quiet=quiet, is_verbose=verbose, after_dashes=ctx.obj)
     if ctx.invoked_subcommand is None:
         render.out(FIRST.rstrip())
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line; return the exit code."""
+    dashes = len(arguments) - arguments.index("--") - 1 if "--" in arguments else None
     # Names that are not UTF-8 are printed as the bytes they are.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     try:
-        code = int(app(arguments, standalone_mode=False, prog_name="dvlite") or 0)
+        code = int(app(arguments, standalone_mode=False, prog_name="dvlite", obj=dashes) or 0)
         return _interrupted() if code == 130 else code  # the parser's own way to end on Ctrl-C
     except DvliteError as exc:
         if "--json" in arguments:

@@ -41,6 +41,16 @@ class Session:
     is_quiet: bool = False
     is_verbose: bool = False
     is_json: bool = False
+    after_dashes: int | None = None  # how many arguments stand after '--', which the parser takes away
+
+    @property
+    def has_dashes(self) -> bool:
+        """Whether '--' was given."""
+        return self.after_dashes is not None
+
+    def is_after_dashes(self, left: int) -> bool:
+        """Tell whether the next argument, with so many left, stands after '--'."""
+        return self.after_dashes is not None and left <= self.after_dashes
 
     def open(self, *, asks_hooks: bool = True) -> Repo:
         """Open the repository; a clone without hooks is told of once, or gets them where the user wants that."""

@@ -18,6 +18,14 @@ def resolve(git: Git, rev: str) -> str:
     return found.decode().strip()
 
 
+def merge_base(git: Git, one: str, two: str) -> str:
+    """Return the commit that two revs come from; DvliteError where they have none in common."""
+    found = run(git, "merge-base", "--end-of-options", one, two, is_checked=False).decode().strip()
+    if not found:
+        raise UsageError(f"'{one}' and '{two}' have no commit in common", f"Compare them as they are: {one}..{two}")
+    return found
+
+
 def has_commits(git: Git) -> bool:
     """Tell whether HEAD is a commit yet."""
     return bool(run(git, "rev-parse", "--verify", "--quiet", "HEAD", is_checked=False))

@@ -39,6 +39,15 @@ def is_rev(repo: Repo, text: str) -> bool:
     return bool(text) and git.has_commit(repo.git, text)
 
 
+def revs_of(repo: Repo, text: str) -> tuple[str, str] | None:
+    """Return the two ends of a range, as `git diff` takes it: A..B; of A...B what both come from, and B; None for no range."""
+    old, dots, new = text.partition("...") if "..." in text else text.partition("..")
+    if not dots or not all(is_rev(repo, end or "HEAD") for end in (old, new)):
+        return None
+    old, new = old or "HEAD", new or "HEAD"
+    return (git.merge_base(repo.git, old, new) if dots == "..." else old), new
+
+
 def ls(
     repo: Repo, path: str = "", *, rev: str | None = None, is_recursive: bool = False, remote: str | None = None
 ) -> LsResult:

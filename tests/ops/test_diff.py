@@ -1,5 +1,6 @@
 """Diff of two versions: revs, Git's index, the worktree; for people, as Markdown, as JSON."""
 
+import json
 import subprocess
 import sys
 
@@ -160,6 +161,27 @@ def test_a_rev_that_is_also_a_path_is_asked_about(two):
     assert "'data' is a rev and a path" in two.dv("diff", "data", code=2)
     assert changes(two.json("diff", "./data")) == CHANGES
     assert changes(two.json("diff", "refs/heads/data", "./data")) == CHANGES
+
+
+def test_ranges_as_git_has_them(two):
+    two.dv("add", "data")
+    two.commit("two")
+    two.git("switch", "-q", "-c", "side", "v1")
+    two.dv("checkout", "--force")
+    two.write({"only-here.txt": "1"}, "data")
+    two.dv("add", "--force", "data")
+    two.commit("side")
+    assert changes(two.json("diff", "main...side")) == {("added", "only-here.txt", "")}
+    assert len(changes(two.json("diff", "main..side"))) > 1
+    assert (
+        changes(two.json("diff", "v1..")) == changes(two.json("diff", "v1...side")) == {("added", "only-here.txt", "")}
+    )
+    assert changes(two.json("diff", "..v1")) == {("removed", "only-here.txt", "")}
+    two.git("branch", "data")
+    told = json.loads(two.run("diff", "--json", "v1", "data", "--", "data").stdout)
+    assert changes(told) == {("added", "only-here.txt", "")}
+    told = json.loads(two.run("diff", "--json", "v1", "--", "data").stdout)
+    assert told["new"] == "", "after the dashes there are paths alone"
 
 
 def test_one_bad_pointer_leaves_the_others(two):
