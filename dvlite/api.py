@@ -10,7 +10,7 @@ from typing import IO, Any, Literal, overload
 
 from dvlite import git
 from dvlite.errors import UsageError
-from dvlite.filesystem import DvliteFileSystem, cache_folder
+from dvlite.filesystem import DvliteFileSystem, cache_folder, escape
 from dvlite.ops.add import add
 from dvlite.ops.checkout import checkout
 from dvlite.ops.diff import diff
@@ -82,13 +82,13 @@ def open(
     """
     if mode not in ("rb", "r", "rt"):
         raise ValueError(f"mode {mode!r}: versions can only be read")
-    file = _fs(repo, rev).open(_path(path), "rb")
+    file = _fs(repo, rev).open(escape(path), "rb")
     return file if mode == "rb" else io.TextIOWrapper(file, encoding=encoding)
 
 
 def read(path: str, repo: Place | None = None, rev: str | None = None) -> bytes:
     """Return a file's bytes, verified."""
-    return _fs(repo, rev).cat_file(_path(path))
+    return _fs(repo, rev).cat_file(escape(path))
 
 
 def url(path: str, repo: Place | None = None, rev: str | None = None) -> str:
@@ -108,7 +108,3 @@ def url(path: str, repo: Place | None = None, rev: str | None = None) -> str:
 
 def _fs(repo: Place | None, rev: str | None) -> DvliteFileSystem:
     return DvliteFileSystem(repo=repo or "", rev=rev)
-
-
-def _path(path: str) -> str:
-    return path.replace("%", "%25").replace("@", "%40")

@@ -237,18 +237,17 @@ def test_damage_raises_and_never_gives_wrong_bytes(project, tmp_path):
             fs.open("models/large.bin").read(10)
 
 
+@pytest.mark.parametrize("project", ["remote", "cached"], indirect=True)
 def test_what_is_nowhere_is_said(project, tmp_path):
     shutil.rmtree(tmp_path / "remote")
-    if not (project.root / ".git/dvlite").exists():
-        with pytest.raises(DvliteError, match="origin|can't be had"):
-            fs_of(project).cat_file("data/sales.csv")
+    with pytest.raises(DvliteError, match="origin|can't be had"):
+        fs_of(project).cat_file("data/sales.csv")
 
 
+@pytest.mark.parametrize("project", ["remote"], indirect=True)
 def test_a_range_of_a_large_file_moves_no_more_than_that(project, monkeypatch):
     from dvlite.stores.remote.bucket import Bucket
 
-    if (project.root / ".git/dvlite").exists() or project.options["cache"]:
-        return
     fs, asked = fs_of(project), []
     fs.ls("data")
     real = Bucket.get

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from dvlite import files
 from dvlite.cli import render
 from dvlite.cli.session import Json, Session, ask_trust, session
 from dvlite.errors import UsageError, quote
@@ -263,7 +264,7 @@ def changelog(
     place = run.folder / write
     is_current = place.is_file() and place.read_text(encoding="utf-8", errors="surrogateescape") == text
     if not is_current and not check:
-        place.write_text(text, encoding="utf-8", errors="surrogateescape")
+        files.write_atomic(place, text.encode("utf-8", "surrogateescape"))
         render.note(f"written: {render.name(str(write))}")
     elif not is_current:
         render.note(f"'{render.name(str(write))}' is not up to date: dvlite changelog --write {quote(str(write))}")

@@ -7,17 +7,19 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from dvlite.errors import DvliteError
+from dvlite.errors import DvliteError, quote
 from dvlite.git.call import Git, literal, program, regular, run, split
 
 _SAFE = ["-c", "protocol.ext.allow=never", "-c", "protocol.fd.allow=never"]
-_LOGIN = re.compile(r"//[^/@\s]*:[^/@\s]*@")  # a password in a URL
+_LOGIN = re.compile(
+    r"(?<=http://)[^/@\s]+@|(?<=https://)[^/@\s]+@|(?<=://)[^/@\s]*:[^/@\s]*@"
+)  # passwords and tokens in URLs
 _ALL = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
 
 
 def without_login(url: str) -> str:
-    """Return a URL without the password in it, and the name that it is for."""
-    return _LOGIN.sub("//", url)
+    """Return a URL without the password or token in it, and the name that it is for."""
+    return _LOGIN.sub("", url)
 
 
 def clone_bare(url: str, folder: Path) -> None:
@@ -43,7 +45,7 @@ def _run(folder: Path, command: list[str], url: str) -> bytes:
         shown = without_login(url)
         raise DvliteError(
             f"can't get the repository '{shown}': {without_login(reason.removeprefix('fatal: '))}",
-            f"Try it by hand: git ls-remote {shown}",
+            f"Try it by hand: git ls-remote {quote(shown)}",
         )
     return done.stdout
 

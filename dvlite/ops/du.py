@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dvlite import transfer
-from dvlite.errors import CorruptError, DvliteError, FormatError
+from dvlite.errors import DvliteError
 from dvlite.oid import Oid
 from dvlite.ops.base import Failure, pointers_at, select
 from dvlite.repo import Repo
@@ -45,7 +45,7 @@ def du(repo: Repo, paths: Sequence[str] = (), *, rev: str | None = None) -> DuRe
         try:
             reach = transfer.reach([item.entry], repo.store)
             lacking = transfer.lacking(reach.blobs, repo.store)
-        except (CorruptError, FormatError, DvliteError) as exc:
+        except DvliteError as exc:
             result.failures.append(Failure(tracked, exc))
             continue
         everything |= reach.blobs

@@ -13,7 +13,7 @@ from dvlite import config, files, git, hashing, pointer, refs, tree
 from dvlite.errors import DvliteError, FormatError, UnsavedError, UsageError, quote
 from dvlite.ops.base import Failure, enclosing, select
 from dvlite.ops.checkout import checkout
-from dvlite.ops.source import Source, bring_all
+from dvlite.ops.source import Source, bring_all, is_local
 from dvlite.ops.status import status
 from dvlite.ops.track import check_apart, check_trackable, refuse_tracked_by_git, stage, write
 from dvlite.pointer import Pointer
@@ -71,8 +71,9 @@ def import_data(
     told["commit"] = source.commit
     new = pointer.with_table(pointer.of(entry), TABLE, told)
     if entry == source.pointers.found[tracked].entry:
-        meta = source.pointers.found[tracked].tables.get("meta", {})
-        new = pointer.with_meta(new, {key: value for key, value in meta.items() if isinstance(value, str)})
+        meta = source.pointers.found[tracked].tables.get("meta")
+        known = meta if isinstance(meta, dict) else {}  # a stranger's may be anything
+        new = pointer.with_meta(new, {key: value for key, value in known.items() if isinstance(value, str)})
     result = ImportResult()
     _take(repo, source, tracked, entry, target, new, result, jobs, progress)
     _finish(repo, [target], result, is_staged=is_staged, progress=progress)
@@ -319,9 +320,9 @@ def _told(tracked: str, item: Pointer) -> dict[str, str] | None:
 
 def _refuse_unasked(repo: Repo, tracked: str, told: dict[str, str], *, is_named: bool) -> None:
     """Refuse to read from this machine what a clone brought along and nobody named: it would be pushed with the next push."""
-    place = told.get("repo") or told.get("url", "")
-    is_local = config.protocol_of(place) in ("", "file")
-    if is_local and not is_named and repo.index.note(f"import {tracked}") != place:
+    place = told.get("url") or told["repo"]
+    is_here = config.protocol_of(place) == "file" if "url" in told else is_local(place)
+    if is_here and not is_named and repo.index.note(f"import {tracked}") != place:
         raise UsageError(
             f"'{tracked}' comes from '{place}' on this machine, and was not imported in this clone",
             f"If that is right: dvlite update {quote(tracked)}",

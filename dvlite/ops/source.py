@@ -127,6 +127,11 @@ class Source:
         return tracked, entry
 
 
+def is_local(url: str) -> bool:
+    """Tell whether a repository's name is a place on this machine: `file://`, or a path (`host:path` is what ssh takes)."""
+    return url.startswith("file://") or ("://" not in url and ":" not in url.partition("/")[0])
+
+
 def open_source(url: str, rev: str | None, cache: Path, base: Path) -> Source:
     """Open a repository (a path, relative to `base`, or what Git takes as a URL) at a rev (empty: its HEAD).
 
@@ -149,7 +154,7 @@ def open_source(url: str, rev: str | None, cache: Path, base: Path) -> Source:
         if rev is None and repository.root != repository.folder:
             return Source(Repo(repository), str(repository.root), "", cache, is_clone=False)
         return _opened(repository, str(repository.root), rev or "", cache, is_clone=False)
-    if "://" not in url and ":" not in url.partition("/")[0]:
+    if is_local(url) and "://" not in url:
         raise UsageError(f"there is no repository '{url}'", "Give a folder, or a URL that 'git clone' takes.")
     folder = cache / "repositories" / hashing.digest("sha256", url.encode("utf-8", "surrogateescape")).hex()[:32]
     if not (folder / "HEAD").exists():

@@ -8,8 +8,9 @@ import time
 
 import pytest
 
+from dvlite import git
 from dvlite.ops.get import get
-from dvlite.ops.source import open_source
+from dvlite.ops.source import is_local, open_source
 from tests import servers
 from tests.conftest import Project, make_project
 
@@ -312,6 +313,36 @@ def test_a_password_in_a_url_gets_nowhere(project, source):
     assert 'repo = "https://host.invalid/a.git"' in (project.root / "data.dvlite").read_text()
     assert "s3cret" not in project.dv("ls", "nope", "--repo", "https://bob:s3cret@host.invalid/a.git", code=2)
     assert "s3cret" not in project.dv("ls", "--repo", "https://bob:s3cret@other.invalid/a.git", code=1)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://bob:s3cret@h/a.git", "https://h/a.git"),
+        ("https://ghp_token@h/a.git", "https://h/a.git"),
+        ("ssh://git@h/a.git", "ssh://git@h/a.git"),
+        ("ssh://bob:s3cret@h/a.git", "ssh://h/a.git"),
+        ("git@h:a.git", "git@h:a.git"),
+        ("/a folder/b@c", "/a folder/b@c"),
+    ],
+)
+def test_what_of_a_url_is_secret(url, shown):
+    assert git.without_login(url) == shown
+
+
+def test_a_host_that_ssh_reaches_is_not_this_machine():
+    """An import of `git@host:path` may be updated in every clone."""
+    assert [is_local(url) for url in ("git@h:a.git", "ssh://h/a", "https://h/a", "file:///a", "/a", "../a", "./a:b")] == [
+        False, False, False, True, True, True, True,
+    ]  # fmt: skip
+
+
+def test_metadata_of_the_source_that_is_no_table_is_left(project, source):
+    with (source.root / "model.bin.dvlite").open("a") as file:
+        file.write("\n[[meta]]\nx = 1\n")
+    source.commit("odd")
+    project.dv("import", source.root, "model.bin")
+    assert "[meta" not in (project.root / "model.bin.dvlite").read_text()
 
 
 def test_an_import_that_was_cut_off_is_finished_by_the_same_command(project, source):

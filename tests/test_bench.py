@@ -1,0 +1,28 @@
+"""The benchmark plays its day to the end, and its table says what was measured."""
+
+import sys
+from pathlib import Path
+
+from tests.bench import table, tools
+from tests.bench.play import Day, plain
+from tests.bench.work import Work, make
+
+TINY = Work(40, 500, 4)
+
+
+def test_a_small_day_with_dvlite_beside_plain_tools(tmp_path):
+    make(TINY, tmp_path / "source")
+    tool = tools.Dvlite(Path(sys.executable).parent / "dvlite", tmp_path / "play")
+    day = Day(tool, tmp_path / "source", tmp_path / "play")
+    found = {"dvlite": {}, "plain tools": {}}
+    for name, taken in (("dvlite", day.play()), ("plain tools", plain(TINY, tmp_path / "source", tmp_path / "plain"))):
+        found[name] = {operation: [one] for operation, one in taken.items()}
+    wanted = {"add", "re-add unchanged", "no-op status", "push to a folder", "no-op push", "gc, nothing to do", "--version",
+              "add after 1 file changed", "add after 1 % changed", "checkout of the other version", "git switch, data along",
+              "git commit, hooks with nothing to do", "checkout of a fresh folder", "clone's pull"}  # fmt: skip
+    assert set(found["dvlite"]) == wanted, "each was played, and brought the right bytes"
+    assert all(one.seconds > 0 and one.peak > 0 for taken in found["dvlite"].values() for one in taken)
+    assert 0 < day.counts["files created"] < 40, "small files are packed"
+    lines = list(table.rows("tiny", ["dvlite", "plain tools"], found, ["dvlite", "plain tools"]))
+    assert len(lines) == len(wanted) and all(line.count("|") == 5 for line in lines)
+    assert not (tmp_path / "play").exists()
