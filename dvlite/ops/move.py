@@ -48,6 +48,8 @@ def move(repo: Repo, old: str, new: str, *, is_staged: bool = True) -> MoveResul
         if os.path.lexists(repo.root / old):
             (repo.root / old).rename(repo.root / new)
         repo.index.move(old, new)
+        if origin := repo.index.note(f"import {old}"):
+            repo.index.set_note(f"import {new}", origin)
         changed = [*lines, *_let_go(repo, old), f"{new}{SUFFIX}"]
         _stage(repo, changed, result, is_staged=is_staged)
     return result

@@ -199,7 +199,9 @@ def bring(
     """Copy objects of a tracked path from wherever the source has them; raises what the first place said that failed."""
     left = dict(wanted)
     failed: dict[Oid, DvliteError] = {}
+    asked = []
     for store in _reachable(source, tracked, failed, left):
+        asked.append(store.name)
         report = transfer.copy(store, target, left, jobs=jobs, progress=progress)
         left = {oid: size for oid, size in left.items() if oid not in report.copied}
         for oid, error in report.failed.items():
@@ -212,7 +214,8 @@ def bring(
         raise said
     what = f"{len(left)} object{'s' if len(left) > 1 else ''} of '{tracked}'"
     raise MissingError(
-        f"{what} can't be had from '{source.url}'", "Its owner mends that: 'dvlite push --branches' there."
+        f"{what} can't be had from '{source.url}' (asked: {', '.join(asked) or 'nothing, it has no remote'})",
+        "See that its remote is there; what was never pushed its owner sends by 'dvlite push --branches'.",
     )
 
 

@@ -80,7 +80,8 @@ def test_get_of_one_file_brings_that_one_alone(source, place, tmp_path):
             pack.unlink()
     place.dv("get", source.root, "data/sub/s1.txt")
     assert place.read() == {"s1.txt": b"sub 1\n" * 100}
-    assert "can't be had" in place.dv("get", source.root, "model.bin", code=10)
+    said = place.dv("get", source.root, "model.bin", code=10)
+    assert "can't be had" in said and "(asked: the local store, remote 'origin')" in said
     assert list(place.read()) == ["s1.txt"]
 
 
@@ -428,6 +429,16 @@ def test_update_moves_an_import_and_changes_nothing_where_nothing_is_new(project
     project.write({"own.bin": "1"})
     project.dv("add", "own.bin")
     assert "'own.bin' was not imported" in project.dv("update", "own.bin", code=2)
+
+
+def test_an_import_that_was_moved_is_updated_as_before(project, source):
+    project.dv("import", source.root, "data")
+    project.dv("mv", "data", "numbers")
+    source.write({"a.csv": "third\n"}, "data")
+    source.dv("add", "data")
+    source.commit("three")
+    assert "imported numbers" in project.dv("update")
+    assert (project.root / "numbers/a.csv").read_text() == "third\n"
 
 
 def test_update_keeps_what_is_not_stored(project, source):
