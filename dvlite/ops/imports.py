@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dvlite import config, files, git, hashing, pointer, refs, tree
+from dvlite import config, files, hashing, pointer, refs, tree
 from dvlite.errors import DvliteError, FormatError, UnsavedError, UsageError, quote
-from dvlite.ops.base import Failure, enclosing, select
+from dvlite.ops.base import Failure, select
 from dvlite.ops.checkout import checkout
 from dvlite.ops.source import Source, bring_all, is_local
 from dvlite.ops.status import status
-from dvlite.ops.track import check_apart, check_trackable, refuse_tracked_by_git, stage, write
+from dvlite.ops.track import check_free, stage, write
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.repo import Repo
@@ -82,22 +82,13 @@ def import_data(
 
 def _check_free(repo: Repo, target: str, told: dict[str, str]) -> None:
     """Refuse a target that is there, or can't be tracked; but not the same import, which was cut off."""
-    check_trackable(repo, target)
     pointers = refs.in_worktree(repo.git)
     if target in pointers.found:
         before = pointers.found[target].tables.get(TABLE, {})
         if isinstance(before, dict) and {**before, **told} == before and not os.path.lexists(repo.root / target):
             return
-    if owner := enclosing([*pointers.found, *pointers.broken], target):
-        hint = f"Get a newer version with 'dvlite update {quote(owner)}', or name another place with -o."
-        raise UsageError(f"'{target}' is tracked already" if owner == target else f"'{target}' lies in '{owner}'", hint)
-    check_apart(pointers, target)
-    refuse_tracked_by_git(target, git.tracked_below(repo.git, [target]))
-    if os.path.lexists(repo.root / target):
-        raise UsageError(f"'{target}' exists", "Name another place with -o, or move it away.")
-    if not (repo.root / target).parent.is_dir():
-        folder = quote(str(Path(target).parent))
-        raise UsageError(f"'{Path(target).parent}' is not a folder", f"Make it: mkdir -p {folder}")
+    hint = f"Get a newer version with 'dvlite update {quote(target)}', or name another place with -o."
+    check_free(repo, pointers, target, hint)
 
 
 def _take(

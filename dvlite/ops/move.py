@@ -10,7 +10,7 @@ from dvlite.ops.add import add
 from dvlite.ops.base import Failure, enclosing, select
 from dvlite.ops.checkout import bring
 from dvlite.ops.status import status
-from dvlite.ops.track import check_apart, check_trackable, ignoring, refuse_tracked_by_git, unignore, write
+from dvlite.ops.track import check_free, ignoring, unignore, write
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.refs import Pointers
@@ -67,23 +67,9 @@ def _tracked(pointers: Pointers, path: str) -> Pointer:
 
 
 def _check_free(repo: Repo, pointers: Pointers, old: str, new: str) -> None:
-    check_trackable(repo, new)
-    others = [one for one in [*pointers.found, *pointers.broken] if one != old]
-    if owner := enclosing(others, new):
-        raise UsageError(
-            f"'{new}' is tracked already" if owner == new else f"'{new}' lies in '{owner}', which is tracked",
-            "Name another place.",
-        )
     if enclosing([old], new) or enclosing([new], old):
         raise UsageError(f"'{old}' and '{new}' would lie in one another", "Move it in two steps, by another name.")
-    check_apart(pointers, new)
-    refuse_tracked_by_git(new, git.tracked_below(repo.git, [new]))
-    for path in (repo.root / new, pointer_path(repo, new)):
-        if os.path.lexists(path):
-            raise UsageError(f"'{path.relative_to(repo.root)}' exists", "Name another place, or move it away.")
-    if not (repo.root / new).parent.is_dir():
-        folder = new.rpartition("/")[0]
-        raise UsageError(f"'{folder}' is not a folder", f"Make it: mkdir -p {quote(folder)}")
+    check_free(repo, pointers, new, "Name another place.")
 
 
 def _let_go(repo: Repo, tracked: str) -> list[str]:

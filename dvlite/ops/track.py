@@ -1,10 +1,12 @@
 """What tracking a path takes beside its data: a name that can be tracked, a pointer, an ignore line, both in Git's index."""
 
+import os
 import re
 from collections.abc import Collection, Iterable, Sequence
 
 from dvlite import files, git, pointer, refs, tree
 from dvlite.errors import FormatError, UsageError, quote
+from dvlite.ops.base import enclosing
 from dvlite.ops.init import add_line
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.refs import Pointers
@@ -54,6 +56,23 @@ def check_apart(pointers: Pointers, path: str) -> None:
             f"'{path}' overlaps with '{below[0]}', which is tracked already",
             f"Add what lies beside it, or move '{below[0]}{SUFFIX}' away first.",
         )
+
+
+def check_free(repo: Repo, pointers: Pointers, path: str, hint: str) -> None:
+    """Refuse a new tracked path that can't be one, is one, lies in or holds one, or where something is; `hint`: what else to do."""
+    check_trackable(repo, path)
+    if owner := enclosing([*pointers.found, *pointers.broken], path):
+        raise UsageError(
+            f"'{path}' is tracked already" if owner == path else f"'{path}' lies in '{owner}', which is tracked", hint
+        )
+    check_apart(pointers, path)
+    refuse_tracked_by_git(path, git.tracked_below(repo.git, [path]))
+    for place in (repo.root / path, pointer_path(repo, path)):
+        if os.path.lexists(place):
+            raise UsageError(f"'{place.relative_to(repo.root)}' exists", "Name another place, or move it away.")
+    if not (repo.root / path).parent.is_dir():
+        folder = path.rpartition("/")[0]
+        raise UsageError(f"'{folder}' is not a folder", f"Make it: mkdir -p {quote(folder)}")
 
 
 def write(repo: Repo, tracked: str, new: Pointer, *, is_synced: bool = True) -> tuple[bool, list[str]]:
