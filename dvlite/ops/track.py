@@ -59,7 +59,7 @@ def check_apart(pointers: Pointers, path: str) -> None:
 
 
 def check_free(repo: Repo, pointers: Pointers, path: str, hint: str) -> None:
-    """Refuse a new tracked path that can't be one, is one, lies in or holds one, or where something is; `hint`: what else to do."""
+    """Refuse a new tracked path that can't be one, is, lies in or holds one, or where something is; `hint`: what else to do."""
     check_trackable(repo, path)
     if owner := enclosing([*pointers.found, *pointers.broken], path):
         raise UsageError(
