@@ -243,7 +243,7 @@ def _sweep(
             if len(gone) == len(names):
                 store.bucket.remove(one.name)
     finally:
-        store.bucket.remove(mark)
+        sweep.end(store, mark)
 
 
 def _replaced(store: RemoteStore, names: set[str], keep: Keep) -> set[str]:
@@ -275,7 +275,7 @@ def _clear(repo: Repo, store: RemoteStore, oldest: int, is_forced: bool) -> None
             for name in old_claims():
                 store.bucket.remove(name)
         finally:
-            store.bucket.remove(mark)
+            sweep.end(store, mark)
     listing = store.listing or Listing()
     for name in listing.below("tmp/"):
         if listing[name].time_ns < oldest:

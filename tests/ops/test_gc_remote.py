@@ -15,6 +15,7 @@ from dvlite.ops.push import push
 from dvlite.repo import open_repo
 from dvlite.stores.remote import sweep
 from dvlite.stores.remote.bucket import Bucket
+from dvlite.stores.remote.drivers.folder import Folder
 from tests.conftest import Project, make_project, tree_of
 
 DAY = 86400
@@ -255,6 +256,27 @@ def all_there(project):
     reach = transfer.named([item.oid for _, item in items], open_repo(project.root).store, store)
     wanted = {*reach.trees, *reach.blobs, *reach.missing}
     return wanted <= store.find(wanted).keys()
+
+
+def test_marks_are_listed_before_data(shared, monkeypatch):
+    """Else a sweep could end between both: its mark is gone when it is looked for, and what it deleted still listed."""
+    one, _ = shared
+    (one.root.parent / "remote/sweeps").mkdir()
+    real, listed = Folder.folder, []
+
+    def folder(driver, name):
+        listed.append((name, time.monotonic()))
+        if name == "sweeps":
+            time.sleep(0.1)
+            listed.append(("marks are known", time.monotonic()))
+        return real(driver, name)
+
+    monkeypatch.setattr(Folder, "folder", folder)
+    for is_whole in (False, True):
+        listed.clear()
+        open_repo(one.root).remote().look(is_whole=is_whole)
+        names = [name for name, _ in sorted(listed, key=lambda found: found[1])]
+        assert names[:3] == ["", "sweeps", "marks are known"] and "packs" in names[3:], names
 
 
 @pytest.mark.parametrize("phase", ["doom", "sweep"])

@@ -16,8 +16,11 @@ from dvlite.stores.remote.drivers.base import Listed, Page
 _ROW = struct.Struct(">B32sqq")  # algorithm, digest, size, time
 _OBJECT = re.compile(r"objects/([0-9a-z]+)/([0-9a-f]{2})/([0-9a-f]{62})")
 
-NARROW = ("indexes/", "packs/", "purged/", "repos/", "sweeps/")
-ALWAYS = ("purged/", "sweeps/")
+SWEEPS = (
+    "sweeps/"  # listed before all else: data seen after no mark was seen is what a sweep has left, or will see claimed
+)
+NARROW = ("indexes/", "packs/", "purged/", "repos/")
+ALWAYS = ("purged/", SWEEPS)
 WHOLE = ("claims/", "doomed/", *NARROW, "objects/", "tmp/")
 _HEX = "0123456789abcdef"
 _BY_NAME = 64
@@ -115,12 +118,17 @@ def look(
             listing.is_whole = True
             return listing
         take({name: one for name, one in page.items() if "/" not in name})  # what lies in folders comes again
+        bucket.list([SWEEPS], take)
         bucket.list(_parts(is_whole, expected), take)
     else:
         page, folders = bucket.top()
         take(page)
         parts = WHOLE if is_whole else NARROW
-        bucket.list([f"{name}/" for name in folders if is_whole or f"{name}/" in parts], take)
+        if SWEEPS.rstrip("/") in folders:
+            bucket.list([SWEEPS], take)
+        bucket.list(
+            [f"{name}/" for name in folders if (is_whole and f"{name}/" != SWEEPS) or f"{name}/" in parts], take
+        )
     ask(bucket, listing, wanted)
     return listing
 

@@ -27,6 +27,7 @@ DEAD_S = 900  # a mark that is older belongs to no living process
 CLAIM_S = 90 * 86400  # a claim that nobody renewed for so long keeps nothing any more
 _RENEW_S = 30 * 86400
 _WAIT_S = 600
+_PAGE_S = 2  # no server needs longer for one page of a listing
 _CLAIMS = 5  # so often a claim is written that somebody takes away
 
 
@@ -233,6 +234,13 @@ def begin(store: RemoteStore) -> str:
     mark = f"sweeps/{files.token(16)}.json"
     store.bucket.put(mark, json.dumps({"host": files.host_mark(), "process": os.getpid()}).encode() + b"\n")
     return mark
+
+
+def end(store: RemoteStore, mark: str) -> None:
+    """Take a sweep mark away; not before a page that a server was listing when the last file went has come."""
+    if store.bucket.driver.is_flat:
+        time.sleep(_PAGE_S)
+    store.bucket.remove(mark)
 
 
 def delete(store: RemoteStore, names: Iterable[str], until: float) -> list[str]:
