@@ -38,6 +38,7 @@ class Worker(threading.Thread):
             timeout=200,
         )
         self.count += 1
+        self.last = done.stdout + done.stderr
         if done.returncode not in FINE or "Traceback" in done.stderr:
             self.wrong.append((arguments, done.returncode, done.stderr))
         return done.returncode
@@ -75,8 +76,8 @@ def collect(worker):
 
 
 def verify(worker):
-    if worker.dv("fsck", "-q", "--no-worktree") in (10, 11):
-        worker.wrong.append("fsck found something")
+    if worker.dv("fsck", "--no-worktree", "--json") in (10, 11):
+        worker.wrong.append(("fsck", worker.last))
     time.sleep(0.3)
 
 

@@ -128,10 +128,12 @@ def _gone_files(repo: Repo, result: FsckResult) -> set[Oid]:
     """Return what was in files that the store had and that somebody else took away."""
     repo.store.refresh()
     lost: set[Oid] = set()
-    for name in repo.store.seen.names():
-        if (repo.store.root / name).exists():
-            continue
-        gone = {oid for oid in repo.store.objects_of(name) if not repo.store.find([oid])}
+    away = [name for name in repo.store.seen.names() if not (repo.store.root / name).exists()]
+    contents = {name: repo.store.objects_of(name) for name in away}
+    if away:
+        repo.store.refresh()  # others may have folded them meanwhile: the new pack is there before an old one goes
+    for name in away:
+        gone = contents[name] - repo.store.find(contents[name]).keys()
         known = {one.oid for one in result.problems}
         gone = {oid for oid in gone if str(oid) not in known}
         result.problems += [Problem("missing", name, str(oid)) for oid in sorted(gone)]
@@ -145,6 +147,7 @@ def _incomplete(repo: Repo, result: FsckResult) -> set[Oid]:
     broken = {f"{path}: {error.message}" for path, error in refs.in_worktree(repo.git).broken.items()}
     result.problems += [Problem("pointer", said) for said in sorted(broken - known)]
     everything = roots.keep(repo, roots.gather(repo, GRACE_S)).objects
+    repo.store.refresh()  # what others have added meanwhile is stored by the time it is named
     absent = everything.keys() - repo.store.find(everything).keys()
     own, _ = refs.selected(repo.git, ["HEAD", "--branches", *git.stashes(repo.git), "--not", "--remotes"])
     items = [*(item for _, item in own), *refs.in_worktree(repo.git).found.values()]

@@ -247,3 +247,21 @@ def test_unpushed_data_that_only_a_branch_or_a_stash_names_is_missed(project, ho
         if b"b" * 50 in path.read_bytes():
             path.unlink()
     assert "missing" in {one["kind"] for one in project.json("fsck", code=10)["problems"]}
+
+
+def test_what_others_add_meanwhile_is_not_missed(project, monkeypatch):
+    """Another process adds and commits just after this one has looked which packs there are."""
+    from dvlite.ops import fsck, roots
+
+    def add(text):
+        project.write({"data/a.txt": text})
+        project.dv("add", "-q", "data")
+        project.commit(text[:10])
+
+    def add_first(*arguments, real=roots.gather):
+        add("second " * 1000)
+        return real(*arguments)
+
+    add("first")
+    monkeypatch.setattr(roots, "gather", add_first)
+    assert fsck.fsck(project.repo).problems == []

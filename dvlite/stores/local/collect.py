@@ -66,7 +66,7 @@ def take_out(store: LocalStore, names: Collection[str]) -> Path | None:
     if not names:
         return None
     store.raise_generation()
-    batch = trash.put(store.root, names)
-    store.seen.forget(names)
+    with store.seen.leaving(names):
+        batch = trash.put(store.root, names)
     store.refresh()
     return batch

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dvlite import files
+from dvlite.locks import Lock
 
 _NAME = re.compile(r"packs/[0-9a-f]{64}\.pack|objects/(sha256|blake3)/[0-9a-f]{2}/[0-9a-f]{62}")
 
@@ -65,21 +66,35 @@ class Seen:
             self.note_many({name: mark(path.stat(), checksum)})
 
     def note_many(self, marks: Mapping[str, Mark]) -> None:
-        """Note files that are as their marks say."""
-        self._load().update(marks)
-        lines = ["{} {} {} {} {} .\n".format(name, *mark) for name, mark in marks.items()]
-        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        try:
-            files.write_all(fd, "".join(lines).encode())
-        finally:
-            os.close(fd)
+        """Note files that are as their marks say; not those that have left meanwhile."""
+        with self._alone():
+            here = {name: mark for name, mark in marks.items() if os.path.exists(self._path.parent / name)}
+            self._load().update(here)
+            lines = ["{} {} {} {} {} .\n".format(name, *mark) for name, mark in here.items()]
+            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+            try:
+                files.write_all(fd, "".join(lines).encode())
+            finally:
+                os.close(fd)
 
-    def forget(self, names: Collection[str]) -> None:
-        """Take out files that left the store on purpose, and what was noted of files twice."""
-        noted = self._load()
-        for name in names:
-            noted.pop(name, None)
-        self._write(noted)
+    @contextlib.contextmanager
+    def leaving(self, names: Collection[str]) -> Iterator[None]:
+        """Take out files, and what was noted of files twice; in the block they leave the store, and nobody can note them."""
+        with self._alone():
+            self._noted = None  # others may have noted, or taken out, more
+            noted = self._load()
+            for name in names:
+                noted.pop(name, None)
+            is_written = False
+            with contextlib.suppress(OSError):  # a full disk has room once they have left
+                self._write(noted)
+                is_written = True
+            yield
+            if not is_written:
+                self._write(noted)
+
+    def _alone(self) -> contextlib.AbstractContextManager[object]:
+        return Lock(self._path.with_suffix(".lock")).hold(is_exclusive=True, label="dvlite")
 
     def _write(self, noted: Mapping[str, Mark]) -> None:
         lines = ["{} {} {} {} {} .\n".format(name, *mark) for name, mark in noted.items()]

@@ -84,8 +84,8 @@ def _publish(store: LocalStore, written: list[packs.Written], age_ns: int) -> se
 
 def drop(store: LocalStore, names: Collection[str]) -> None:
     """Delete packs whose objects all lie in others, on disk."""
-    for name in names:
-        (store.root / name).unlink(missing_ok=True)
     if names:
-        store.seen.forget(names)
+        with store.seen.leaving(names):
+            for name in names:
+                (store.root / name).unlink(missing_ok=True)
         store.refresh()
