@@ -20,7 +20,7 @@ from dvlite.errors import CorruptError
 from dvlite.oid import Oid
 from dvlite.ops.base import enclosing
 from dvlite.ops.read import content
-from dvlite.ops.source import Source, Untracked, bring, bring_listings, open_source, time_of
+from dvlite.ops.source import Source, Untracked, bring, bring_listings_below, open_source, time_of
 from dvlite.stores.local import LocalStore
 from dvlite.tree import Entry
 
@@ -160,7 +160,7 @@ class DvliteFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     def find(self, path: str, *arguments: Any, **options: Any) -> Any:
         """Return all files at and below a path; listings come a level at a time."""
-        bring_listings(self.source, _unescape(self._strip_protocol(path)))
+        bring_listings_below(self.source, _unescape(self._strip_protocol(path)))
         return super().find(path, *arguments, **options)
 
     def exists(self, path: str, **_: Any) -> bool:

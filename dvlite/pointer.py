@@ -40,6 +40,14 @@ class Pointer(NamedTuple):
         """The tables after the head, parsed: meta, run and what else the user wrote."""
         return tomllib.loads(self.rest.decode())
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the data stays at the source that `[import]` names: here it is only recorded."""
+        if b'stored = "no"' not in self.rest:  # most pointers are not parsed for this
+            return False
+        found = self.tables.get("import")
+        return isinstance(found, dict) and found.get("stored") == "no"
+
     def pointing_to(self, entry: Entry) -> "Pointer":
         """Return this pointer with another root, metadata kept."""
         return self._replace(

@@ -17,6 +17,9 @@ from dvlite.ops.source import Source, open_source
 from dvlite.repo import Repo
 
 app = typer.Typer(rich_markup_mode=None)
+NoDownload = Annotated[
+    bool, typer.Option("--no-download", help="Record it alone: the data stays there until 'dvlite update' brings it.")
+]
 NoStage = Annotated[bool, typer.Option("--no-stage", help="Print the 'git add' line instead of staging.")]
 Target = Annotated[
     str, typer.Option("--output", "-o", metavar="PATH", help="Track it as this; else by its name, here.")
@@ -72,6 +75,7 @@ def import_(
     path: Annotated[str, typer.Argument(help="A path there that dvlite tracks, or one inside it.")],
     rev: Annotated[str, typer.Option("--rev", metavar="REV", help="A commit, branch or tag there.")] = "",
     target: Target = "",
+    no_download: NoDownload = False,
     no_stage: NoStage = False,
     jobs: Jobs = None,
     json: Json = False,
@@ -91,7 +95,15 @@ def import_(
         progress.phase("look")
         source = open_source(repository, rev, run.cache(), run.folder)
         result = imports.import_data(
-            repo, source, path, place, rev=rev, is_staged=not no_stage, jobs=jobs or 8, progress=progress
+            repo,
+            source,
+            path,
+            place,
+            rev=rev,
+            is_recorded=no_download,
+            is_staged=not no_stage,
+            jobs=jobs or 8,
+            progress=progress,
         )
     finally:
         run.finish(progress)
@@ -106,6 +118,7 @@ def import_url(
     ],
     target: Target = "",
     options: Options = None,
+    no_download: NoDownload = False,
     no_stage: NoStage = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -123,7 +136,13 @@ def import_url(
     full = url if config.check_url(url) != "file" else str(run.folder / Path(url.removeprefix("file://")).expanduser())
     try:
         result = imports.import_url(
-            repo, full, place, options=_options(options), is_staged=not no_stage, progress=progress
+            repo,
+            full,
+            place,
+            options=_options(options),
+            is_recorded=no_download,
+            is_staged=not no_stage,
+            progress=progress,
         )
     finally:
         run.finish(progress)
@@ -136,6 +155,7 @@ def update(
     paths: Paths = None,
     rev: Annotated[str, typer.Option("--rev", metavar="REV", help="Move to this commit, branch or tag there.")] = "",
     options: Options = None,
+    no_download: NoDownload = False,
     no_stage: NoStage = False,
     jobs: Jobs = None,
     json: Json = False,
@@ -157,6 +177,7 @@ def update(
             lambda url, at: open_source(url, at, run.cache(), repo.root),
             rev=rev,
             options=_options(options),
+            is_recorded=no_download,
             is_staged=not no_stage,
             jobs=jobs or 8,
             progress=progress,
@@ -187,7 +208,8 @@ def _show(run: Session, repo: Repo, result: ImportResult, *, is_json: bool) -> i
         for one in result.imported:
             what = f"{render.count(one.files, 'file')}, {render.size(one.size)}"
             at = f" of commit {one.source['commit'][:10]}" if "commit" in one.source else ""
-            said = f"imported {render.name(run.here(repo, one.path))} ({what}){at}"
+            done = "recorded" if "stored" in one.source else "imported"
+            said = f"{done} {render.name(run.here(repo, one.path))} ({what}){at}"
             render.out(said if one.is_changed else f"unchanged: {render.name(run.here(repo, one.path))}")
         if result.to_stage:
             render.note(f"to stage: git add {' '.join(quote(run.here(repo, name)) for name in result.to_stage)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Sequence
@@ -68,7 +69,9 @@ class Session:
 
     def here(self, repo: Repo, path: str) -> str:
         """Return an in-repo path as the user would write it from the folder."""
-        return render.relative(repo.root / path, self.folder)
+        above, slash, name = path.rpartition("/")
+        folder = _shown(repo.root, above, self.folder) if slash else ""
+        return f"{folder}/{name}" if folder and folder != "." else render.relative(repo.root / path, self.folder)
 
     def cache(self) -> Path:
         """Return the folder for what can be had again: clones of other repositories, and their listings."""
@@ -84,6 +87,11 @@ class Session:
         """Take the bars away."""
         if isinstance(progress, Bars):
             progress.close()
+
+
+@functools.lru_cache(1024)  # listings are long, and their folders few
+def _shown(root: Path, path: str, folder: Path) -> str:
+    return render.relative(root / path, folder)
 
 
 def _settle_hooks(repo: Repo) -> None:

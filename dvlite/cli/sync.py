@@ -226,8 +226,12 @@ def _say_pushed(run: Session, repo: Repo, result: PushResult) -> None:
         for path, (objects, size) in result.by_path.items():
             name = render.name(run.here(repo, path))
             render.out(f"  {name}: {render.count(objects, 'object')}, {render.size(size)}")
+    elif not result.failures and not result.missing and not result.present and result.elsewhere:
+        render.out("nothing to push: all of it stays at its source")
     elif not result.failures and not result.missing:
         render.out(f"everything is on '{result.remote}' ({render.count(result.present, 'object')})")
+    if result.elsewhere and result.present + result.pushed:
+        render.out(f"not sent: {render.count(len(result.elsewhere), 'path')} whose data stays at its source")
     if result.verified and not result.verified.errors:
         looked = f"{render.count(result.verified.files, 'file')} by size, {result.verified.by_checksum:,} of them"
         render.out(f"verified on '{result.remote}': {looked} by the server's checksum too")

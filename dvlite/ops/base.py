@@ -66,6 +66,15 @@ def select(pointers: Pointers, paths: Sequence[str], read: Read) -> Selection:
     return selection
 
 
+def select_stored(pointers: Pointers, paths: Sequence[str], read: Read) -> Selection:
+    """Select; of everything, leave out the data that stays at its source."""
+    selection = select(pointers, paths, read)
+    for tracked in list(selection.parts) if not paths else ():
+        if pointers.found[tracked].is_elsewhere:
+            del selection.parts[tracked]
+    return selection
+
+
 def _plain(path: str) -> str:
     return path.removesuffix(SUFFIX)
 

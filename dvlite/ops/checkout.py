@@ -13,7 +13,7 @@ from dvlite.index import Base, spell
 from dvlite.oid import Oid
 from dvlite.ops import saved
 from dvlite.ops.advance import advance
-from dvlite.ops.base import Failure, Selection, View, leave_nowhere, look, pointers_at, reader, select, stats_of
+from dvlite.ops.base import Failure, Selection, View, leave_nowhere, look, pointers_at, reader, select_stored, stats_of
 from dvlite.ops.links import relinks
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
@@ -73,7 +73,7 @@ def checkout(
     """
     here = refs.in_worktree(repo.git)
     pointers = pointers_at(repo, rev)
-    selection = select(pointers, paths, repo.store.read)
+    selection = select_stored(pointers, paths, repo.store.read)
     if not paths and rev is None:
         add_left_behind(repo, here, selection)
     result = bring(repo, pointers, selection, rev=rev or "", is_forced=is_forced, progress=progress)

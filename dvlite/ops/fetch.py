@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from dvlite import remotes, transfer, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, UsageError
 from dvlite.oid import Oid
-from dvlite.ops.base import Failure, nowhere, once_each, pointers_at, select
+from dvlite.ops.base import Failure, nowhere, once_each, pointers_at, select_stored
 from dvlite.ops.checkout import CheckoutResult, checkout
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
@@ -56,7 +56,7 @@ def fetch(
     """
     pointers = pointers_at(repo, rev)
     with repo.writing("fetch"):
-        selection = select(pointers, paths, tree_reader(repo, lambda: repo.remote(remote)))
+        selection = select_stored(pointers, paths, tree_reader(repo, lambda: repo.remote(remote)))
         result = FetchResult(failures=selection.failures)
         entries = [pointers.found[one].entry for one in selection.parts]
         if entries and (remote or not _is_here(repo, entries)):

@@ -151,7 +151,7 @@ def _incomplete(repo: Repo, result: FsckResult) -> set[Oid]:
     absent = everything.keys() - repo.store.find(everything).keys()
     own, _ = refs.selected(repo.git, ["HEAD", "--branches", *git.stashes(repo.git), "--not", "--remotes"])
     items = [*(item for _, item in own), *refs.in_worktree(repo.git).found.values()]
-    reach = transfer.named([item.oid for item in items], repo.store)
+    reach = transfer.named([item.oid for item in items if not item.is_elsewhere], repo.store)
     here = {oid for oid in absent & {*reach.trees, *reach.blobs, *reach.missing} if str(oid) not in known}
     said = "named by a pointer here, or by a commit that is not pushed"
     result.problems += [Problem("missing", said, str(oid)) for oid in sorted(here)]

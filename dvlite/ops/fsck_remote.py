@@ -209,7 +209,7 @@ def _incomplete(repo: Repo, store: RemoteStore, result: FsckResult) -> set[Oid]:
     revs = ["--remotes", "--tags"] if git.remotes(repo.git) else ["--all"]
     found, broken = refs.selected(repo.git, revs, has_index=False)
     result.problems += [Problem("pointer", error.message) for _, error in broken]
-    reach = transfer.named([item.oid for _, item in found], repo.store, store)
+    reach = transfer.named([item.oid for _, item in found if not item.is_elsewhere], repo.store, store)
     wanted = {*reach.trees, *reach.blobs, *reach.missing}
     known = {one.oid for one in result.problems}
     missing = {oid for oid in wanted - store.find(wanted).keys() if str(oid) not in known}

@@ -4,16 +4,17 @@
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dvlite import config, files, hashing, pointer, refs, tree
 from dvlite.errors import DvliteError, FormatError, UnsavedError, UsageError, quote
+from dvlite.oid import Oid
 from dvlite.ops.base import Failure, select
 from dvlite.ops.checkout import checkout
-from dvlite.ops.source import Source, bring_all, is_local
+from dvlite.ops.source import Source, bring_all, bring_listings, is_local
 from dvlite.ops.status import status
 from dvlite.ops.track import check_free, stage, write
 from dvlite.pointer import Pointer
@@ -25,6 +26,7 @@ from dvlite.stores.remote.drivers.base import Listed
 from dvlite.tree import SYMLINK, Entry
 
 TABLE = "import"
+ALONE = {"stored": "no"}  # in the table: the data stays at its source
 Open = Callable[[str, str], Source]  # a repository's url and a rev, opened
 
 
@@ -57,18 +59,22 @@ def import_data(
     target: str,
     *,
     rev: str = "",
+    is_recorded: bool = False,
     is_staged: bool = True,
     jobs: int = 8,
     progress: Progress = SILENT,
 ) -> ImportResult:
-    """Track a path of another repository as the in-repo path `target`. `rev`: what the user named, for `update`."""
+    """Track a path of another repository as the in-repo path `target`. `rev`: what the user named, for `update`.
+
+    `is_recorded`: bring listings alone; the data stays there until `update` brings it.
+    """
     asked = {"rev": rev} if rev else {}
     told = {"repo": source.url, "path": path.strip("/").removesuffix(pointer.SUFFIX), **asked}
     _check_free(repo, target, told)
     tracked, entry = source.find(path)
     if entry.mode == SYMLINK:
         raise UsageError(f"'{path}' is a symbolic link", "Import the folder that it lies in, or what it leads to.")
-    told["commit"] = source.commit
+    told |= {"commit": source.commit} | (ALONE if is_recorded else {})
     new = pointer.with_table(pointer.of(entry), TABLE, told)
     if entry == source.pointers.found[tracked].entry:
         meta = source.pointers.found[tracked].tables.get("meta")
@@ -85,7 +91,10 @@ def _check_free(repo: Repo, target: str, told: dict[str, str]) -> None:
     pointers = refs.in_worktree(repo.git)
     if target in pointers.found:
         before = pointers.found[target].tables.get(TABLE, {})
-        if isinstance(before, dict) and {**before, **told} == before and not os.path.lexists(repo.root / target):
+        is_same = (
+            isinstance(before, dict) and {**before, **told} == before and ("stored" in before) == ("stored" in told)
+        )
+        if is_same and not os.path.lexists(repo.root / target):
             return
     hint = f"Get a newer version with 'dvlite update {quote(target)}', or name another place with -o."
     check_free(repo, pointers, target, hint)
@@ -104,7 +113,8 @@ def _take(
 ) -> None:
     """Bring objects here, then write the pointer."""
     with repo.writing("import"):
-        bring_all(source, tracked, entry, repo.store, jobs=jobs, progress=progress)
+        bring = bring_listings if new.is_elsewhere else bring_all
+        bring(source, tracked, entry, repo.store, jobs=jobs, progress=progress)
         _point(repo, target, new, result)
 
 
@@ -124,7 +134,8 @@ def _finish(repo: Repo, targets: Sequence[str], result: ImportResult, *, is_stag
     with repo.writing_pointers("import"):
         result.staged, result.to_stage = stage(repo, targets, result.to_stage, is_staged=is_staged)
     pointers = refs.in_worktree(repo.git)
-    behind = [target for target in targets if _is_behind(repo, target, pointers.found.get(target))]
+    stored = [target for target in targets if target not in pointers.found or not pointers.found[target].is_elsewhere]
+    behind = [target for target in stored if _is_behind(repo, target, pointers.found.get(target))]
     if behind:
         result.failures += checkout(repo, behind, progress=progress).failures
 
@@ -144,14 +155,18 @@ def import_url(
     target: str,
     *,
     options: dict[str, Any] | None = None,
+    is_recorded: bool = False,
     is_staged: bool = True,
     progress: Progress = SILENT,
 ) -> ImportResult:
-    """Track a file, or all that lies below a folder, of any URL that a remote may have. `options` are its driver's."""
-    told = {"url": config.redact(url)}
+    """Track a file, or all that lies below a folder, of any URL that a remote may have. `options` are its driver's.
+
+    `is_recorded`: what is there is read once, for its checksums, and kept nowhere here until `update` brings it.
+    """
+    told = {"url": config.redact(url)} | (ALONE if is_recorded else {})
     _check_free(repo, target, told)
     result = ImportResult()
-    _take_url(repo, url, target, None, options or {}, result, progress)
+    _take_url(repo, url, target, None, options or {}, result, progress, is_recorded=is_recorded)
     _finish(repo, [target], result, is_staged=is_staged, progress=progress)
     return result
 
@@ -164,37 +179,64 @@ def _take_url(
     options: dict[str, Any],
     result: ImportResult,
     progress: Progress,
+    *,
+    is_recorded: bool,
 ) -> None:
-    """Download aside, store, then write the pointer: the worktree's data is the checkout's to change."""
+    """Store what a URL names, then write the pointer: the worktree's data is the checkout's to change."""
+    bucket, name = _bucket(repo, url, options)
+    version, sizes = _version(bucket, name)
+    progress.phase("fetch", files=len(sizes), size=sum(sizes.values()))
+    algorithm = item.oid.algorithm if item else repo.config.hash
     aside = files.temporary(repo.tmp(repo.root))
     aside.mkdir(0o700)
     try:
-        version = _download(repo, url, aside / "new", options, progress)
-        algorithm = item.oid.algorithm if item else repo.config.hash
         with repo.writing("import"):
             with repo.store.open_batch(is_synced=True) as batch:
-                entry = _stored(aside / "new", batch, algorithm, repo.store.pack_below)
-            new = item.pointing_to(entry) if item else pointer.of(entry)
-            _point(
-                repo, target, pointer.with_table(new, TABLE, {"url": config.redact(url), "version": version}), result
-            )
+                entries: dict[str, Entry] = {}
+
+                def bring(path: str) -> None:
+                    place = files.temporary(aside)
+                    bucket.get_file(path, place, sizes[path], lambda size: progress.advance(size=size))
+                    size = place.stat().st_size  # servers need not tell
+                    oid = _oid_alone(place, algorithm) if is_recorded else _stored(repo, place, batch, algorithm)
+                    entries[path] = Entry(tree.FILE, oid, size, 1, path.rpartition("/")[2])
+
+                bucket.many(bring, sizes)
+                entry = entries[name] if name in entries else _folder(entries, name, batch, algorithm)
+            new = (item or pointer.of(entry)).pointing_to(entry)
+            told = {"url": config.redact(url), "version": version} | (ALONE if is_recorded else {})
+            _point(repo, target, pointer.with_table(new, TABLE, told), result)
     finally:
         files.remove_folder(aside)
 
 
-def _stored(path: Path, batch: Batch, algorithm: str, pack_below: int, name: str = "") -> Entry:
-    """Put what was downloaded into the store; returns its entry."""
-    if path.is_dir():
-        names = sorted(one.name for one in path.iterdir())
-        below = [_stored(path / one, batch, algorithm, pack_below, one) for one in names]
-        folder = tree.build(algorithm, below)
-        for oid, data in folder.objects:
-            batch.take(oid, data, is_tree=True)
-        return Entry(tree.TREE, folder.oid, folder.size, folder.files, name)
-    size = path.stat().st_size
-    if size >= pack_below:
-        return Entry(tree.FILE, batch.put_file(path, algorithm, is_given=True).oid, size, 1, name)
-    return Entry(tree.FILE, batch.put(path.read_bytes(), algorithm), size, 1, name)
+def _oid_alone(place: Path, algorithm: str) -> Oid:
+    """Return the oid of what was downloaded, and let go of it."""
+    oid = hashing.oid_of_file(algorithm, place)
+    place.unlink()
+    return oid
+
+
+def _stored(repo: Repo, place: Path, batch: Batch, algorithm: str) -> Oid:
+    """Put a file that was downloaded into the store."""
+    if place.stat().st_size >= repo.store.pack_below:
+        return batch.put_file(place, algorithm, is_given=True).oid
+    data = place.read_bytes()
+    place.unlink()
+    return batch.put(data, algorithm)
+
+
+def _folder(entries: Mapping[str, Entry], path: str, batch: Batch, algorithm: str) -> Entry:
+    """Put the listings of a folder into the store, from the entries of all files by path."""
+    below = {name[len(path) + 1 :].partition("/")[0]: name for name in entries if name.startswith(f"{path}/")}
+    rows = [
+        entries[f"{path}/{name}"] if f"{path}/{name}" == one else _folder(entries, f"{path}/{name}", batch, algorithm)
+        for name, one in below.items()
+    ]
+    folder = tree.build(algorithm, rows)
+    for oid, data in folder.objects:
+        batch.take(oid, data, is_tree=True)
+    return Entry(tree.TREE, folder.oid, folder.size, folder.files, path.rpartition("/")[2])
 
 
 def _bucket(repo: Repo, url: str, options: dict[str, Any]) -> tuple[Bucket, str]:
@@ -234,27 +276,6 @@ def _below(bucket: Bucket, name: str) -> dict[str, Listed]:
         return {}
 
 
-def _download(repo: Repo, url: str, target: Path, options: dict[str, Any], progress: Progress) -> str:
-    """Bring what a URL names to a place, in one step; return its version."""
-    bucket, name = _bucket(repo, url, options)
-    version, sizes = _version(bucket, name)
-    progress.phase("fetch", files=len(sizes), size=sum(sizes.values()))
-    stage_ = files.temporary(repo.tmp(target))
-    stage_.mkdir(0o700)
-    try:
-        for path in sizes:
-            place = stage_ / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-        bucket.many(
-            lambda path: bucket.get_file(path, stage_ / path, sizes[path], lambda size: progress.advance(size=size)),
-            sizes,
-        )
-        (stage_ / name).rename(target)
-    finally:
-        files.remove_folder(stage_)
-    return version
-
-
 # ---- looking again --------------------------------------------------------------------------------------------------
 
 
@@ -265,11 +286,15 @@ def update(
     *,
     rev: str = "",
     options: dict[str, Any] | None = None,
+    is_recorded: bool = False,
     is_staged: bool = True,
     jobs: int = 8,
     progress: Progress = SILENT,
 ) -> ImportResult:
-    """Bring imported in-repo paths (all without) to what their sources have now, or at another rev. No change, no new pointer."""
+    """Bring imported in-repo paths (all without) to what their sources have now, or at another rev. No change, no new pointer.
+
+    `is_recorded`: the data stays there, as with `import_data`; without, it comes here.
+    """
     pointers = refs.in_worktree(repo.git)
     selection = select(pointers, paths, repo.store.read)
     result = ImportResult(failures=selection.failures)
@@ -284,9 +309,9 @@ def update(
                 continue
             _refuse_unasked(repo, tracked, told, is_named=bool(paths))
             if "url" in told:
-                _update_url(repo, tracked, item, told, options or {}, result, progress)
+                _update_url(repo, tracked, item, told, options or {}, result, progress, is_recorded=is_recorded)
             else:
-                _update(repo, tracked, item, told, open_source, rev, result, jobs, progress)
+                _update(repo, tracked, item, told, open_source, rev, result, jobs, progress, is_recorded=is_recorded)
             seen.append(tracked)
         except DvliteError as exc:
             result.failures.append(Failure(tracked, exc))
@@ -330,17 +355,21 @@ def _update(
     result: ImportResult,
     jobs: int,
     progress: Progress,
+    *,
+    is_recorded: bool,
 ) -> None:
     """Look again into the repository that a pointer records."""
     rev = rev or told.get("rev", "")
     source = open_source(told["repo"], rev)
     owner, entry = source.find(told["path"])
-    if entry.oid == item.oid and rev == told.get("rev", ""):
+    if entry.oid == item.oid and rev == told.get("rev", "") and is_recorded == item.is_elsewhere:
         result.imported.append(Imported(tracked, str(item.oid), item.size, item.files, told, is_changed=False))
         return
     _refuse_unsaved(repo, tracked)
     asked = {"rev": rev} if rev else {}
-    now = {"repo": told["repo"], "path": told["path"], **asked, "commit": source.commit}
+    now = {"repo": told["repo"], "path": told["path"], **asked, "commit": source.commit} | (
+        ALONE if is_recorded else {}
+    )
     new = pointer.with_table(item.pointing_to(entry), TABLE, now)
     _take(repo, source, owner, entry, tracked, new, result, jobs, progress)
 
@@ -353,15 +382,17 @@ def _update_url(
     options: dict[str, Any],
     result: ImportResult,
     progress: Progress,
+    *,
+    is_recorded: bool,
 ) -> None:
     """Look again at the URL that a pointer records."""
     bucket, name = _bucket(repo, told["url"], options)
     version, _ = _version(bucket, name)
-    if version == told.get("version"):
+    if version == told.get("version") and is_recorded == item.is_elsewhere:
         result.imported.append(Imported(tracked, str(item.oid), item.size, item.files, told, is_changed=False))
         return
     _refuse_unsaved(repo, tracked)
-    _take_url(repo, told["url"], tracked, item, options, result, progress)
+    _take_url(repo, told["url"], tracked, item, options, result, progress, is_recorded=is_recorded)
 
 
 def _refuse_unsaved(repo: Repo, tracked: str) -> None:

@@ -106,6 +106,8 @@ def _lacks(repo: Repo, items: Sequence[tuple[str, Pointer]]) -> bool:
     routes = remotes.routes(repo.config, repo.settings)
     by_remote: dict[str, list[Pointer]] = {}
     for path, item in items:
+        if item.is_elsewhere:
+            continue
         by_remote.setdefault(routes.of(path), []).append(item)
     for name, its in by_remote.items():
         reach = transfer.reach([item.entry for item in its], repo.store)

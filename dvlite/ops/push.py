@@ -22,6 +22,7 @@ from dvlite.worktree.plan import Only
 class PushResult:
     """What was sent: objects and bytes; `present` were there. `missing`: objects that are nowhere, and who wants them.
 
+    `elsewhere`: paths whose data stays at its source, and was not sent (their listings were).
     `was_emptied`: what this clone has seen there before is gone. `by_path`: of a dry run, objects and bytes by path;
     `verified`: what was looked at once more, if that was asked for.
     """
@@ -35,6 +36,7 @@ class PushResult:
     is_dry_run: bool = False
     was_emptied: bool = False
     missing: dict[str, str] = field(default_factory=dict)
+    elsewhere: list[str] = field(default_factory=list)
     by_path: dict[str, tuple[int, int]] = field(default_factory=dict)
     verified: Verified | None = None
     failures: list[Failure] = field(default_factory=list)
@@ -95,10 +97,9 @@ def push(
     roots = _roots(repo, rev, [*revs, *(f"--{scope}" for scope in scopes)], paths, is_its, result)
     for tip in tips:
         if git.has_commit(repo.git, tip):
-            found = refs.at(repo.git, tip).found
-            roots |= {
-                f"{path} ({item.oid.short})": item.entry for path, item in found.items() if not is_its or is_its(path)
-            }
+            found = {path: item for path, item in refs.at(repo.git, tip).found.items() if not is_its or is_its(path)}
+            roots |= {f"{path} ({item.oid.short})": item.entry for path, item in found.items()}
+            result.elsewhere += [f"{path} ({item.oid.short})" for path, item in found.items() if item.is_elsewhere]
     result.pointers = len(roots)
     if not roots:
         return result
@@ -108,6 +109,12 @@ def push(
         repo.store.settle()
         progress.phase("look")
         reach = _reach(repo, target, roots, jobs or target.remote.jobs, result)
+        if result.elsewhere:
+            here = transfer.reach(
+                [entry for label, entry in roots.items() if label not in result.elsewhere], repo.store
+            )
+            for oid in reach.blobs.keys() - here.blobs.keys():
+                del reach.blobs[oid]
         wanted = dict.fromkeys(reach.trees.keys() - reach.missing, 0) | reach.blobs
         if not is_dry_run:
             oids = {entry.oid for entry in roots.values()}
@@ -167,7 +174,10 @@ def _roots(
             if entry:  # a version that doesn't have the path has nothing to push
                 absent.discard((path, inner))
                 label = f"{path}/{inner}" if inner else path
-                roots[label if label not in roots else f"{label} ({item.oid.short})"] = entry
+                label = label if label not in roots else f"{label} ({item.oid.short})"
+                roots[label] = entry
+                if item.is_elsewhere:
+                    result.elsewhere.append(label)
     # A typing error must not look like a push; what the pointers at hand have was pushed with an earlier commit.
     for path, inner in sorted(absent):
         if tree.find(known.found[path].entry, inner.split("/"), repo.store.read) is None:

@@ -238,16 +238,18 @@ def bring_all(
     source: Source, tracked: str, root: Entry, target: LocalStore, *, jobs: int = 8, progress: Progress = SILENT
 ) -> None:
     """Copy all that an entry reaches, trees too, into a store."""
-    blobs = transfer.lacking(_bring_trees(source, tracked, root, target).blobs, target)
+    blobs = transfer.lacking(bring_listings(source, tracked, root, target, progress=progress).blobs, target)
     progress.phase("fetch", files=len(blobs), size=sum(blobs.values()))
     if blobs:
         bring(source, tracked, blobs, target, jobs=jobs, progress=progress)
 
 
-def _bring_trees(source: Source, tracked: str, root: Entry, target: LocalStore) -> Reach:
-    """Copy all trees that an entry reaches, a level at a time."""
+def bring_listings(
+    source: Source, tracked: str, root: Entry, target: LocalStore, *, jobs: int = 8, progress: Progress = SILENT
+) -> Reach:
+    """Copy all trees that an entry reaches, a level at a time; return all that it reaches."""
     while (reach := transfer.reach([root], target)).missing:
-        bring(source, tracked, dict.fromkeys(reach.missing, 0), target)
+        bring(source, tracked, dict.fromkeys(reach.missing, 0), target, jobs=jobs, progress=progress)
     return reach
 
 
@@ -255,18 +257,18 @@ def ls(source: Source, path: str = "", *, is_recursive: bool = False) -> LsResul
     """List a path of a source, or all that is tracked there."""
     path = path.strip("/").removesuffix(".dvlite")
     if is_recursive:
-        bring_listings(source, path)
+        bring_listings_below(source, path)
     return listing(source.pointers, path, source.reading(""), is_recursive=is_recursive)
 
 
-def bring_listings(source: Source, path: str) -> None:
+def bring_listings_below(source: Source, path: str) -> None:
     """Have all listings at and below a path here, a level at a time."""
     for tracked, item in source.pointers.found.items():
         is_meant = not path or enclosing([path], tracked) or enclosing([tracked], path)
         if is_meant and item.is_tree and not source.is_here(item.oid):
             root = source.find(path)[1] if enclosing([tracked], path) else item.entry
             source.trees.root.mkdir(parents=True, exist_ok=True)
-            _bring_trees(source, tracked, root, source.trees)
+            bring_listings(source, tracked, root, source.trees)
 
 
 def cat(source: Source, path: str) -> Iterator[bytes]:

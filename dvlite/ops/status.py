@@ -8,7 +8,7 @@ from dvlite import git, refs, transfer, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, quote
 from dvlite.index import Base, spell
 from dvlite.oid import Oid
-from dvlite.ops.base import Failure, View, algorithm_of, leave_nowhere, look, select
+from dvlite.ops.base import Failure, View, algorithm_of, leave_nowhere, look, select_stored
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.repo import Repo
@@ -80,7 +80,7 @@ def status(
 ) -> StatusResult:
     """Compare in-repo paths (all without). `remote`: also compare with that remote (empty: the default one)."""
     pointers = refs.in_worktree(repo.git)
-    selection = select(pointers, paths, repo.store.read)
+    selection = select_stored(pointers, paths, repo.store.read)
     result = StatusResult(failures=[_with_conflicts(repo, failure) for failure in selection.failures])
     states = git.changed_with_suffix(repo.git, SUFFIX)
     progress.phase("status", files=sum(pointers.found[one].files for one in selection.parts))

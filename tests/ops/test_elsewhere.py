@@ -478,6 +478,41 @@ def test_an_import_whose_objects_cannot_be_had_leaves_nothing(project, source, t
     assert project.git("status", "--short") == project.git("status", "--short", "--", "dvlite.toml", ".gitattributes")
 
 
+def test_data_that_is_recorded_alone_stays_at_its_source(project, source, tmp_path):
+    (tmp_path / "there/raw/sub").mkdir(parents=True)
+    (tmp_path / "there/raw/sub/one.txt").write_text("one")
+    (tmp_path / "there/big.bin").write_bytes(bytes(1 << 20))
+    project.dv("remote", "add", "origin", "../mine")
+    assert "recorded data (6 files" in project.dv("import", source.root, "data", "--no-download")
+    project.dv("import-url", tmp_path / "there/raw", "--no-download")
+    project.dv("import-url", tmp_path / "there/big.bin", "--no-download")
+    assert 'version = "' in (project.root / "raw.dvlite").read_text()
+    assert 'stored = "no"' in (project.root / "data.dvlite").read_text()
+    project.write({"own.txt": "own"})
+    project.dv("add", "own.txt")
+    project.commit("recorded")
+    assert "clean" in project.dv("status") and not (project.root / "data").exists()
+    assert "data/sub/s1.txt" in project.dv("ls", "-R", "data"), "its listings are here"
+    pushed = project.json("push")
+    assert sorted(pushed["elsewhere"]) == ["big.bin", "data", "raw"] and not pushed["missing"]
+    assert "not sent: 3 paths whose data stays at its source" in project.dv("push")
+    assert project.json("fsck")["problems"] == [] and project.json("fsck", "--remote")["problems"] == []
+    project.dv("gc", "--grace", "0")
+    clone = project.clone()
+    clone.dv("pull")
+    assert (clone.root / "own.txt").exists() and not (clone.root / "raw").exists()
+    assert "raw/sub/one.txt" in clone.dv("ls", "-R", "raw", "--fetch")
+    assert clone.dv("update", "--no-download", "data") == "unchanged: data\n"
+    clone.dv("update", "raw", "big.bin", "data")
+    assert clone.read("raw") == {"sub/one.txt": b"one"} and len(clone.read("data")) == 6
+    assert 'stored = "no"' not in (clone.root / "data.dvlite").read_text()
+    clone.commit("brought here")
+    assert clone.json("push")["elsewhere"] == []
+    fresh = clone.clone("fresh")
+    fresh.dv("pull")
+    assert fresh.read("data") == clone.read("data")
+
+
 # ---- import-url -----------------------------------------------------------------------------------------------------
 
 
