@@ -149,6 +149,17 @@ def _parts(one: Difference, heads: Collection[str], read: Read) -> Iterator[Diff
         yield from _parts(child, heads, read)
 
 
+def old_files(one: Difference, read: Read) -> Iterator[str]:
+    """Yield the paths of the files that a difference changes or takes away."""
+    if one.old is None:
+        return
+    if not one.old.is_tree:
+        yield one.path
+        return
+    for child in _open(one._replace(new=None), read):
+        yield from old_files(child, read)
+
+
 class Count(NamedTuple):
     """How many files differ, and how: those of whole folders too. Sizes are bytes."""
 

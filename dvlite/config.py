@@ -155,9 +155,18 @@ def _check_head(head: dict[str, Any], name: str) -> None:
         raise FormatError(f"'{name}': 'remote' must be a name")
 
 
+def _check_texts(value: Any, what: str) -> None:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise FormatError(f"{what} must be a list of texts")
+
+
 def _check_policy(policy: dict[str, Any], name: str) -> None:
     if policy.get("stale", "update") not in _STALE:
         raise FormatError(f"'{name}': policy.stale must be one of {', '.join(_STALE)}")
+    _check_texts(policy.get("append_only", []), f"'{name}': policy.append_only")
+    require = policy.get("require", [])
+    for keys in require.values() if isinstance(require, dict) else [require]:
+        _check_texts(keys, f"'{name}': policy.require")
     for key in ("git_max_size", "stale_max_size"):
         if key in policy:
             parse_size(policy[key])

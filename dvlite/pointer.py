@@ -6,6 +6,7 @@ byte for byte. A pointer has no dates, hosts or users in it. Format: docs/pointe
 
 import re
 import tomllib
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from dvlite import oid as oids
@@ -190,6 +191,18 @@ def with_table(pointer: Pointer, name: str, values: dict[str, str]) -> Pointer:
     table.update(values)
     document[name] = table
     return pointer._replace(rest=_dumped(tomlkit.dumps(document), pointer.rest))
+
+
+def without_meta(pointer: Pointer, keys: Collection[str]) -> Pointer:
+    """Take keys out of `[meta]`."""
+    import tomlkit
+
+    document = tomlkit.parse(pointer.rest.decode())
+    table: Any = document.get("meta", {})
+    found = [key for key in keys if key in table]
+    for key in found:
+        table.remove(key)
+    return pointer._replace(rest=_dumped(tomlkit.dumps(document), pointer.rest)) if found else pointer
 
 
 def _dumped(text: str, before: bytes) -> bytes:

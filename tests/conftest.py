@@ -48,10 +48,13 @@ class Project:
     def __init__(self, root):
         self.root = Path(root)
 
-    def git(self, *arguments):
-        done = subprocess.run(
+    def git_run(self, *arguments):
+        return subprocess.run(
             ["git", *arguments], cwd=self.root, capture_output=True, text=True, errors="surrogateescape"
         )
+
+    def git(self, *arguments):
+        done = self.git_run(*arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -27,6 +27,9 @@ def add(
     desc: Annotated[str | None, typer.Option("--desc", help="Set the description in [meta].")] = None,
     source: Annotated[str | None, typer.Option("--source", help="Set the source in [meta].")] = None,
     force: Annotated[bool, typer.Option("--force", help="Take the data as it is, whatever its pointer says.")] = False,
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="With --force: why data that [policy] append_only keeps is changed.")
+    ] = None,
     rehash: Annotated[bool, typer.Option("--rehash", help="Convert to the repository's hash.")] = False,
     no_stage: Annotated[bool, typer.Option("--no-stage", help="Leave 'git add' to you.")] = False,
     json: Json = False,
@@ -43,7 +46,11 @@ def add(
     run = session(ctx, json=json, quiet=quiet, verbose=verbose)
     repo, progress = run.open(), run.progress()
     values = dict(_pair(one) for one in meta or ())
-    values |= {key: value for key, value in (("description", desc), ("source", source)) if value is not None}
+    values |= {
+        key: value
+        for key, value in (("description", desc), ("source", source), ("reason", reason))
+        if value is not None
+    }
     try:
         result = add_op(
             repo,

@@ -129,6 +129,10 @@ def ls(
     recursive: Annotated[bool, typer.Option("--recursive", "-R", help="Also all that lies below.")] = False,
     long: Annotated[bool, typer.Option("--long", "-l", help="With oids.")] = False,
     repository: Elsewhere = "",
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", metavar="KEY=VALUE", help="Only what has this in [meta]; KEY!=VALUE, or KEY alone."),
+    ] = None,
     fetch: Annotated[bool, typer.Option("--fetch", help="Get listings that are missing here from the remote.")] = False,
     json: Json = False,
 ) -> int:
@@ -142,13 +146,13 @@ def ls(
     here: Callable[[str], str] = str
     if repository:
         source = source_ops.open_source(repository, rev or "", run.cache(), run.folder)
-        result = source_ops.ls(source, path, is_recursive=recursive)
+        result = source_ops.ls(source, path, where=where or (), is_recursive=recursive)
     else:
         repo = run.open()
         given = repo.in_repo(path, run.folder) if path else ""
         if fetch:
             ask_trust(repo, "")
-        result = ls_op(repo, given, rev=rev, is_recursive=recursive, remote="" if fetch else None)
+        result = ls_op(repo, given, rev=rev, where=where or (), is_recursive=recursive, remote="" if fetch else None)
         here = functools.partial(run.here, repo)
     if json:
         render.as_json(result)

@@ -37,6 +37,7 @@ COMMANDS = {
     "update": "elsewhere",
     "export": "elsewhere",
     "verify": "elsewhere",
+    "meta": "meta",
     "mv": "data",
     "rm": "data",
     "ls": "look",

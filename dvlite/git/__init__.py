@@ -19,6 +19,7 @@ from dvlite.git.commits import (
     read_blobs,
     resolve,
     tags,
+    tags_since,
     versions,
 )
 from dvlite.git.elsewhere import clone_bare, fetch_blobs, kind_at, refresh, unpack, without_login
@@ -106,6 +107,7 @@ __all__ = [
     "staged_blobs",
     "tagged",
     "tags",
+    "tags_since",
     "time_of",
     "touched",
     "touched_with_suffix",

@@ -1,6 +1,6 @@
 """Git's commits, trees and blobs: what a rev names, what commits bring, what refs hold."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from dvlite.errors import DvliteError, UsageError
 from dvlite.git.call import Git, literal, pathspec, regular, run, split, stream
@@ -118,6 +118,14 @@ def tags(git: Git) -> dict[str, str]:
         if row
     ]
     return {name: peeled or oid for kind, oid, peeled, name in rows if kind in ("commit", "tag")}
+
+
+def tags_since(git: Git, commit: str, path: str, blobs: Collection[str]) -> list[str]:
+    """Return the tags of commits, from one on, at which a file is one of some blobs."""
+    names = run(git, "tag", "--list", "--contains", commit).decode().split("\n")
+    asked = "".join(f"refs/tags/{name}:{path}\n" for name in names if name).encode("utf-8", "surrogateescape")
+    rows = run(git, "cat-file", "--batch-check=%(objectname)", stdin=asked).decode("utf-8", "replace").split("\n")
+    return [name for name, row in zip(filter(None, names), rows, strict=False) if row in blobs]
 
 
 def file_at(git: Git, commit: str, path: str) -> bytes:

@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dvlite import git, pointer, refs, tree
+from dvlite import recipe as recipes
 from dvlite.errors import DvliteError, MissingError, UnsavedError, UsageError, explain, quote
 from dvlite.index import Base, spell
 from dvlite.oid import Oid
+from dvlite.ops import policy
 from dvlite.ops.base import MAGIC, Failure, View, algorithm_of, enclosing, look
 from dvlite.ops.track import check_apart, check_trackable, refuse_tracked_by_git, stage, write
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
+from dvlite.recipe import Recipe
 from dvlite.refs import Pointers
 from dvlite.repo import Repo
 from dvlite.stores.local.batch import LocalBatch
@@ -65,6 +68,7 @@ def add(
     paths: Sequence[str],
     *,
     meta: dict[str, str] | None = None,
+    recipe: Recipe | None = None,
     is_forced: bool = False,
     is_rehashed: bool = False,
     is_staged: bool = True,
@@ -73,8 +77,10 @@ def add(
     """Add in-repo paths; one that can't be is reported and doesn't stop the others.
 
     `is_forced`: what is in the worktree counts, whatever base and pointer say. `is_rehashed`: convert to the repository's hash.
+    `recipe`: how it was made; without, what a pointer says of that goes when its data has changed.
     """
     result = AddResult()
+    reason = (meta or {}).get(policy.REASON, "") if is_forced else ""
     pointers = refs.in_worktree(repo.git)
     wanted = _targets(repo, pointers, paths, result)
     in_git = git.tracked_below(repo.git, [path for path, _ in wanted]) if wanted else []
@@ -88,13 +94,16 @@ def add(
                         refuse_tracked_by_git(path, in_git)
                         before = ready.get(tracked) or _before(repo, tracked, pointers.found.get(tracked))
                         prepare = _rehash if is_rehashed and before.new else _prepare
-                        ready[tracked] = prepare(repo, batch, path, before, is_forced, progress)
+                        one = prepare(repo, batch, path, before, is_forced, progress)
+                        if prepare is _prepare:
+                            _refuse_frozen(repo, one, reason)
+                        ready[tracked] = one
                     except DvliteError as exc:
                         result.failures.append(Failure(path, exc))
         except OSError as exc:
             raise explain(exc, repo.store.root, "can't store in") from exc
         with repo.writing_pointers("add"):
-            _write(repo, list(ready.values()), meta or {}, result)
+            _write(repo, list(ready.values()), meta or {}, recipe, result)
             result.staged, result.to_stage = stage(
                 repo, [one.path for one in result.added], result.to_stage, is_staged=is_staged
             )
@@ -184,6 +193,8 @@ def _prepare(repo: Repo, batch: LocalBatch, path: str, before: _Ready, is_forced
     whole = _nameless(new_base) if new_base else None
     kept = {} if whole and whole.oid == root.oid else dict(_trees_of(whole, read))
     new = old.pointing_to(root) if old else pointer.of(root)
+    if old and root.oid != old.oid:
+        new = recipes.without(new)
     is_whole = bool(whole and whole.oid == root.oid)
     was_in_line = not before.base or not old or before.base.pointer == spell(old.entry)
     mark = spell(new.entry) if is_whole or was_in_line or not before.base else before.base.pointer
@@ -253,6 +264,16 @@ def _rehash(repo: Repo, batch: LocalBatch, path: str, before: _Ready, is_forced:
     return _Ready(tracked, old.pointing_to(view.data), Base(view.data, "", spell(view.data)), {}, "", [view])
 
 
+def _refuse_frozen(repo: Repo, one: _Ready, reason: str) -> None:
+    """Refuse what changes committed data that the policy keeps as it is."""
+    if not repo.config.policy.get("append_only") or not git.has_commits(repo.git):
+        return
+    committed = git.file_at(repo.git, "HEAD", f"{one.tracked}{SUFFIX}")
+    if committed and one.new and one.views:
+        old = pointer.decode(committed, f"{one.tracked}{SUFFIX}")
+        policy.refuse_rewrite(repo.config, one.tracked, old, one.new.entry, one.views[-1].read, known=reason)
+
+
 def _nameless(entry: Entry) -> Entry:
     return entry._replace(name="")
 
@@ -309,12 +330,13 @@ def _grafts(
 # ---- writing --------------------------------------------------------------------------------------------------------
 
 
-def _write(repo: Repo, ready: list[_Ready], meta: dict[str, str], result: AddResult) -> None:
+def _write(repo: Repo, ready: list[_Ready], meta: dict[str, str], recipe: Recipe | None, result: AddResult) -> None:
     is_synced = len(ready) <= _SYNCED_POINTERS
     for one in ready:
         assert one.new is not None and one.base is not None
         try:
-            _write_one(repo, one.tracked, pointer.with_meta(one.new, meta), one, is_synced, result)
+            new = pointer.with_meta(one.new, meta)
+            _write_one(repo, one.tracked, recipes.put(new, recipe) if recipe else new, one, is_synced, result)
         except OSError as exc:
             name = exc.filename2 or exc.filename or f"{one.tracked}{SUFFIX}"
             result.failures.append(Failure(one.tracked, explain(exc, name, "can't write")))

@@ -208,7 +208,7 @@ def _pointers(staged: Iterable[Staged]) -> list[Staged]:
 
 def check_pointers(repo: Repo, staged: Sequence[Staged], sides: Sequence[str] = ()) -> list[Failure]:
     """Return why staged pointers must not be committed: unreadable, or of data that was never stored. Waits for the disk."""
-    blocks: list[Failure] = []
+    blocks = _frozen_removed(repo)
     changed = _pointers(staged)
     if not changed:
         return blocks
@@ -217,13 +217,51 @@ def check_pointers(repo: Repo, staged: Sequence[Staged], sides: Sequence[str] = 
         tracked = one.path.removesuffix(SUFFIX)
         try:
             refs.check_path(tracked)
-            _refuse_never_stored(repo, tracked, pointer.decode(contents[one.blob], one.path), one, sides)
+            item = pointer.decode(contents[one.blob], one.path)
+            _refuse_never_stored(repo, tracked, item, one, sides)
+            _check_policy(repo, tracked, item)
         except DvliteError as exc:
             blocks.append(Failure(tracked, exc))
     try:
         repo.store.settle()
     except CorruptError as exc:
         blocks.append(Failure("", exc))
+    return blocks
+
+
+def _check_policy(repo: Repo, tracked: str, item: Pointer) -> None:
+    """Refuse a pointer without the metadata that the policy requires, or that changes data which it keeps as it is."""
+    if not repo.config.policy.get("require") and not repo.config.policy.get("append_only"):
+        return
+    from dvlite.ops import policy  # most repositories have none
+
+    policy.check_meta(repo.config, tracked, item)
+    if git.has_commits(repo.git) and (data := git.file_at(repo.git, "HEAD", f"{tracked}{SUFFIX}")):
+        old = pointer.decode(data, f"{tracked}{SUFFIX}")
+        reason = policy.reason_of(old, item)
+        policy.refuse_rewrite(repo.config, tracked, old, item.entry, repo.store.read, known=reason)
+
+
+def _frozen_removed(repo: Repo) -> list[Failure]:
+    """Return why pointers may not go: the policy keeps their data. One that only moves, its data as it is, may."""
+    if not repo.config.policy.get("append_only") or not git.has_commits(repo.git):
+        return []
+    from dvlite.ops import policy
+
+    here = refs.in_index(repo.git)
+    kept = {item.oid for item in here.found.values()}
+    gone = {
+        path: item for path, item in refs.at(repo.git, "HEAD").found.items() if path not in {*here.found, *here.broken}
+    }
+    blocks = []
+    for tracked, old in gone.items():
+        for path in (
+            policy.rewritten(repo.config, tracked, old.entry, None, repo.store.read) if old.oid not in kept else ()
+        ):
+            said = f"'{path}' is committed, and [policy] append_only keeps it"
+            hint = f"Bring its pointer back: git restore --staged --worktree -- {quote(tracked + SUFFIX)}"
+            blocks.append(Failure(tracked, UnsavedError(said, hint)))
+            break
     return blocks
 
 

@@ -1,6 +1,6 @@
 """Look at data without checking it out: list tracked paths and folders, print files, at any rev."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dvlite import git, hashing, transfer, tree
@@ -49,13 +49,20 @@ def revs_of(repo: Repo, text: str) -> tuple[str, str] | None:
 
 
 def ls(
-    repo: Repo, path: str = "", *, rev: str | None = None, is_recursive: bool = False, remote: str | None = None
+    repo: Repo,
+    path: str = "",
+    *,
+    rev: str | None = None,
+    where: Sequence[str] = (),
+    is_recursive: bool = False,
+    remote: str | None = None,
 ) -> LsResult:
     """List the tracked paths at or below an in-repo path; for a folder that is tracked, or lies inside one, its content.
 
+    `where`: only of tracked paths whose `[meta]` meets these conditions (KEY=VALUE).
     `remote`: get listings that are missing here from there (empty: the default one), and nothing else.
     """
-    pointers = pointers_at(repo, rev)
+    pointers = chosen(pointers_at(repo, rev), where)
     if remote is not None:
         plain = path.removesuffix(".dvlite")
         roots = [
@@ -66,6 +73,16 @@ def ls(
         with repo.writing("ls"):
             transfer.reach(roots, repo.store, repo.remote(remote))
     return listing(pointers, path, repo.store.read, is_recursive=is_recursive)
+
+
+def chosen(pointers: Pointers, where: Sequence[str]) -> Pointers:
+    """Return the pointers whose `[meta]` meets some conditions."""
+    if not where:
+        return pointers
+    from dvlite.ops.meta import is_where
+
+    found = {tracked: item for tracked, item in pointers.found.items() if is_where(item, where)}
+    return Pointers(found, pointers.broken)
 
 
 def listing(pointers: Pointers, path: str, read: Read, *, is_recursive: bool = False) -> LsResult:

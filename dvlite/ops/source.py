@@ -5,7 +5,7 @@ cache folder, which can be deleted without loss.
 """
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from dvlite import config, files, git, hashing, refs, remotes, transfer, tree
 from dvlite.errors import CorruptError, DvliteError, MissingError, RemoteError, UsageError, quote
 from dvlite.oid import Oid
 from dvlite.ops.base import enclosing
-from dvlite.ops.read import LsResult, content, listing
+from dvlite.ops.read import LsResult, chosen, content, listing
 from dvlite.pointer import SUFFIX
 from dvlite.progress import SILENT, Progress
 from dvlite.refs import Pointers
@@ -253,12 +253,12 @@ def bring_listings(
     return reach
 
 
-def ls(source: Source, path: str = "", *, is_recursive: bool = False) -> LsResult:
-    """List a path of a source, or all that is tracked there."""
+def ls(source: Source, path: str = "", *, where: Sequence[str] = (), is_recursive: bool = False) -> LsResult:
+    """List a path of a source, or all that is tracked there; `where` as in a repository's own."""
     path = path.strip("/").removesuffix(".dvlite")
     if is_recursive:
         bring_listings_below(source, path)
-    return listing(source.pointers, path, source.reading(""), is_recursive=is_recursive)
+    return listing(chosen(source.pointers, where), path, source.reading(""), is_recursive=is_recursive)
 
 
 def bring_listings_below(source: Source, path: str) -> None:

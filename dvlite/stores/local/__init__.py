@@ -25,6 +25,7 @@ from dvlite.stores.table import Table, list_ids
 
 PACK_BELOW = 1 << 20
 PACK_SIZE = 1 << 26
+_REFRESHES = 100
 _FRESH_NS = 3600 * 10**9  # an hour: what is younger need not be touched each time
 
 
@@ -137,13 +138,15 @@ class LocalStore(Store):
 
     def refresh(self) -> None:
         """Look again at which packs there are."""
-        live = list_ids(self.root / "packs", ".pack")
-        try:
-            self._table.refresh(live, may_write=self.tmp.exists())
-        except FileNotFoundError:  # another process folded packs meanwhile
-            self._table.refresh(list_ids(self.root / "packs", ".pack"), may_write=False)
-        except (CorruptError, FormatError):
-            self._set_damaged_packs_aside(live)
+        for _ in range(_REFRESHES):
+            live = list_ids(self.root / "packs", ".pack")
+            try:
+                self._table.refresh(live, may_write=self.tmp.exists())
+            except FileNotFoundError:  # another process folded packs meanwhile, and perhaps the next one does
+                continue
+            except (CorruptError, FormatError):
+                self._set_damaged_packs_aside(live)
+            return
 
     def _set_damaged_packs_aside(self, live: Collection[str]) -> None:
         for id_ in live:
