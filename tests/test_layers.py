@@ -11,7 +11,7 @@ ROOT = Path(dvlite.__file__).parent
 FLOORS = [
     ["errors", "progress"],
     ["oid", "files", "locks"],
-    ["hashing", "tree", "pointer", "pack", "config"],
+    ["hashing", "tree", "pointer", "recipe", "pack", "config", "programs"],
     ["stores"],
     ["index", "git", "transfer", "compare", "tables"],
     ["worktree", "remotes", "refs"],
@@ -24,7 +24,7 @@ FLOORS = [
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Formats build on each other, in this order: hashing, tree, pointer, pack.
-SIDEWAYS = {("tree", "hashing"), ("pointer", "tree"), ("pack", "hashing")}
+SIDEWAYS = {("tree", "hashing"), ("pointer", "tree"), ("pack", "hashing"), ("recipe", "pointer")}
 SEAMS = {
     "fsspec": {"stores/remote/drivers", "filesystem.py"},
     "s3fs": {"stores/remote/drivers/s3.py"},
@@ -36,7 +36,7 @@ SEAMS = {
     "paramiko": {"stores/remote/drivers/sftp.py"},
     "webdav4": {"stores/remote/drivers/webdav.py"},
     "tenacity": {"stores/remote/bucket.py"},
-    "subprocess": {"git/call.py"},
+    "subprocess": {"git/call.py", "programs.py"},
     "sqlite3": {"index.py"},
     "fcntl": {"files.py", "locks.py"},
     "typer": {"cli"},

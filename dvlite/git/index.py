@@ -84,6 +84,12 @@ def tracked_below(git: Git, paths: Iterable[str]) -> list[str]:
     return [name for chunk in chunks for name in split(run(git, "ls-files", "-z", "--", *chunk))]
 
 
+def changed_paths(git: Git) -> list[str]:
+    """Return the files that differ from HEAD, are staged, or are in neither Git nor an ignore file."""
+    rows = split(run(git, "status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames"))
+    return [row[3:] for row in rows]
+
+
 def index_state(git: Git, suffix: str) -> bytes:
     """Return all that Git's index says of the files that end so; empty where the worktree has one of them otherwise."""
     differing = run(git, "diff-files", "--", pathspec(suffix))

@@ -80,6 +80,16 @@ def scatter(git: Git) -> None:
         run(git, "update-ref", "--stdin", stdin=names)
 
 
+def add_worktree(git: Git, place: Path, commit: str) -> None:
+    """Check a commit out at another place, on no branch, without hooks."""
+    run(git, "-c", "core.hooksPath=/dev/null", "worktree", "add", "--quiet", "--detach", str(place), commit)
+
+
+def remove_worktree(git: Git, place: Path) -> None:
+    """Remove such a place, whatever lies there."""
+    run(git, "worktree", "remove", "--force", "--force", str(place), is_checked=False)
+
+
 def in_progress(git: Git, *names: str) -> bool:
     """Tell whether one of these marks of something unfinished (MERGE_HEAD, rebase-merge, …) is there."""
     return any((git.folder / name).exists() for name in names)

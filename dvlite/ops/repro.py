@@ -1,0 +1,377 @@
+"""Make again what is out of date, in the order of what is made from what; or look whether a command makes the same again.
+
+What was made before with the same inputs is taken from history, not made again. Commands come from pointers, and so perhaps from
+strangers: whoever calls says which may run.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from dvlite import files, git, hashing, pointer, programs, recipe, refs, tree
+from dvlite.errors import DvliteError, FormatError, MissingError, UsageError, quote
+from dvlite.oid import Oid
+from dvlite.ops.base import Failure, enclosing, look, reader, select
+from dvlite.ops.checkout import checkout
+from dvlite.ops.fetch import fetch
+from dvlite.ops.run import RunResult, measure, run, values_of
+from dvlite.ops.track import stage, write
+from dvlite.pointer import SUFFIX, Pointer
+from dvlite.progress import SILENT, Progress
+from dvlite.recipe import Input, Recipe
+from dvlite.refs import Pointers
+from dvlite.repo import Repo, open_repo
+
+_TRUSTED = "may run "
+
+
+class Step(NamedTuple):
+    """One command, and the tracked paths whose pointers say that it made them."""
+
+    recipe: Recipe
+    paths: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """The command as it is typed."""
+        return " ".join(map(quote, self.recipe.command))
+
+
+@dataclass(slots=True)
+class Redone:
+    """One step. `why` it was out of date.
+
+    `state`: up to date, run, from history, out of date (not run); same or different, of a check.
+    """
+
+    paths: list[str]
+    command: str
+    state: str
+    why: str = ""
+    seconds: float = 0
+    different: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class ReproResult:
+    """All steps that make the paths asked for, in order."""
+
+    steps: list[Redone] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def steps(pointers: Pointers) -> list[Step]:
+    """Return what the pointers record; FormatError where one can't be read."""
+    found: dict[bytes, tuple[Recipe, list[str]]] = {}
+    for tracked, item in pointers.found.items():
+        if made := recipe.of(item, f"{tracked}{SUFFIX}"):
+            found.setdefault(recipe.encode(made), (made, []))[1].append(tracked)
+    return [Step(made, tuple(paths)) for made, paths in found.values()]
+
+
+def _above(step: Step, known: Sequence[Step]) -> Iterator[Step]:
+    """Yield the steps that make what a step reads."""
+    for other in known:
+        if other is not step and any(
+            one.path == path or one.path.startswith(f"{path}/") or path.startswith(f"{one.path}/")
+            for one in step.recipe.inputs
+            for path in other.paths
+        ):
+            yield other
+
+
+def in_order(wanted: Sequence[Step], known: Sequence[Step]) -> list[Step]:
+    """Return steps and all that they rest on, each after what it reads; UsageError where they go in a circle."""
+    done: dict[tuple[str, ...], Step] = {}
+    under_way: list[Step] = []
+
+    def visit(step: Step) -> None:
+        if step.paths in done:
+            return
+        if step in under_way:
+            circle = " -> ".join(one.paths[0] for one in [*under_way[under_way.index(step) :], step])
+            raise UsageError(f"what is made goes in a circle: {circle}", "Run one of them anew with other inputs.")
+        under_way.append(step)
+        for other in _above(step, known):
+            visit(other)
+        under_way.pop()
+        done[step.paths] = step
+
+    for step in wanted:
+        visit(step)
+    return list(done.values())
+
+
+def trust(repo: Repo, words: Sequence[str]) -> None:
+    """Remember that a command may run in this clone."""
+    repo.index.set_note(_TRUSTED + _spell(words), "yes")
+
+
+def is_trusted(repo: Repo, words: Sequence[str]) -> bool:
+    """Tell whether a command was run, or allowed, in this clone before."""
+    return repo.index.note(_TRUSTED + _spell(words)) == "yes"
+
+
+def _spell(words: Sequence[str]) -> str:
+    return hashing.checksum("\0".join(words).encode("utf-8", "surrogateescape")).hex()
+
+
+def repro(
+    repo: Repo,
+    paths: Sequence[str] = (),
+    *,
+    may_run: Callable[[Step], bool],
+    is_dry_run: bool = False,
+    is_forced: bool = False,
+    is_silent: bool = False,
+    told: Callable[[str], object] = lambda _: None,
+    progress: Progress = SILENT,
+) -> ReproResult:
+    """Make in-repo paths (all that were made, without) as their pointers say, where inputs, parameters or scripts are others now.
+
+    `may_run` is asked about each command that is to run; `is_forced`: run all of them. Stops at the first that fails.
+    """
+    result = ReproResult()
+    pointers = refs.in_worktree(repo.git)
+    known = steps(pointers)
+    wanted = _wanted(repo, pointers, known, paths, result)
+    for step in in_order(wanted, known):
+        pointers = refs.in_worktree(repo.git)
+        now = current(repo, pointers, step.recipe)
+        why = "asked for" if is_forced else _why(step.recipe, now)
+        one = Redone(list(step.paths), step.command, "up to date", why)
+        result.steps.append(one)
+        if not why:
+            continue
+        one.state = "out of date"
+        if is_dry_run:
+            continue
+        if not is_forced and _from_history(repo, step, now, result, progress):
+            one.state = "from history"
+            continue
+        if not may_run(step):
+            raise UsageError(
+                f"'{step.paths[0]}' is out of date, and its command was not allowed to run: {step.command}",
+                "If it may: dvlite repro --yes",
+            )
+        trust(repo, step.recipe.command)
+        done = _run(repo, step, is_silent=is_silent, told=told, progress=progress)
+        one.state, one.seconds = "run", done.seconds
+        result.failures += done.failures
+        result.notes += done.notes
+        if done.failures:
+            break
+    return result
+
+
+def _wanted(
+    repo: Repo, pointers: Pointers, known: Sequence[Step], paths: Sequence[str], result: ReproResult
+) -> list[Step]:
+    if not paths:
+        return list(known)
+    selection = select(pointers, paths, repo.store.read)
+    result.failures += selection.failures
+    wanted = [step for step in known if any(path in selection.parts for path in step.paths)]
+    for path in selection.parts:
+        if not any(path in step.paths for step in wanted):
+            error = UsageError(f"'{path}' was not made by 'dvlite run'", "See 'dvlite lineage' for what was.")
+            result.failures.append(Failure(path, error))
+    return wanted
+
+
+def current(repo: Repo, pointers: Pointers, recipe: Recipe) -> Recipe:
+    """Return a recipe with inputs and parameters as they are now; data that isn't here counts as its pointer says."""
+    inputs = tuple(Input(one.path, _oid_now(repo, pointers, one.path)) for one in recipe.inputs)
+    return recipe._replace(inputs=inputs, params={path: values_of(repo, path) for path in recipe.params})
+
+
+def _oid_now(repo: Repo, pointers: Pointers, path: str) -> Oid:
+    owner = enclosing(pointers.found, path)
+    if owner and not (repo.root / path).exists() and not (repo.root / path).is_symlink():
+        inner = path[len(owner) + 1 :]
+        found = tree.find(pointers.found[owner].entry, inner.split("/") if inner else [], reader(repo))
+        if found is None:
+            raise MissingError(f"'{owner}' has no '{inner}' any more, which is an input", "See 'dvlite log'.")
+        return found.oid
+    return measure(repo, pointers, path).oid
+
+
+def _why(before: Recipe, now: Recipe) -> str:
+    old = {one.path: one.oid for one in before.inputs}
+    said = [f"{one.path} changed" for one in now.inputs if old[one.path] != one.oid]
+    said += [f"{path} changed" for path, values in now.params.items() if before.params[path] != values]
+    return ", ".join(said)
+
+
+def _run(repo: Repo, step: Step, *, is_silent: bool, told: Callable[[str], object], progress: Progress) -> RunResult:
+    made = step.recipe
+    return run(
+        repo,
+        made.command,
+        inputs=[one.path for one in made.inputs],
+        outputs=made.outputs or step.paths,
+        params=list(made.params),
+        metrics=list(made.metrics),
+        folder=made.folder,
+        is_silent=is_silent,
+        told=told,
+        progress=progress,
+    )
+
+
+# ---- what was made before -------------------------------------------------------------------------------------------
+
+
+class History:
+    """All versions that any commit has of pointers, each read when it is asked for."""
+
+    def __init__(self, repo: Repo) -> None:
+        self._git = repo.git
+        self._blobs: dict[str, list[str]] = {}
+        for name, blob in sorted(git.versions(repo.git, ["--all"], SUFFIX)) if git.has_commits(repo.git) else ():
+            self._blobs.setdefault(name.removesuffix(SUFFIX), []).append(blob)
+
+    def of(self, tracked: str) -> Iterator[Pointer]:
+        """Yield the versions of one tracked path that can be read."""
+        for _, data in git.read_blobs(self._git, self._blobs.get(tracked, ())):
+            with contextlib.suppress(FormatError):
+                yield pointer.decode(data)
+
+
+def _from_history(repo: Repo, step: Step, now: Recipe, result: ReproResult, progress: Progress) -> bool:
+    """Take outputs that were made before of just this, if all of their data can be had."""
+    found: dict[str, Pointer] = {}
+    history = History(repo)
+    for path in step.paths:
+        for item in history.of(path):
+            made = recipe.of(item)
+            if made and made.work == now.work:
+                found[path] = item
+    if found.keys() != set(step.paths):
+        return False
+    before = {path: refs.in_worktree(repo.git).found[path] for path in step.paths}
+    with repo.writing_pointers("repro"):
+        written = [name for path, item in found.items() for name in write(repo, path, item)[1]]
+    fetched = None
+    try:
+        fetched = fetch(repo, list(step.paths), progress=progress)
+    except DvliteError as exc:
+        result.notes.append(f"what was made before can't be had: {exc.message}")
+    if fetched is None or fetched.missing or fetched.failures:
+        with repo.writing_pointers("repro"):
+            for path, item in before.items():
+                write(repo, path, item)
+        return False
+    done = checkout(repo, list(step.paths), progress=progress)
+    result.failures += done.failures
+    with repo.writing_pointers("repro"):
+        stage(repo, list(step.paths), written, is_staged=True)
+    return True
+
+
+# ---- the same again? ------------------------------------------------------------------------------------------------
+
+
+def check(
+    repo: Repo,
+    paths: Sequence[str],
+    *,
+    may_run: Callable[[Step], bool],
+    is_silent: bool = False,
+    told: Callable[[str], object] = lambda _: None,
+) -> ReproResult:
+    """Run commands once more, aside, with the inputs, parameters and code they had, and compare what they make by oid."""
+    result = ReproResult()
+    pointers = refs.in_worktree(repo.git)
+    for step in _wanted(repo, pointers, steps(pointers), paths, result):
+        if not may_run(step):
+            raise UsageError(
+                f"the command of '{step.paths[0]}' was not allowed to run: {step.command}",
+                "If it may: dvlite repro --yes",
+            )
+        trust(repo, step.recipe.command)
+        different = _different(repo, step, {path: pointers.found[path] for path in step.paths}, result, is_silent, told)
+        state = "different" if different else "same"
+        result.steps.append(Redone(list(step.paths), step.command, state, different=different))
+    return result
+
+
+def _different(
+    repo: Repo,
+    step: Step,
+    expected: dict[str, Pointer],
+    result: ReproResult,
+    is_silent: bool,
+    told: Callable[[str], object],
+) -> list[str]:
+    """Return the paths that the command makes otherwise."""
+    made = step.recipe
+    code = made.code if made.code and git.has_commit(repo.git, made.code) else "HEAD"
+    if made.is_dirty or code == "HEAD":
+        result.notes.append(f"the code of '{step.paths[0]}' was not committed when it was made: taken as HEAD has it")
+        code = "HEAD"
+    place = files.temporary(repo.tmp(repo.root))
+    git.add_worktree(repo.git, place, code)
+    try:
+        aside = open_repo(place)
+        for one in made.inputs:
+            _place_input(repo, aside, one)
+        for path, values in made.params.items():
+            _place_params(aside, path, values)
+        for path in expected:
+            (place / path).parent.mkdir(parents=True, exist_ok=True)
+        told(step.command)
+        folder = place / made.folder if made.folder else place
+        if exit_code := programs.run(made.command, folder, is_silent=is_silent):
+            raise DvliteError(f"the command failed with exit code {exit_code}: {step.command}")
+        data = {path: look(aside, path, algorithm=item.oid.algorithm).data for path, item in expected.items()}
+        return [path for path, item in expected.items() if (root := data[path]) is None or root.oid != item.oid]
+    finally:
+        git.remove_worktree(repo.git, place)
+        files.remove_folder(place)
+
+
+def _place_input(repo: Repo, aside: Repo, wanted: Input) -> None:
+    """Have an input aside as it was: a file of Git's, or data by a version of its pointer that has it."""
+    pointers = refs.in_worktree(aside.git)
+    owner = enclosing([*pointers.found, *refs.in_worktree(repo.git).found], wanted.path)
+    if not owner:
+        if not (aside.root / wanted.path).exists() or measure(aside, pointers, wanted.path).oid != wanted.oid:
+            raise MissingError(
+                f"the input '{wanted.path}' can't be had as it was: neither the commit nor dvlite has it",
+                "Make the data anew with 'dvlite repro'.",
+            )
+        return
+    inner = wanted.path[len(owner) + 1 :]
+    mine = [one.found[owner] for one in (pointers, refs.in_worktree(repo.git)) if owner in one.found]
+    for item in [*mine, *History(repo).of(owner)]:
+        try:
+            found = tree.find(item.entry, inner.split("/") if inner else [], reader(repo))
+        except MissingError:
+            continue
+        if found and found.oid == wanted.oid:
+            write(aside, owner, item, is_synced=False)
+            fetch(aside, [wanted.path])
+            checkout(aside, [wanted.path])
+            return
+    raise MissingError(
+        f"no commit has the input '{wanted.path}' as it was ({wanted.oid.short})", "See 'dvlite log' for what there is."
+    )
+
+
+def _place_params(aside: Repo, path: str, values: object) -> None:
+    """Have a file of parameters aside with the values that it had."""
+    place: Path = aside.root / path
+    if place.exists() and values_of(aside, path) == values:
+        return
+    if path.endswith(".toml"):
+        raise DvliteError(
+            f"the parameters in '{path}' were others, which no commit has", "Commit them, then run it anew."
+        )
+    import json
+
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(json.dumps(values, indent=2) + "\n")

@@ -1,0 +1,271 @@
+"""Run a command, store what it made, and record in the pointers how: command, inputs by oid, parameters, metrics, code.
+
+Nothing is recorded of a command that fails, that doesn't make what it should, or that changes what it read.
+"""
+
+import json
+import time
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dvlite import files, git, programs, refs, tree
+from dvlite.errors import DvliteError, FormatError, MissingError, UnsavedError, UsageError, quote
+from dvlite.ops.add import add
+from dvlite.ops.base import Failure, algorithm_of, enclosing, look, reader
+from dvlite.ops.checkout import checkout
+from dvlite.ops.status import status
+from dvlite.ops.track import check_apart, check_trackable, refuse_tracked_by_git
+from dvlite.pointer import SUFFIX
+from dvlite.progress import SILENT, Progress
+from dvlite.recipe import Input, Recipe
+from dvlite.refs import Pointers
+from dvlite.repo import Repo
+
+_MOST = 16 << 20  # bytes of a file of parameters or metrics
+
+
+@dataclass(slots=True)
+class Made:
+    """One output: what its pointer says now."""
+
+    path: str
+    oid: str
+    size: int
+    files: int
+    is_changed: bool = True
+
+
+@dataclass(slots=True)
+class RunResult:
+    """What a command made. `undeclared`: what else it changed; `to_stage` is left to the user."""
+
+    command: list[str]
+    exit_code: int = 0
+    seconds: float = 0
+    made: list[Made] = field(default_factory=list)
+    undeclared: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    staged: list[str] = field(default_factory=list)
+    to_stage: list[str] = field(default_factory=list)
+
+
+def run(
+    repo: Repo,
+    command: Sequence[str],
+    *,
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+    params: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    folder: str = "",
+    meta: dict[str, str] | None = None,
+    is_silent: bool = False,
+    is_staged: bool = True,
+    told: Callable[[str], object] = lambda _: None,
+    progress: Progress = SILENT,
+) -> RunResult:
+    """Run a command in an in-repo folder. All paths are in-repo; `params` and `metrics` are small JSON or TOML files.
+
+    What of the command's words is a file of Git's, its script for one, counts as input. Outputs that are stored are taken away
+    before, and brought back where the command fails. `told` gets a line before the command runs.
+    """
+    if not command:
+        raise UsageError("there is no command", "For example: dvlite run -i raw.csv -o clean.csv -- python clean.py")
+    words = ("sh", "-c", command[0]) if len(command) == 1 and " " in command[0] else tuple(command)
+    pointers = refs.in_worktree(repo.git)
+    _check_outputs(repo, pointers, inputs, outputs)
+    names = [*dict.fromkeys([*inputs, *_scripts(repo, words, folder, [*inputs, *outputs, *params, *metrics])])]
+    recipe = Recipe(
+        command=words,
+        inputs=tuple(Input(path, measure(repo, pointers, path).oid) for path in sorted(names)),
+        outputs=tuple(sorted(outputs)),
+        params={path: values_of(repo, path) for path in params},
+        folder=folder,
+        code=git.resolve(repo.git, "HEAD") if git.has_commits(repo.git) else "",
+    )
+    changed = git.changed_paths(repo.git)
+    own = [*outputs, *metrics, *(f"{path}{SUFFIX}" for path in outputs)]
+    recipe = recipe._replace(is_dirty=any(_is_code(path, own) for path in changed))
+    result = RunResult(list(words))
+    result.notes += [
+        f"'{path}' is in neither Git nor dvlite: nobody else has it" for path in _loose(repo, pointers, names)
+    ]
+    before = _state(repo, pointers, outputs)
+    _clear(repo, pointers, outputs)
+    told(" ".join(map(quote, words)))
+    start = time.monotonic()
+    result.exit_code = programs.run(words, repo.root / folder if folder else repo.root, is_silent=is_silent)
+    result.seconds = round(time.monotonic() - start, 3)
+    try:
+        _check_made(repo, recipe, result, outputs, metrics, pointers)
+    except DvliteError:
+        _bring_back(repo, pointers, outputs)
+        raise
+    recipe = recipe._replace(metrics={path: values_of(repo, path) for path in metrics})
+    added = add(repo, outputs, meta=meta, recipe=recipe, is_staged=is_staged, progress=progress)
+    result.made = [Made(one.path, one.oid, one.size, one.files, one.is_changed) for one in added.added]
+    result.failures, result.staged, result.to_stage = added.failures, added.staged, added.to_stage
+    result.undeclared = [path for path in _state(repo, pointers, outputs) - before if _is_code(path, own)]
+    result.undeclared.sort()
+    return result
+
+
+# ---- before ---------------------------------------------------------------------------------------------------------
+
+
+def _check_outputs(repo: Repo, pointers: Pointers, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Refuse outputs that can't be tracked, that are inputs too, or whose data is not stored: the command replaces it."""
+    if not outputs:
+        raise UsageError("no output is named", "Name what the command makes: -o PATH")
+    in_git = git.tracked_below(repo.git, list(outputs))
+    for path in outputs:
+        check_trackable(repo, path)
+        refuse_tracked_by_git(path, in_git)
+        check_apart(pointers, path)
+        if (owner := enclosing(pointers.found, path)) and owner != path:
+            raise UsageError(
+                f"'{path}' lies in '{owner}', which is tracked as a whole", f"Name that: -o {quote(owner)}"
+            )
+        for other in inputs:
+            if path == other or path.startswith(f"{other}/") or other.startswith(f"{path}/"):
+                raise UsageError(f"'{path}' would be made from itself ('{other}')", "Make it another path.")
+    known = [path for path in outputs if path in pointers.found]
+    for one in status(repo, known).paths if known else ():
+        kinds = {change.kind for change in one.changes}
+        if kinds & {"new", "modified", "renamed", "conflict", "unknown"}:
+            raise UnsavedError(
+                f"'{one.path}' has changes that are not stored, and the command would replace it",
+                f"Store them: dvlite add {quote(one.path)}. Or drop them: dvlite checkout --force {quote(one.path)}",
+            )
+
+
+def _scripts(repo: Repo, words: Sequence[str], folder: str, known: Sequence[str]) -> list[str]:
+    """Return the words of a command that are files of Git's and were not named otherwise."""
+    found = []
+    for word in words:
+        place = repo.root / folder / word if folder else repo.root / word
+        if word and "\n" not in word and len(word) < 4096 and not word.startswith("-") and place.is_file():
+            try:
+                path = repo.in_repo(word, repo.root / folder if folder else repo.root)
+            except UsageError:
+                continue
+            if not enclosing(known, path):
+                found.append(path)
+    in_git = set(git.tracked_below(repo.git, found)) if found else set()
+    return [path for path in found if path in in_git]
+
+
+def measure(repo: Repo, pointers: Pointers, path: str) -> tree.Entry:
+    """Return an input as it is now; MissingError where it isn't here, UnsavedError where it is tracked and not stored."""
+    owner = enclosing(pointers.found, path)
+    item = pointers.found[owner] if owner else None
+    data = look(repo, path, algorithm=algorithm_of(repo, item)).data
+    if data is None:
+        hint = f"Bring it here: dvlite pull {quote(path)}" if item else "See that its name is right."
+        raise (
+            MissingError(f"the input '{path}' is not here", hint) if item else UsageError(f"there is no '{path}'", hint)
+        )
+    if item:
+        parts = path[len(owner) + 1 :].split("/") if path != owner else []
+        known = tree.find(item.entry, parts, reader(repo)) if parts else item.entry
+        if known is None or known.oid != data.oid:
+            raise UnsavedError(
+                f"the input '{path}' is not what its pointer says",
+                f"Store it: dvlite add {quote(path)}. Or take the pointer's: dvlite checkout {quote(path)}",
+            )
+    return data
+
+
+def _loose(repo: Repo, pointers: Pointers, paths: Sequence[str]) -> list[str]:
+    free = [path for path in paths if not enclosing(pointers.found, path)]
+    in_git = git.tracked_below(repo.git, free) if free else []
+    return [path for path in free if not any(one == path or one.startswith(f"{path}/") for one in in_git)]
+
+
+def values_of(repo: Repo, path: str) -> dict[str, Any]:
+    """Return what stands in a JSON or TOML file of parameters or metrics: a table, of names to values."""
+    place = repo.root / path
+    try:
+        data = files.read_start(place, _MOST + 1)
+        found = tomllib.loads(data.decode()) if path.endswith(".toml") else json.loads(data)
+    except FileNotFoundError as exc:
+        raise UsageError(f"there is no '{path}'", "See that its name is right.") from exc
+    except (ValueError, RecursionError) as exc:
+        raise FormatError(f"'{path}' can't be read: {exc}", "It must be JSON, or TOML where its name ends so.") from exc
+    if not isinstance(found, dict) or len(data) > _MOST:
+        raise FormatError(f"'{path}' must be a table of names and values, of 16 MiB at most")
+    return found
+
+
+def _is_code(path: str, own: Sequence[str]) -> bool:
+    """Tell whether a path of the worktree is something else than pointers, ignore lines, and what the command makes."""
+    if path.endswith(SUFFIX) or path.rpartition("/")[2] == ".gitignore":
+        return False
+    return not any(path == one or path.startswith(f"{one}/") for one in own)
+
+
+def _state(repo: Repo, pointers: Pointers, outputs: Sequence[str]) -> set[str]:
+    """Return the paths that differ from what is committed or stored, each with what it is where that can be told."""
+    found = set(git.changed_paths(repo.git))
+    others = [path for path in pointers.found if path not in outputs and (repo.root / path).exists()]
+    for one in status(repo, others).paths if others else ():
+        found |= {f"{one.path}/{change.path}" if change.path else one.path for change in one.changes}
+    return found
+
+
+def _clear(repo: Repo, pointers: Pointers, outputs: Sequence[str]) -> None:
+    """Take away what is stored of the outputs, so that nothing of an earlier run is left among what this one makes."""
+    read = reader(repo)
+    for path in outputs:
+        item, place = pointers.found.get(path), repo.root / path
+        if item and place.is_file() and not item.is_tree:
+            place.unlink()
+        elif item and place.is_dir() and item.is_tree:
+            _clear_folder(place, item.entry, read)
+
+
+def _clear_folder(place: Path, entry: tree.Entry, read: tree.Read) -> None:
+    """Take the files of a listing away; what is ignored stays."""
+    for child in tree.entries(entry, read):
+        inner = place / child.name
+        if child.is_tree and inner.is_dir() and not inner.is_symlink():
+            _clear_folder(inner, child, read)
+        elif not child.is_tree:
+            inner.unlink(missing_ok=True)
+
+
+# ---- after ----------------------------------------------------------------------------------------------------------
+
+
+def _check_made(
+    repo: Repo, recipe: Recipe, result: RunResult, outputs: Sequence[str], metrics: Sequence[str], pointers: Pointers
+) -> None:
+    """Refuse to record a command that failed, that made not all it should, or that changed what it read."""
+    words = " ".join(map(quote, result.command))
+    if result.exit_code:
+        raise CommandError(result.exit_code, f"the command failed with exit code {result.exit_code}: {words}")
+    for path in [*outputs, *metrics]:
+        place = repo.root / path
+        if not place.is_symlink() and not place.exists():
+            raise DvliteError(f"the command did not make '{path}': {words}", "Nothing was recorded.")
+    for one in recipe.inputs:
+        if measure(repo, pointers, one.path).oid != one.oid:
+            raise DvliteError(f"the command changed its input '{one.path}': {words}", "Nothing was recorded.")
+
+
+class CommandError(DvliteError):
+    """A user's command that failed; its exit code is ours."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message, "Nothing was recorded; outputs that were stored before are back, where it made none.")
+        self.exit_code = code
+
+
+def _bring_back(repo: Repo, pointers: Pointers, outputs: Sequence[str]) -> None:
+    known = [path for path in outputs if path in pointers.found]
+    if known:
+        checkout(repo, known)

@@ -1,0 +1,315 @@
+"""How data is made: recorded truly, made again only where something changed, told up and down."""
+
+import json
+import shutil
+import sys
+
+import pytest
+
+from dvlite import pointer, recipe
+from dvlite.errors import FormatError
+from dvlite.oid import parse
+from dvlite.recipe import Input, Recipe
+
+PREP = """
+import json, pathlib, sys
+scale = json.loads(pathlib.Path("params.json").read_text())["scale"]
+source, target = sys.argv[1:]
+rows = [int(line) * scale for line in pathlib.Path(source).read_text().split()]
+pathlib.Path(target).parent.mkdir(exist_ok=True)
+pathlib.Path(target).write_text("\\n".join(map(str, rows)))
+"""
+TRAIN = """
+import json, pathlib
+rows = [int(line) for line in pathlib.Path("clean/rows.csv").read_text().split()]
+pathlib.Path("model.pkl").write_text(str(sum(rows)))
+pathlib.Path("metrics.json").write_text(json.dumps({"auc": 0.9, "by": {"a": len(rows)}}))
+"""
+
+
+@pytest.fixture
+def made(project):
+    """A project with raw data, and a model made of it in two steps."""
+    project.write({"raw.csv": "1\n2\n3", "prep.py": PREP, "train.py": TRAIN, "params.json": '{"scale": 2}'})
+    project.dv("add", "raw.csv")
+    project.commit("raw")
+    prep(project)
+    train(project)
+    project.commit("made")
+    return project
+
+
+def prep(project, **options):
+    command = ["-i", "raw.csv", "-o", "clean/rows.csv", "-p", "params.json", "--"]
+    return project.dv("run", *command, sys.executable, "prep.py", "raw.csv", "clean/rows.csv", **options)
+
+
+def train(project, **options):
+    command = ["-i", "clean/rows.csv", "-o", "model.pkl", "-m", "metrics.json", "--", sys.executable, "train.py"]
+    return project.dv("run", *command, **options)
+
+
+def recipe_of(project, path):
+    return recipe.of(pointer.decode((project.root / f"{path}.dvlite").read_bytes()))
+
+
+# ---- the format -----------------------------------------------------------------------------------------------------
+
+
+def test_a_recipe_has_one_encoding_and_comes_back_as_it_was():
+    oid = parse("sha256:" + "0" * 64)
+    values = {"p.json": {"a": 1, "b c": [1.5, True, 'é"\\\n\x7f'], "n": {"x": -(1 << 62), "e": 1e-9, "z": {}}}}
+    one = Recipe(
+        ("python", "a b.py", "--x=1"),
+        (Input("raw.csv", oid),),
+        ("out",),
+        values,
+        {"m": {"v": 1e300}},
+        "sub",
+        "c0",
+        True,
+    )
+    first = pointer.decode(b'version = 1\noid = "%s"\ntype = "blob"\nsize = 0\n' % str(oid).encode())
+    item = recipe.put(first, one)
+    assert recipe.of(item) == one
+    assert recipe.put(item, one) == item
+    assert pointer.decode(pointer.encode(item)) == item
+    assert recipe.without(item) == first
+    kept = first._replace(rest=b"\n[meta]\nkey = 1\n# of the user\n[other]\nx = 1\n")
+    assert recipe.without(recipe.put(kept, one)) == kept
+    assert recipe.of(recipe.put(kept, one._replace(params={"p": {"none": None}}))).params == {"p": {"none": "null"}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[run]\n",
+        '[run]\ncommand = "x"\n',
+        "[run]\ncommand = []\ninputs = [{path = 1}]\n",
+        '[run]\ncommand = ["x"]\nparams = 1\n',
+    ],
+)
+def test_a_strangers_run_is_refused_by_name(text):
+    head = b'version = 1\noid = "sha256:%s"\ntype = "blob"\nsize = 0\n' % (b"0" * 64)
+    with pytest.raises(FormatError, match="'a.dvlite'"):
+        recipe.of(pointer.decode(head + b"\n" + text.encode()), "a.dvlite")
+
+
+# ---- run ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_records_all_that_it_rests_on(made):
+    one = recipe_of(made, "model.pkl")
+    assert one.command == (sys.executable, "train.py") and one.outputs == ("model.pkl",) and one.exit_code == 0
+    assert [each.path for each in one.inputs] == ["clean/rows.csv", "train.py"], "the script of Git's too"
+    assert one.metrics == {"metrics.json": {"auc": 0.9, "by": {"a": 3}}}
+    first = recipe_of(made, "clean/rows.csv")
+    assert first.params == {"params.json": {"scale": 2}} and first.code == made.git("rev-parse", "HEAD~1").strip()
+    assert not first.is_dirty
+    assert "clean" in made.dv("status")
+    shown = made.dv("meta", "show", "model.pkl")
+    assert "metric auc" in shown and "made from" in shown and "train.py" in shown
+    again = json.loads(train(made, code=0) and made.dv("lineage", "model.pkl", "--json"))
+    assert len(again["nodes"]) == 5
+
+
+def test_the_same_run_again_changes_nothing(made):
+    before = {path: path.read_bytes() for path in made.root.rglob("*.dvlite")}
+    prep(made)
+    train(made)
+    after = {path: path.read_bytes() for path in made.root.rglob("*.dvlite")}
+    assert {path.name: recipe.of(pointer.decode(data)).work for path, data in before.items() if b"[run]" in data} == {
+        path.name: recipe.of(pointer.decode(data)).work for path, data in after.items() if b"[run]" in data
+    }
+
+
+def test_a_command_that_fails_records_nothing_and_its_code_is_ours(made):
+    before = (made.root / "model.pkl.dvlite").read_bytes()
+    made.write({"bad.py": "import sys; sys.exit(7)"})
+    said = made.dv("run", "-o", "model.pkl", "--", sys.executable, "bad.py", code=7)
+    assert "exit code 7" in said
+    assert (made.root / "model.pkl").read_text() == "12" and (made.root / "model.pkl.dvlite").read_bytes() == before
+    assert "did not make 'nothing.bin'" in made.dv("run", "-o", "nothing.bin", "--", "true", code=1)
+    assert not (made.root / "nothing.bin.dvlite").exists()
+    assert "no program 'not-there'" in made.dv("run", "-o", "x", "--", "not-there", code=1)
+    assert "clean" in made.dv("status")
+
+
+def test_data_that_is_not_stored_is_never_replaced(made):
+    made.write({"model.pkl": "changed by hand"})
+    assert "not stored" in train(made, code=14)
+    assert (made.root / "model.pkl").read_text() == "changed by hand"
+    made.dv("checkout", "--force", "model.pkl")
+    made.write({"clean/rows.csv": "9"})
+    assert "not what its pointer says" in train(made, code=14)
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["-o", "prep.py", "--", "true"], "tracked by Git"),
+        (["-i", "raw.csv", "-o", "raw.csv", "--", "true"], "from itself"),
+        (["--", "true"], "no output"),
+        (["-i", "nowhere", "-o", "x", "--", "true"], "no 'nowhere'"),
+        (["-o", "x", "-p", "nowhere.json", "--", "true"], "no 'nowhere.json'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_runs(made, arguments, said):
+    assert said in made.dv("run", *arguments, code=2)
+
+
+def test_an_input_that_the_command_changes_is_said(made):
+    made.write({"evil.py": "open('raw.csv', 'a').write('4'); open('x', 'w')"})
+    assert "not what its pointer says" in made.dv(
+        "run", "-i", "raw.csv", "-o", "x", "--", sys.executable, "evil.py", code=14
+    )
+    assert not (made.root / "x.dvlite").exists()
+
+
+def test_what_it_changes_beside_is_said(made):
+    made.write({"more.py": "open('x','w').write('1'); open('log.txt','w')"})
+    assert "it also changed log.txt" in made.dv("run", "-o", "x", "--", sys.executable, "more.py")
+
+
+def test_a_line_for_the_shell_and_a_folder_below(made):
+    (made.root / "sub").mkdir()
+    made.dv(
+        "run", "-i", "../raw.csv", "-o", "sorted.txt", "--", "sort -r ../raw.csv > sorted.txt", folder=made.root / "sub"
+    )
+    one = recipe_of(made, "sub/sorted.txt")
+    assert one.command[:2] == ("sh", "-c") and one.folder == "sub" and [each.path for each in one.inputs] == ["raw.csv"]
+    assert (made.root / "sub/sorted.txt").read_text() == "3\n2\n1\n"
+
+
+def test_an_earlier_output_folder_leaves_nothing_behind(made):
+    made.write(
+        {
+            "many.py": "import os,sys\nos.makedirs('out', exist_ok=True)\nfor n in range(int(open('raw.csv').read()[0])):\n open(f'out/{n}','w').write('x')"
+        }
+    )
+    made.write({"raw.csv": "3"})
+    made.dv("add", "raw.csv")
+    made.dv("run", "-i", "raw.csv", "-o", "out", "--", sys.executable, "many.py")
+    made.write({"raw.csv": "1"})
+    made.dv("add", "raw.csv")
+    made.dv("run", "-i", "raw.csv", "-o", "out", "--", sys.executable, "many.py")
+    assert set(made.read("out")) == {"0"}
+
+
+def test_data_that_a_hand_changed_is_no_longer_of_that_run(made):
+    made.write({"model.pkl": "tuned by hand"})
+    made.dv("add", "model.pkl")
+    assert recipe_of(made, "model.pkl") is None
+    assert recipe_of(made, "clean/rows.csv")
+
+
+# ---- repro ----------------------------------------------------------------------------------------------------------
+
+
+def states(project, *arguments, code=0):
+    return {one["paths"][0]: one["state"] for one in project.json("repro", *arguments, code=code)["steps"]}
+
+
+def test_only_what_is_out_of_date_is_made_again_in_order(made):
+    assert states(made) == {"clean/rows.csv": "up to date", "model.pkl": "up to date"}
+    made.write({"train.py": TRAIN + "# slower\n"})
+    assert states(made, "-n") == {"clean/rows.csv": "up to date", "model.pkl": "out of date"}
+    made.write({"params.json": '{"scale": 3}', "train.py": TRAIN})
+    said = made.dv("repro", "-n")
+    assert "params.json changed" in said
+    assert states(made) == {"clean/rows.csv": "run", "model.pkl": "run"}
+    assert (made.root / "model.pkl").read_text() == "18"
+    made.commit("scale 3")
+    made.write({"params.json": '{"scale": 2}'})
+    assert states(made) == {"clean/rows.csv": "from history", "model.pkl": "from history"}
+    assert (made.root / "model.pkl").read_text() == "12"
+
+
+def test_what_was_made_before_comes_from_the_remote_in_a_clone(made):
+    made.dv("remote", "add", "origin", "../remote")
+    made.write({"params.json": '{"scale": 3}'})
+    made.dv("repro", "-q")
+    made.commit("scale 3")
+    made.dv("push", "-q", "--all")
+    clone = made.clone()
+    clone.write({"params.json": '{"scale": 2}'})
+    clone.dv("pull", "raw.csv")
+    assert set(states(clone).values()) == {"from history"}
+    assert (clone.root / "model.pkl").read_text() == "12"
+    assert "clean" in clone.dv("status", "model.pkl") or "staged" in clone.dv("status", "model.pkl")
+
+
+def test_a_strangers_command_runs_only_when_it_is_allowed(made):
+    made.dv("remote", "add", "origin", "../remote")
+    made.commit("remote")
+    made.dv("push", "-q")
+    clone = made.clone()
+    clone.dv("pull", "-q")
+    clone.write({"params.json": '{"scale": 5}'})
+    assert "not allowed to run" in clone.dv("repro", code=2)
+    assert (clone.root / "model.pkl").read_text() == "12"
+    assert set(states(clone, "--yes").values()) == {"run"}
+    clone.write({"params.json": '{"scale": 6}'})
+    assert set(states(clone).values()) == {"run"}, "it was allowed before"
+
+
+def test_a_check_tells_what_is_made_the_same_again(made):
+    assert states(made, "--check") == {"clean/rows.csv": "same", "model.pkl": "same"}
+    made.write({"raw.csv": "7"})
+    made.dv("add", "raw.csv")
+    assert states(made, "--check", "model.pkl") == {"model.pkl": "same"}, "with the inputs that it had"
+    made.write({"dice.py": "import os; open('dice','wb').write(os.urandom(9))"})
+    made.commit("dice")
+    made.dv("run", "-o", "dice", "--", sys.executable, "dice.py")
+    assert states(made, "--check", "dice", code=1) == {"dice": "different"}
+    assert not made.git("worktree", "list").count("\n") > 1
+
+
+def test_a_circle_is_refused(made):
+    made.write({"prep.py": PREP})
+    made.dv("run", "-i", "model.pkl", "-o", "a", "--", "cp", "model.pkl", "a")
+    text = (made.root / "clean/rows.csv.dvlite").read_text()
+    a = pointer.decode((made.root / "a.dvlite").read_bytes()).oid
+    path = made.root / "clean/rows.csv.dvlite"
+    path.write_text(text.replace("inputs = [\n", f'inputs = [\n  {{path = "a", oid = "{a}"}},\n'))
+    assert "goes in a circle" in made.dv("repro", code=2)
+
+
+# ---- lineage --------------------------------------------------------------------------------------------------------
+
+
+def test_lineage_goes_all_the_way_up_and_down(made):
+    found = made.json("lineage", "model.pkl")
+    paths = {node["path"]: node["kind"] for node in found["nodes"].values()}
+    assert paths == {
+        "model.pkl": "data",
+        "clean/rows.csv": "data",
+        "raw.csv": "data",
+        "prep.py": "git",
+        "train.py": "git",
+    }
+    said = made.dv("lineage", "model.pkl")
+    assert said.index("model.pkl") < said.index("clean/rows.csv") < said.index("raw.csv") and "├─" in said
+    down = made.json("lineage", "raw.csv", "--down")
+    assert {node["path"] for node in down["nodes"].values()} == {"raw.csv", "clean/rows.csv", "model.pkl"}
+    assert "graph LR" in made.dv("lineage", "model.pkl", "--mermaid") and "-->" in made.dv(
+        "lineage", "model.pkl", "--mermaid"
+    )
+    assert "not tracked" in made.dv("lineage", "nowhere", code=2)
+
+
+def test_lineage_of_what_moved_on_is_read_from_history(made):
+    made.write({"raw.csv": "8"})
+    made.dv("add", "raw.csv")
+    made.commit("other raw")
+    prep(made)
+    made.commit("other rows")
+    nodes = made.json("lineage", "model.pkl")["nodes"].values()
+    old = {node["path"]: (node["is_current"], bool(node["command"])) for node in nodes}
+    assert old["clean/rows.csv"] == (False, True) and old["raw.csv"] == (False, False)
+    assert "not the version here" in made.dv("lineage", "model.pkl")
+
+
+def test_lineage_needs_no_data(made):
+    shutil.rmtree(made.root / ".git/dvlite")
+    assert len(made.json("lineage", "model.pkl")["nodes"]) == 5
