@@ -20,6 +20,7 @@ from dvlite.ops.imports import import_data, import_url, update
 from dvlite.ops.log import log
 from dvlite.ops.push import push
 from dvlite.ops.read import ls
+from dvlite.ops.registry import find, pointer_of
 from dvlite.ops.source import Source, open_source
 from dvlite.ops.status import status
 from dvlite.repo import Repo
@@ -68,20 +69,41 @@ def source(repo: Place = ".", rev: str | None = None) -> Source:
 
 
 @overload
-def open(path: str, repo: Place | None = None, rev: str | None = None, mode: Literal["rb"] = "rb") -> IO[bytes]: ...
+def open(
+    path: str = "", repo: Place | None = None, rev: str | None = None, mode: Literal["rb"] = "rb", *, model: str = ""
+) -> IO[bytes]: ...
 @overload
 def open(
-    path: str, repo: Place | None = None, rev: str | None = None, *, mode: Literal["r"], encoding: str = "utf-8"
+    path: str = "",
+    repo: Place | None = None,
+    rev: str | None = None,
+    *,
+    mode: Literal["r"],
+    encoding: str = "utf-8",
+    model: str = "",
 ) -> IO[str]: ...
 def open(
-    path: str, repo: Place | None = None, rev: str | None = None, mode: str = "rb", encoding: str = "utf-8"
+    path: str = "",
+    repo: Place | None = None,
+    rev: str | None = None,
+    mode: str = "rb",
+    encoding: str = "utf-8",
+    *,
+    model: str = "",
 ) -> Any:
     """Open a file of a repository (here without) at a rev (as the worktree's pointers say without), without a checkout.
 
+    `model` names a registered version instead of path and rev: "churn@v1.2.0", "churn@production".
     Mode "rb" gives bytes, "r" text. FileNotFoundError where it isn't tracked, dvlite.errors.DvliteError where it can't be had.
     """
     if mode not in ("rb", "r", "rt"):
         raise ValueError(f"mode {mode!r}: versions can only be read")
+    if bool(path) == bool(model):
+        raise ValueError("name a path, or a model of the registry")
+    if model:
+        opened = source(repo or ".", "").repo
+        version = find(opened.git, model)
+        path, rev = pointer_of(opened, version)[0], version.commit
     file = _fs(repo, rev).open(escape(path), "rb")
     return file if mode == "rb" else io.TextIOWrapper(file, encoding=encoding)
 

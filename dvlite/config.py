@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from dvlite import oid
+from dvlite import oid, registry
 from dvlite.errors import FormatError, UsageError
 
 FILE = "dvlite.toml"
@@ -67,6 +67,7 @@ _STALE = ("update", "block", "ignore")
 _TOP = {
     "dvlite": ("format", "id", "hash", "remote"),
     "policy": ("git_max_size", "stale", "stale_max_size", "append_only", "require"),
+    "registry": ("stages",),
     "remote": (),
 }
 REMOTE_KEYS = ("url", "jobs", "paths", "read_only", "limit_rate", "timeout", "options")
@@ -96,6 +97,11 @@ class Config(NamedTuple):
     remote: str = ""
     remotes: Mapping[str, dict[str, Any]] = MappingProxyType({})
     policy: Mapping[str, Any] = MappingProxyType({})
+    stages: Mapping[str, dict[str, Any]] = MappingProxyType({})
+
+    def gates(self, stage: str) -> list[str]:
+        """Return what a version must meet before it may be in a stage of the registry."""
+        return list(self.stages.get(stage, {}).get("require", []))
 
 
 def encode_new(id_: str, algorithm: str) -> bytes:
@@ -128,6 +134,7 @@ def decode(data: bytes, name: str = FILE) -> Config:
         remote=head.get("remote", ""),
         remotes=values.get("remote", {}),
         policy=values.get("policy", {}),
+        stages=_stages(values.get("registry", {}).get("stages", {}), name),
     )
 
 
@@ -153,6 +160,19 @@ def _check_head(head: dict[str, Any], name: str) -> None:
         raise FormatError(f"'{name}': unknown hash '{head['hash']}'", f"Known are: {', '.join(oid.ALGORITHMS)}.")
     if not isinstance(head.get("remote", ""), str):
         raise FormatError(f"'{name}': 'remote' must be a name")
+
+
+def _stages(stages: Any, name: str) -> Mapping[str, dict[str, Any]]:
+    if not isinstance(stages, dict) or not all(isinstance(table, dict) for table in stages.values()):
+        raise FormatError(f"'{name}': registry.stages must be a table of tables")
+    for stage, table in stages.items():
+        for key in table:
+            _check_key(key, ("require",), f"'{name}' [registry.stages.{stage}]")
+        _check_texts(table.get("require", []), f"'{name}': registry.stages.{stage}.require")
+        for text in table.get("require", []):
+            if text != "repro":
+                registry.gate(text)
+    return stages
 
 
 def _check_texts(value: Any, what: str) -> None:

@@ -221,6 +221,14 @@ class Repo:
         with lock.hold(is_exclusive=True, label=label, wait_s=self.patience_s, waiting=self.waiting):
             yield
 
+    @contextlib.contextmanager
+    def tagging(self, command: str) -> Iterator[None]:
+        """Let one process at a time make the registry's tags: each has a number of its own."""
+        lock = Lock(self.git.common / "dvlite" / "registry.lock")
+        label = f"dvlite {command}"
+        with lock.hold(is_exclusive=True, label=label, wait_s=self.patience_s, waiting=self.waiting):
+            yield
+
     def in_repo(self, path: str | Path, base: Path) -> str:
         """Return the in-repo path of what a user named, relative to `base` (absolute); empty for the root itself.
 

@@ -11,7 +11,7 @@ ROOT = Path(dvlite.__file__).parent
 FLOORS = [
     ["errors", "progress"],
     ["oid", "files", "locks"],
-    ["hashing", "tree", "pointer", "recipe", "pack", "config", "programs"],
+    ["hashing", "tree", "pointer", "recipe", "registry", "pack", "config", "programs"],
     ["stores"],
     ["index", "git", "transfer", "compare", "tables"],
     ["worktree", "remotes", "refs"],
@@ -24,7 +24,13 @@ FLOORS = [
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Formats build on each other, in this order: hashing, tree, pointer, pack.
-SIDEWAYS = {("tree", "hashing"), ("pointer", "tree"), ("pack", "hashing"), ("recipe", "pointer")}
+SIDEWAYS = {
+    ("tree", "hashing"),
+    ("pointer", "tree"),
+    ("pack", "hashing"),
+    ("recipe", "pointer"),
+    ("config", "registry"),
+}
 SEAMS = {
     "fsspec": {"stores/remote/drivers", "filesystem.py"},
     "s3fs": {"stores/remote/drivers/s3.py"},

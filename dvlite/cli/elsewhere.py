@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from dvlite import config
+from dvlite import config, registry
 from dvlite.cli import render
 from dvlite.cli.session import Jobs, Json, Paths, Quiet, Session, Verbose, session
 from dvlite.errors import UsageError, quote
 from dvlite.ops import export as exports
 from dvlite.ops import imports
+from dvlite.ops.base import enclosing
 from dvlite.ops.get import get as get_op
 from dvlite.ops.imports import ImportResult
 from dvlite.ops.source import Source, open_source
@@ -57,6 +58,9 @@ def get(
     try:
         progress.phase("look")
         source = open_source(repository, rev, run.cache(), run.folder)
+        if registry.label(path) and (found := _registered(source, path)):  # a version by its name
+            source = open_source(repository, found[0], run.cache(), run.folder)
+            path, place = found[1], place if target else run.folder / Path(found[1]).name
         result = get_op(source, path, place, is_forced=force, jobs=jobs or 8, progress=progress)
     finally:
         run.finish(progress)
@@ -66,6 +70,16 @@ def get(
         what = f"{render.count(result.files, 'file')}, {render.size(result.size)}"
         render.out(f"got {render.name(render.relative(place, run.folder))} ({what}) of commit {result.commit[:10]}")
     return 0
+
+
+def _registered(source: Source, label: str) -> tuple[str, str] | None:
+    """Return commit and path of a registered version; None where the label is a path there."""
+    if enclosing(source.pointers.found, label):
+        return None
+    from dvlite.ops.registry import find, pointer_of
+
+    version = find(source.repo.git, label)
+    return version.commit, pointer_of(source.repo, version)[0]
 
 
 @app.command("import")

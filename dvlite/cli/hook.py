@@ -123,7 +123,7 @@ def _pre_push(arguments: Sequence[str]) -> int:
     for line in sys.stdin.read().split("\n"):
         fields = line.split(" ")
         if len(fields) == 4:
-            updates.append(Update(fields[0], fields[1], fields[3]))
+            updates.append(Update(fields[0], fields[1], fields[3], fields[2]))
     repo = open_for(git.discover(Path.cwd(), may_be_bare=True), [update.here for update in updates])
     if repo is None:
         return 0

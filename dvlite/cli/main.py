@@ -41,6 +41,7 @@ COMMANDS = {
     "run": "make",
     "repro": "make",
     "lineage": "make",
+    "registry": "registry",
     "mv": "data",
     "rm": "data",
     "ls": "look",

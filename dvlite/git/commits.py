@@ -18,6 +18,12 @@ def resolve(git: Git, rev: str) -> str:
     return found.decode().strip()
 
 
+def parent(git: Git, commit: str) -> str:
+    """Return a commit's first parent; zeros where it has none."""
+    found = run(git, "rev-parse", "--verify", "--quiet", f"{commit}^1", is_checked=False).decode().strip()
+    return found or "0" * len(commit)
+
+
 def merge_base(git: Git, one: str, two: str) -> str:
     """Return the commit that two revs come from; DvliteError where they have none in common."""
     found = run(git, "merge-base", "--end-of-options", one, two, is_checked=False).decode().strip()

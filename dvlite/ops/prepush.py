@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from dvlite import config, git, refs, remotes, transfer
+from dvlite import config, git, refs, registry, remotes, transfer
 from dvlite.errors import DvliteError, FormatError, UsageError, quote
 from dvlite.ops.push import PushResult, missing_error, push_all
 from dvlite.pointer import SUFFIX, Pointer
@@ -15,11 +15,12 @@ LARGE = 10**9  # bytes; a server may drop the connection that Git holds open mea
 
 
 class Update(NamedTuple):
-    """One ref that Git is about to push: the commit (or tag) here, and what the other side has."""
+    """One ref that Git is about to push: the commit (or tag) here, and what the other side has; `target`: its name there."""
 
     name: str
     here: str
     there: str
+    target: str = ""
 
 
 class _Announcing(Silent):
@@ -64,9 +65,23 @@ def before_push(
 
     `announce` is called with the bytes to send when they are many.
     """
+    refuse_overwrite(updates)
     revs = _revs(repo, remote, updates)
     tips = list(dict.fromkeys(update.here for update in updates if update.here.strip("0")))
     return _before(repo, revs, announce, tips) if revs else PrepushResult()
+
+
+def refuse_overwrite(updates: Sequence[Update]) -> None:
+    """Refuse a push that would change or delete a registry's tag on the other side."""
+    for one in updates:
+        tag = one.target.removeprefix("refs/tags/")
+        is_other = bool(one.there.strip("0")) and one.there != one.here
+        if one.target.startswith("refs/tags/") and is_other and registry.is_tag(tag):
+            what = "changed" if one.here.strip("0") else "deleted"
+            raise UsageError(
+                f"'{tag}' is registered on the other side, and can't be {what}",
+                "What is registered stays: register the next version ('dvlite help registry').",
+            )
 
 
 def before_any_push(

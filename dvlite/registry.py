@@ -1,0 +1,282 @@
+"""Names of registered models and data, and what their tags say: versions, stages, who and why. Pure.
+
+Each event is an annotated Git tag, named as the GTO project names them, with what dvlite knows as JSON in its last line. Events
+are only ever added: `churn@v1.2.0` registers, `churn@v1.2.0!` takes that back, `churn#production#3` assigns a stage,
+`churn#production!#4` takes that back, `churn@deprecated` deprecates.
+"""
+
+import json
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from dvlite.errors import FormatError, UsageError
+
+_NAME = r"[a-z](?:[a-z0-9/-]*[a-z0-9])?"
+_VERSION = r"v(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)(?:-[0-9A-Za-z.-]+)?"
+_TAG = re.compile(
+    rf"(?P<name>{_NAME})(?:@(?P<version>{_VERSION})(?P<gone>!?)|@(?P<deprecated>deprecated)"
+    rf"|#(?P<stage>{_NAME})(?P<off>!?))(?:#(?P<count>\d+))?"
+)
+_LABEL = re.compile(rf"(?P<name>{_NAME})(?:@(?P<version>{_VERSION})|[@#](?P<stage>{_NAME}))")
+MARK = "dvlite: "
+
+
+class Event(NamedTuple):
+    """One tag. `kind`: register, deregister, assign, unassign or deprecate; `told`: what dvlite wrote into it.
+
+    `tag`: its name, `id` its own, `commit` what it is of.
+    """
+
+    kind: str
+    name: str
+    version: str
+    stage: str
+    number: int
+    tag: str
+    id: str
+    commit: str
+    date: str
+    author: str
+    message: str
+    told: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Version:
+    """A registered version, and the `stages` that it is in now.
+
+    `metrics` and `params`: by dotted names, as they were when it was registered.
+    """
+
+    name: str
+    version: str
+    path: str
+    oid: str
+    commit: str
+    date: str
+    author: str
+    tag: str
+    stages: list[str] = field(default_factory=list)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    is_deregistered: bool = False
+
+
+@dataclass(slots=True)
+class Model:
+    """A name with its versions (oldest first), which version each stage has, and all events, oldest first.
+
+    `assigned`: the versions that were put into a stage and not taken out; the last one counts.
+    """
+
+    name: str
+    versions: dict[str, Version] = field(default_factory=dict)
+    stages: dict[str, str] = field(default_factory=dict)
+    assigned: dict[str, list[str]] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    is_deprecated: bool = False
+
+
+class Label(NamedTuple):
+    """NAME@VERSION, NAME@STAGE or NAME#STAGE, as people write them."""
+
+    name: str
+    version: str
+    stage: str
+
+
+def check_name(name: str) -> None:
+    """Refuse a name, of a model or a stage, that GTO would not read."""
+    if not re.fullmatch(_NAME, name) or name == "deprecated":
+        raise UsageError(
+            f"'{name}' is no name here", "Use lower-case letters, digits, '-' and '/', a letter first: churn-model."
+        )
+
+
+def check_version(version: str) -> None:
+    """Refuse what is no version."""
+    if not re.fullmatch(_VERSION, version):
+        raise UsageError(f"'{version}' is no version", "Write it like v1.2.0.")
+
+
+def label(text: str) -> Label | None:
+    """Read NAME@VERSION, NAME@STAGE or NAME#STAGE; None where a text is none of these."""
+    found = _LABEL.fullmatch(text)
+    return Label(found["name"], found["version"] or "", found["stage"] or "") if found else None
+
+
+def is_tag(name: str) -> bool:
+    """Tell whether a tag's name is one of the registry's."""
+    return bool(_TAG.fullmatch(name))
+
+
+def event(tag: str, id_: str, commit: str, date: str, author: str, message: str) -> Event | None:
+    """Read a tag; None where it is none of the registry's."""
+    found = _TAG.fullmatch(tag)
+    if not found:
+        return None
+    version, stage = found["version"] or "", found["stage"] or ""
+    if version:
+        kind = "deregister" if found["gone"] else "register"
+    else:
+        kind = "deprecate" if found["deprecated"] else "unassign" if found["off"] else "assign"
+    said, told = split(message)
+    return Event(
+        kind, found["name"], version, stage, int(found["count"] or 0), tag, id_, commit, date, author, said, told
+    )
+
+
+def spell(kind: str, name: str, *, version: str = "", stage: str = "", number: int = 0) -> str:
+    """Return the name of a tag."""
+    if kind in ("register", "deregister"):
+        return f"{name}@{version}{'!' if kind == 'deregister' else ''}"
+    if kind == "deprecate":
+        return f"{name}@deprecated"
+    return f"{name}#{stage}{'!' if kind == 'unassign' else ''}#{number}"
+
+
+def encode(said: str, told: Mapping[str, Any]) -> str:
+    """Return the message of a tag: what people read, then what dvlite reads."""
+    line = json.dumps(dict(told), separators=(",", ":"), ensure_ascii=False)
+    return f"{said}\n\n{MARK}{line}\n"
+
+
+def split(message: str) -> tuple[str, Mapping[str, Any]]:
+    """Return what a message says to people, and to dvlite; nothing for the latter where another tool wrote it."""
+    said, mark, line = message.rpartition(f"\n{MARK}")
+    if mark:
+        try:
+            told = json.loads(line.split("\n")[0])
+        except (ValueError, RecursionError):
+            told = None
+        if isinstance(told, dict):
+            return said.strip(), told
+    return message.strip(), {}
+
+
+def models(events: Iterable[Event]) -> dict[str, Model]:
+    """Return what events, oldest first, come to."""
+    found: dict[str, Model] = {}
+    for one in events:
+        model = found.setdefault(one.name, Model(one.name))
+        model.events.append(one)
+        if one.kind == "register":
+            model.versions[one.version] = _version(one)
+        elif one.kind == "deregister" and one.version in model.versions:
+            model.versions[one.version].is_deregistered = True
+        elif one.kind == "deprecate":
+            model.is_deprecated = True
+    for model in found.values():
+        for one in sorted((each for each in model.events if each.stage), key=lambda each: each.number):
+            version = _assigned(model, one)
+            assigned = model.assigned.setdefault(one.stage, [])
+            assigned[:] = [other for other in assigned if other != version]
+            if one.kind == "assign" and version:
+                assigned.append(version)
+        model.stages = {stage: versions[-1] for stage, versions in model.assigned.items() if versions}
+        for stage, version in model.stages.items():
+            model.versions[version].stages.append(stage)
+    return found
+
+
+def _version(one: Event) -> Version:
+    values = {key: value if isinstance(value, dict) else {} for key, value in one.told.items()}
+    return Version(
+        one.name,
+        one.version,
+        str(one.told.get("path", "")),
+        str(one.told.get("oid", "")),
+        one.commit,
+        one.date,
+        one.author,
+        one.tag,
+        metrics=dict(values.get("metrics", {})),
+        params=dict(values.get("params", {})),
+    )
+
+
+def _assigned(model: Model, one: Event) -> str:
+    """Return the version that an assignment is of: the one it names, else the newest of its commit."""
+    named = str(one.told.get("version", ""))
+    if named in model.versions:
+        return named
+    found = [version.version for version in model.versions.values() if version.commit == one.commit]
+    return found[-1] if found else ""
+
+
+def next_number(model: Model | None) -> int:
+    """Return the number of the next event about stages."""
+    return max((one.number for one in model.events), default=0) + 1 if model else 1
+
+
+def next_version(model: Model | None, bump: str) -> str:
+    """Return the version after the highest one; `bump`: major, minor or patch."""
+    numbers = [_numbers(one) for one in model.versions] if model else []
+    if not numbers:
+        return "v1.0.0"
+    major, minor, patch = max(numbers)
+    if bump == "major":
+        return f"v{major + 1}.0.0"
+    return f"v{major}.{minor + 1}.0" if bump == "minor" else f"v{major}.{minor}.{patch + 1}"
+
+
+def _numbers(version: str) -> tuple[int, int, int]:
+    major, minor, patch = version[1:].partition("-")[0].split(".")
+    return int(major), int(minor), int(patch)
+
+
+# ---- gates ----------------------------------------------------------------------------------------------------------
+
+_GATE = re.compile(r"\s*(metrics|params|meta)\.(.+?)\s*(>=|<=|==|!=|>|<)\s*(.+?)\s*")
+
+
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+
+
+class Gate(NamedTuple):
+    """One condition that a version must meet before it may be in a stage: metrics.auc >= 0.9."""
+
+    text: str
+    table: str
+    key: str
+    sign: str
+    value: Any
+
+
+def gate(text: str) -> Gate:
+    """Read a condition; FormatError where it is none."""
+    found = _GATE.fullmatch(text)
+    if not found:
+        raise FormatError(f"'{text}' is no condition", "Write it like 'metrics.auc >= 0.9', or 'repro'.")
+    table, key, sign, value = found.groups()
+    try:
+        value = json.loads(value)
+    except ValueError:
+        value = value.strip("'\"")
+    return Gate(text, table, key, sign, value)
+
+
+def is_met(one: Gate, known: Mapping[str, Any]) -> bool:
+    """Tell whether values by dotted names meet a condition; what isn't there, or can't be compared, does not."""
+    value, wanted = known.get(one.key), one.value
+    if isinstance(wanted, int | float) and not isinstance(value, int | float):
+        try:
+            value = float(str(value))
+        except ValueError:
+            return False
+    if value is None:
+        return False
+    try:
+        return bool(_OPERATORS[one.sign](value, wanted))
+    except TypeError:
+        return False
