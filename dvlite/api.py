@@ -14,35 +14,50 @@ from dvlite.filesystem import DvliteFileSystem, cache_folder, escape
 from dvlite.ops.add import add
 from dvlite.ops.checkout import checkout
 from dvlite.ops.diff import diff
+from dvlite.ops.experiments import read as read_experiments
 from dvlite.ops.fetch import fetch, pull
 from dvlite.ops.get import get
 from dvlite.ops.imports import import_data, import_url, update
+from dvlite.ops.lineage import lineage
 from dvlite.ops.log import log
 from dvlite.ops.push import push
 from dvlite.ops.read import ls
-from dvlite.ops.registry import find, pointer_of
+from dvlite.ops.registry import find as find_version
+from dvlite.ops.registry import pointer_of, promote, register
+from dvlite.ops.repro import repro
+from dvlite.ops.run import run
 from dvlite.ops.source import Source, open_source
 from dvlite.ops.status import status
 from dvlite.repo import Repo
 from dvlite.stores.base import loose_name
+from dvlite.tracking import Running, experiment
 
 __all__ = [
     "DvliteFileSystem",
     "Repository",
+    "Running",
     "Source",
     "add",
     "checkout",
     "diff",
+    "experiment",
     "fetch",
+    "find_version",
     "get",
     "import_data",
     "import_url",
+    "lineage",
     "log",
     "ls",
     "open",
+    "promote",
     "pull",
     "push",
     "read",
+    "read_experiments",
+    "register",
+    "repro",
+    "run",
     "source",
     "status",
     "update",
@@ -102,7 +117,7 @@ def open(
         raise ValueError("name a path, or a model of the registry")
     if model:
         opened = source(repo or ".", "").repo
-        version = find(opened.git, model)
+        version = find_version(opened.git, model)
         path, rev = pointer_of(opened, version)[0], version.commit
     file = _fs(repo, rev).open(escape(path), "rb")
     return file if mode == "rb" else io.TextIOWrapper(file, encoding=encoding)

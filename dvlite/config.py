@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from dvlite import oid, registry
+from dvlite import gate, oid
 from dvlite.errors import FormatError, UsageError
 
 FILE = "dvlite.toml"
@@ -171,7 +171,7 @@ def _stages(stages: Any, name: str) -> Mapping[str, dict[str, Any]]:
         _check_texts(table.get("require", []), f"'{name}': registry.stages.{stage}.require")
         for text in table.get("require", []):
             if text != "repro":
-                registry.gate(text)
+                gate.parse(text)
     return stages
 
 

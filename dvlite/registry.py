@@ -6,13 +6,12 @@ are only ever added: `churn@v1.2.0` registers, `churn@v1.2.0!` takes that back, 
 """
 
 import json
-import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from dvlite.errors import FormatError, UsageError
+from dvlite.errors import UsageError
 
 _NAME = r"[a-z](?:[a-z0-9/-]*[a-z0-9])?"
 _VERSION = r"v(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)(?:-[0-9A-Za-z.-]+)?"
@@ -226,57 +225,3 @@ def next_version(model: Model | None, bump: str) -> str:
 def _numbers(version: str) -> tuple[int, int, int]:
     major, minor, patch = version[1:].partition("-")[0].split(".")
     return int(major), int(minor), int(patch)
-
-
-# ---- gates ----------------------------------------------------------------------------------------------------------
-
-_GATE = re.compile(r"\s*(metrics|params|meta)\.(.+?)\s*(>=|<=|==|!=|>|<)\s*(.+?)\s*")
-
-
-_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    ">": operator.gt,
-    "<": operator.lt,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
-
-
-class Gate(NamedTuple):
-    """One condition that a version must meet before it may be in a stage: metrics.auc >= 0.9."""
-
-    text: str
-    table: str
-    key: str
-    sign: str
-    value: Any
-
-
-def gate(text: str) -> Gate:
-    """Read a condition; FormatError where it is none."""
-    found = _GATE.fullmatch(text)
-    if not found:
-        raise FormatError(f"'{text}' is no condition", "Write it like 'metrics.auc >= 0.9', or 'repro'.")
-    table, key, sign, value = found.groups()
-    try:
-        value = json.loads(value)
-    except ValueError:
-        value = value.strip("'\"")
-    return Gate(text, table, key, sign, value)
-
-
-def is_met(one: Gate, known: Mapping[str, Any]) -> bool:
-    """Tell whether values by dotted names meet a condition; what isn't there, or can't be compared, does not."""
-    value, wanted = known.get(one.key), one.value
-    if isinstance(wanted, int | float) and not isinstance(value, int | float):
-        try:
-            value = float(str(value))
-        except ValueError:
-            return False
-    if value is None:
-        return False
-    try:
-        return bool(_OPERATORS[one.sign](value, wanted))
-    except TypeError:
-        return False

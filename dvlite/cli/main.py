@@ -42,6 +42,7 @@ COMMANDS = {
     "repro": "make",
     "lineage": "make",
     "registry": "registry",
+    "exp": "exp",
     "mv": "data",
     "rm": "data",
     "ls": "look",

@@ -40,7 +40,16 @@ from dvlite.git.index import (
     unstaged,
     worktrees,
 )
-from dvlite.git.log import Commit, Touched, came_from, commit_days, time_of, touched, touched_with_suffix
+from dvlite.git.log import (
+    Commit,
+    Touched,
+    came_from,
+    commit_days,
+    names_ever_below,
+    time_of,
+    touched,
+    touched_with_suffix,
+)
 from dvlite.git.repository import (
     GATHERED,
     add_worktree,
@@ -57,7 +66,7 @@ from dvlite.git.repository import (
     tagged,
 )
 from dvlite.git.settings import SHARED, add_setting, get_value, set_setting, settings, unset_section
-from dvlite.git.tags import (
+from dvlite.git.tagging import (
     annotated,
     copy_ref,
     delete_tag,
@@ -113,6 +122,7 @@ __all__ = [
     "merge_base",
     "merge_texts",
     "parent",
+    "names_ever_below",
     "not_ignored",
     "of_folder",
     "push_tags",

@@ -93,3 +93,9 @@ def came_from(git: Git, commit: str, path: str, suffix: str) -> str:
             if new == path and state[0] == "R":
                 return old
     return ""
+
+
+def names_ever_below(git: Git, folder: str) -> set[str]:
+    """Return the names of what lies right in a folder, in any commit of any ref."""
+    paths = split(run(git, "log", "--all", "--format=", "--name-only", "--no-renames", "-z", "--", *literal([folder])))
+    return {path.lstrip("\n")[len(folder) + 1 :].partition("/")[0] for path in paths}

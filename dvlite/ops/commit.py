@@ -233,20 +233,20 @@ def _check_policy(repo: Repo, tracked: str, item: Pointer) -> None:
     """Refuse a pointer without the metadata that the policy requires, or that changes data which it keeps as it is."""
     if not repo.config.policy.get("require") and not repo.config.policy.get("append_only"):
         return
-    from dvlite.ops import policy  # most repositories have none
+    from dvlite.ops.policy import check_meta, reason_of, refuse_rewrite  # most repositories have none
 
-    policy.check_meta(repo.config, tracked, item)
+    check_meta(repo.config, tracked, item)
     if git.has_commits(repo.git) and (data := git.file_at(repo.git, "HEAD", f"{tracked}{SUFFIX}")):
         old = pointer.decode(data, f"{tracked}{SUFFIX}")
-        reason = policy.reason_of(old, item)
-        policy.refuse_rewrite(repo.config, tracked, old, item.entry, repo.store.read, known=reason)
+        reason = reason_of(old, item)
+        refuse_rewrite(repo.config, tracked, old, item.entry, repo.store.read, known=reason)
 
 
 def _frozen_removed(repo: Repo) -> list[Failure]:
     """Return why pointers may not go: the policy keeps their data. One that only moves, its data as it is, may."""
     if not repo.config.policy.get("append_only") or not git.has_commits(repo.git):
         return []
-    from dvlite.ops import policy
+    from dvlite.ops.policy import rewritten
 
     here = refs.in_index(repo.git)
     kept = {item.oid for item in here.found.values()}
@@ -255,9 +255,7 @@ def _frozen_removed(repo: Repo) -> list[Failure]:
     }
     blocks = []
     for tracked, old in gone.items():
-        for path in (
-            policy.rewritten(repo.config, tracked, old.entry, None, repo.store.read) if old.oid not in kept else ()
-        ):
+        for path in rewritten(repo.config, tracked, old.entry, None, repo.store.read) if old.oid not in kept else ():
             said = f"'{path}' is committed, and [policy] append_only keeps it"
             hint = f"Bring its pointer back: git restore --staged --worktree -- {quote(tracked + SUFFIX)}"
             blocks.append(Failure(tracked, UnsavedError(said, hint)))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from dvlite import files, git, recipe, refs, registry, transfer
+from dvlite import files, gate, git, recipe, refs, registry, transfer
 from dvlite.errors import DvliteError, MissingError, UsageError, quote
 from dvlite.git import Git
 from dvlite.ops import repro
@@ -246,8 +246,8 @@ def _check_gates(repo: Repo, one: Version, stage: str, may_run: Callable[[repro.
         if text == "repro":
             failed += _not_reproduced(repo, one, tracked, may_run)
             continue
-        condition = registry.gate(text)
-        if not registry.is_met(condition, tables[condition.table]):
+        condition = gate.parse(text)
+        if not gate.is_met(condition, tables[condition.table]):
             value = tables[condition.table].get(condition.key)
             failed.append(f"{text} ({'it is ' + str(value) if value is not None else 'nothing says it'})")
     if failed:

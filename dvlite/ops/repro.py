@@ -5,6 +5,7 @@ strangers: whoever calls says which may run.
 """
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -371,7 +372,5 @@ def _place_params(aside: Repo, path: str, values: object) -> None:
         raise DvliteError(
             f"the parameters in '{path}' were others, which no commit has", "Commit them, then run it anew."
         )
-    import json
-
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(json.dumps(values, indent=2) + "\n")

@@ -117,6 +117,33 @@ def run(
 # ---- before ---------------------------------------------------------------------------------------------------------
 
 
+def words_of(command: Sequence[str]) -> tuple[str, ...]:
+    """Return the words of a command; one text with spaces in it is a line for the shell."""
+    return ("sh", "-c", command[0]) if len(command) == 1 and " " in command[0] else tuple(command)
+
+
+def begin(
+    repo: Repo,
+    pointers: Pointers,
+    words: Sequence[str],
+    *,
+    inputs: Sequence[str],
+    own: Sequence[str],
+    params: Sequence[str],
+    folder: str,
+) -> Recipe:
+    """Return what is known of a run before it: inputs as they are now, parameters, the code's commit. `own`: what it makes."""
+    names = [*dict.fromkeys([*inputs, *_scripts(repo, words, folder, [*inputs, *own, *params])])]
+    return Recipe(
+        command=tuple(words),
+        inputs=tuple(Input(path, measure(repo, pointers, path).oid) for path in sorted(names)),
+        params={path: values_of(repo, path) for path in params},
+        folder=folder,
+        code=git.resolve(repo.git, "HEAD") if git.has_commits(repo.git) else "",
+        is_dirty=any(_is_code(path, own) for path in git.changed_paths(repo.git)),
+    )
+
+
 def _check_outputs(repo: Repo, pointers: Pointers, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     """Refuse outputs that can't be tracked, that are inputs too, or whose data is not stored: the command replaces it."""
     if not outputs:

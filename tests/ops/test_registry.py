@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dvlite import registry
+from dvlite import gate, registry
 from dvlite.errors import FormatError
 from tests.conftest import Project
 
@@ -100,12 +100,12 @@ def test_other_tags_are_none_of_ours(tag):
     ],
 )
 def test_conditions(text, known, is_met):
-    assert registry.is_met(registry.gate(text), known) is is_met
+    assert gate.is_met(gate.parse(text), known) is is_met
 
 
 def test_what_is_no_condition_is_refused_in_the_file(project):
     with pytest.raises(FormatError):
-        registry.gate("auc > 1")
+        gate.parse("auc > 1")
     path = project.root / "dvlite.toml"
     path.write_text(path.read_text() + '[registry.stages.production]\nrequire = ["auc"]\n')
     assert "no condition" in project.dv("status", code=1)

@@ -1,0 +1,336 @@
+"""Experiments: numbered folders with parameters and metrics as text in Git, and all that is large behind pointers.
+
+Training code that writes `params.json` and `metrics.json` needs no change. What a folder has is all that there is to know:
+nothing is kept anywhere else.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dvlite import gate, git, programs, recipe, refs
+from dvlite.errors import FormatError, UsageError
+from dvlite.ops.add import add
+from dvlite.ops.base import Failure
+from dvlite.ops.run import begin, values_of, words_of
+from dvlite.pointer import SUFFIX
+from dvlite.progress import SILENT, Progress
+from dvlite.repo import Repo
+
+FOLDER = "experiments"
+PARAMS, METRICS, LOG, STEPS = "params.json", "metrics.json", "log.txt", "steps.jsonl"
+ENVIRONMENT = "DVLITE_EXPERIMENT"  # the folder of the experiment that runs, for its command
+_TEXT = 1 << 20  # bytes; JSON of this size and more is data
+_NUMBERED = re.compile(r"exp_(\d+)")
+
+
+@dataclass(slots=True)
+class Experiment:
+    """One experiment: its in-repo folder, what was put in and what came out, by dotted names; `commit` is empty for one here."""
+
+    name: str
+    path: str
+    params: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    commit: str = ""
+
+
+@dataclass(slots=True)
+class ExperimentsResult:
+    """Experiments in the order that was asked for."""
+
+    experiments: list[Experiment] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class RunExperimentResult:
+    """An experiment that was run: its folder, the command's exit code, and what is data in it."""
+
+    path: str
+    exit_code: int = 0
+    metrics: dict[str, Any] = field(default_factory=dict)
+    artifacts: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    staged: list[str] = field(default_factory=list)
+
+
+# ---- making one -----------------------------------------------------------------------------------------------------
+
+
+def new(repo: Repo, name: str = "") -> str:
+    """Make the folder of a new experiment and return its in-repo path: of two at once, each gets its own.
+
+    Numbers go on from those in the worktree and in all commits of all branches here.
+    """
+    if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UsageError(f"'{name}' is no name for an experiment", "Use letters, digits, '.', '_' and '-'.")
+    folder = repo.root / FOLDER
+    folder.mkdir(exist_ok=True)
+    number = _last(repo) + 1
+    while True:
+        made = name or f"exp_{number:03d}"
+        try:
+            (folder / made).mkdir()
+            return f"{FOLDER}/{made}"
+        except FileExistsError as exc:
+            if name:
+                raise UsageError(f"'{FOLDER}/{name}' exists", "Name another.") from exc
+            number += 1
+
+
+def _last(repo: Repo) -> int:
+    known = [entry.name for entry in os.scandir(repo.root / FOLDER)]
+    if git.has_commits(repo.git):
+        known += git.names_ever_below(repo.git, FOLDER)
+    return max((int(found[1]) for name in known if (found := _NUMBERED.fullmatch(name))), default=0)
+
+
+def run(
+    repo: Repo,
+    command: Sequence[str],
+    *,
+    name: str = "",
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+    params: Sequence[str] = (),
+    folder: str = "",
+    is_staged: bool = True,
+    told: Callable[[str], object] = lambda _: None,
+    progress: Progress = SILENT,
+) -> RunExperimentResult:
+    """Run a command as an experiment of its own. Paths are in-repo; `{exp}` in the command is the experiment's folder.
+
+    `params` (else `params.json` where the command runs, if it is there) and the `metrics.json` that the command writes there go
+    into the experiment; so do `outputs` from elsewhere, as copies. A command that fails leaves what it wrote, and its log.
+    """
+    place = repo.root / folder if folder else repo.root
+    if not command:
+        raise UsageError("there is no command", "For example: dvlite exp run -- python train.py")
+    before = {one: _state(place / one) for one in (PARAMS, METRICS)}
+    given = list(params) or ([f"{folder}/{PARAMS}" if folder else PARAMS] if before[PARAMS] else [])
+    path = new(repo, name)
+    inside = repo.root / path
+    words = [word.replace("{exp}", os.path.relpath(inside, place)) for word in words_of(command)]
+    pointers = refs.in_worktree(repo.git)
+    own = [FOLDER, *outputs, f"{folder}/{METRICS}" if folder else METRICS]
+    made = begin(repo, pointers, words, inputs=inputs, own=own, params=given, folder=folder)
+    if given:
+        values = recipe.merged(made.params) if len(given) > 1 else next(iter(made.params.values()))
+        _write_json(inside / PARAMS, values)
+    told(path)
+    code = programs.run(words, place, log=inside / LOG, environment={ENVIRONMENT: str(inside)})
+    for one in (PARAMS, METRICS):
+        state = _state(place / one)
+        if state and state != before[one] and not (inside / one).exists():
+            shutil.copyfile(place / one, inside / one)
+    for output in outputs:
+        _bring_in(repo, output, path)
+    result = RunExperimentResult(path, code)
+    metrics = {f"{path}/{METRICS}": values_of(repo, f"{path}/{METRICS}")} if (inside / METRICS).exists() else {}
+    made = made._replace(exit_code=code, metrics=metrics)
+    result.metrics = recipe.merged(metrics)
+    _keep(repo, path, made, result, is_staged=is_staged, progress=progress)
+    return result
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+
+def _bring_in(repo: Repo, output: str, path: str) -> None:
+    """Copy what the command made elsewhere into the experiment."""
+    source, target = repo.root / output, repo.root / path / output.rpartition("/")[2]
+    if output.startswith(f"{path}/") or not source.exists():
+        return
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        shutil.copy2(source, target)
+
+
+def keep(repo: Repo, path: str, *, is_staged: bool = True, progress: Progress = SILENT) -> RunExperimentResult:
+    """Store what is data in an experiment's folder, and stage what is text."""
+    result = RunExperimentResult(path)
+    _keep(repo, path, None, result, is_staged=is_staged, progress=progress)
+    return result
+
+
+def _keep(
+    repo: Repo,
+    path: str,
+    made: recipe.Recipe | None,
+    result: RunExperimentResult,
+    *,
+    is_staged: bool,
+    progress: Progress,
+) -> None:
+    texts: list[str] = []
+    data: list[str] = []
+    for entry in sorted(os.scandir(repo.root / path), key=lambda one: one.name):
+        inner = f"{path}/{entry.name}"
+        if entry.name == ".gitignore" or entry.name.endswith(SUFFIX):
+            continue
+        is_text = entry.is_file() and entry.name.endswith((".json", ".md", ".toml")) and entry.stat().st_size < _TEXT
+        (texts if is_text else data).append(inner)
+    if data:
+        recorded = made._replace(outputs=tuple(data)) if made else None
+        added = add(repo, data, recipe=recorded, is_staged=is_staged, progress=progress)
+        result.artifacts, result.failures = [one.path for one in added.added], added.failures
+        result.staged = added.staged
+    if texts and is_staged and repo.flag("autostage", default=True):
+        git.stage(repo.git, texts)
+        result.staged += texts
+
+
+# ---- looking --------------------------------------------------------------------------------------------------------
+
+
+def read(repo: Repo, *, rev: str = "", has_history: bool = False) -> ExperimentsResult:
+    """Return the experiments of the worktree (or of a commit), by name; `has_history`: also those that only commits have."""
+    result = ExperimentsResult()
+    found = {one.name: one for one in (_at(repo, rev, result) if rev else _here(repo, result))}
+    if has_history and git.has_commits(repo.git):
+        for one in _ever(repo, result):
+            found.setdefault(one.name, one)
+    result.experiments = [found[name] for name in sorted(found, key=_order)]
+    return result
+
+
+def _order(name: str) -> tuple[int, int, str]:
+    found = _NUMBERED.fullmatch(name)
+    return (0, int(found[1]), name) if found else (1, 0, name)
+
+
+def _here(repo: Repo, result: ExperimentsResult) -> Iterator[Experiment]:
+    folder = f"{repo.root}/{FOLDER}"
+    try:
+        names = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
+    except FileNotFoundError:
+        return
+    for name in names:
+        texts = [_text(f"{folder}/{name}/{file}") for file in (PARAMS, METRICS)]
+        yield _experiment(name, texts, "", result)
+
+
+def _text(path: str) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, _TEXT)
+    finally:
+        os.close(fd)
+
+
+def _experiment(name: str, texts: Sequence[bytes], commit: str, result: ExperimentsResult) -> Experiment:
+    tables: list[dict[str, Any]] = [{}, {}]
+    for number, (file, text) in enumerate(zip((PARAMS, METRICS), texts, strict=True)):
+        try:
+            values = json.loads(text) if text else {}
+            tables[number] = dict(recipe.flat(values)) if isinstance(values, dict) else {}
+        except (ValueError, RecursionError) as exc:
+            result.notes.append(f"'{FOLDER}/{name}/{file}' can't be read: {exc}")
+    return Experiment(name, f"{FOLDER}/{name}", tables[0], tables[1], commit)
+
+
+def _at(repo: Repo, rev: str, result: ExperimentsResult) -> Iterator[Experiment]:
+    commit = git.resolve(repo.git, rev)
+    blobs = {
+        path: blob for one in (PARAMS, METRICS) for path, blob in git.blobs_at(repo.git, commit, f"/{one}").items()
+    }
+    yield from _of_blobs(repo, blobs, commit, result)
+
+
+def _ever(repo: Repo, result: ExperimentsResult) -> Iterator[Experiment]:
+    """Yield the newest version of each experiment that any commit has."""
+    blobs: dict[str, str] = {}
+    for one in (PARAMS, METRICS):
+        for _, path, blob in git.history(repo.git, ["--all"], f"/{one}"):
+            blobs.setdefault(path, blob)
+    yield from _of_blobs(repo, blobs, "history", result)
+
+
+def _of_blobs(repo: Repo, blobs: Mapping[str, str], commit: str, result: ExperimentsResult) -> Iterator[Experiment]:
+    """Yield experiments from the files of commits: in-repo path to blob."""
+    wanted = {path: blob for path, blob in blobs.items() if re.fullmatch(rf"{FOLDER}/[^/]+/[^/]+", path)}
+    contents = dict(git.read_blobs(repo.git, wanted.values()))
+    for name in sorted({path.split("/")[1] for path in wanted}):
+        texts = [contents.get(wanted.get(f"{FOLDER}/{name}/{file}", ""), b"") for file in (PARAMS, METRICS)]
+        yield _experiment(name, texts, commit, result)
+
+
+def chosen(
+    found: Sequence[Experiment], *, where: Sequence[str] = (), sort: str = "", is_descending: bool = False
+) -> list[Experiment]:
+    """Return the experiments that meet conditions (metrics.auc >= 0.9), sorted by a value; those that lack it come last."""
+    gates = [gate.parse(one) for one in where]
+    if wrong := next((one for one in gates if one.table == "meta"), None):
+        raise FormatError(
+            f"'{wrong.text}': an experiment has metrics and params", "Write it like 'metrics.auc >= 0.9'."
+        )
+    kept = [one for one in found if all(gate.is_met(each, _table(one, each.table)) for each in gates)]
+    if not sort:
+        return kept
+    has = [one for one in kept if value_of(one, sort) is not None]
+    if kept and not has:
+        raise UsageError(f"no experiment has '{sort}'", f"They have: {', '.join(columns(kept)[:20])}.")
+    numbers = all(isinstance(value_of(one, sort), int | float) for one in has)
+    has.sort(key=lambda one: value_of(one, sort) if numbers else str(value_of(one, sort)), reverse=is_descending)
+    return has + [one for one in kept if value_of(one, sort) is None]
+
+
+def _table(one: Experiment, name: str) -> dict[str, Any]:
+    return one.metrics if name == "metrics" else one.params
+
+
+def value_of(one: Experiment, name: str) -> Any:
+    """Return a value by its name: metrics.auc, params.lr, or auc where only one has it; None where there is none."""
+    table, _, key = name.partition(".")
+    if table in ("metrics", "params") and key in _table(one, table):
+        return _table(one, table)[key]
+    return one.metrics.get(name, one.params.get(name))
+
+
+def columns(found: Sequence[Experiment]) -> list[str]:
+    """Return the names of all values that some experiments have, metrics first."""
+    names = [f"metrics.{key}" for one in found for key in one.metrics]
+    names += [f"params.{key}" for one in found for key in one.params]
+    return sorted(dict.fromkeys(names), key=lambda name: (not name.startswith("metrics."), name))
+
+
+def find(found: Sequence[Experiment], name: str) -> Experiment:
+    """Return an experiment by its name, its folder or its number; UsageError where there is none."""
+    plain = name.rstrip("/").rpartition("/")[2]
+    for one in found:
+        if one.name == plain or (plain.isdigit() and _order(one.name)[:2] == (0, int(plain))):
+            return one
+    raise UsageError(f"there is no experiment '{name}'", "See 'dvlite exp list', with --all for those in history.")
+
+
+def steps_of(repo: Repo, one: Experiment) -> list[dict[str, Any]]:
+    """Return what an experiment logged step by step, as far as its file is here."""
+    place = repo.root / one.path / STEPS
+    rows = []
+    for line in place.read_text(errors="replace").splitlines() if place.is_file() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
