@@ -64,7 +64,7 @@ def diff(
     if json:
         render.as_json(result)
     elif markdown:
-        _show_markdown(run, repo, result)
+        show_markdown(run, repo, result)
     else:
         _show(run, repo, result, 0 if stat else None if everything else _SHOWN)
     code = render.failures(result.failures, lambda path: run.here(repo, path), is_alone=not result.paths, is_told=json)
@@ -152,7 +152,8 @@ def _line(change: FileDiff) -> str:
     return f"{kind} {old}{path} ({files}{size})"
 
 
-def _show_markdown(run: Session, repo: Repo, result: DiffResult) -> None:
+def show_markdown(run: Session, repo: Repo, result: DiffResult) -> None:
+    """Print differences as a Markdown table."""
     render.out("| path | what | before | after |\n|---|---|---|---|")
     for one in result.paths:
         path = run.here(repo, one.path)
@@ -257,7 +258,7 @@ def changelog(
     if json:
         render.as_json(result)
         return 0
-    text = _changelog(result)
+    text = changelog_text(result)
     if write is None:
         render.out(text.rstrip("\n"))
         return 0
@@ -271,7 +272,7 @@ def changelog(
     return 1 if check and not is_current else 0
 
 
-def _changelog(result: ChangelogResult) -> str:
+def changelog_text(result: ChangelogResult) -> str:
     """Return the changelog as Markdown, one change a line."""
     lines = [
         "# Data changelog",

@@ -24,6 +24,20 @@ def parent(git: Git, commit: str) -> str:
     return found or "0" * len(commit)
 
 
+def commits_between(git: Git, old: str, new: str) -> set[str]:
+    """Return the commits that one reaches and another does not."""
+    return set(run(git, "rev-list", new, f"^{old}").decode().split())
+
+
+def sizes_at(git: Git, commit: str) -> Iterator[tuple[str, int]]:
+    """Yield all files of a commit with their sizes, in bytes."""
+    for row in split(run(git, "ls-tree", "-r", "-l", "-z", "--full-tree", commit)):
+        head, _, path = row.partition("\t")
+        fields = head.split()
+        if fields[1] == "blob" and fields[3].isdigit():
+            yield path, int(fields[3])
+
+
 def merge_base(git: Git, one: str, two: str) -> str:
     """Return the commit that two revs come from; DvliteError where they have none in common."""
     found = run(git, "merge-base", "--end-of-options", one, two, is_checked=False).decode().strip()
