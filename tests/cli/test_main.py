@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,11 +26,18 @@ def test_a_typing_error_gets_the_nearest_command(project, typed, meant):
     assert f"dvlite {meant}" in project.dv(typed, code=2)
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("remote", "hooks")])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_help_has_an_example_and_its_exit_codes(project, command):
     said = project.dv(command, "--help")
-    assert "Exit codes:" in said
-    assert "Example:" in said or command in ("doctor",)
+    if "COMMAND [ARGS]" in said:
+        below = re.findall(r"^  ([a-z-]+) ", said.partition("Commands:")[2], re.MULTILINE)
+        assert below
+        texts = {name: project.dv(command, name, "--help") for name in below}
+    else:
+        texts = {command: said}
+    for name, text in texts.items():
+        assert "Exit codes:" in text or command in ("remote", "hooks"), name
+        assert "Example:" in text or name in ("doctor",) or command in ("remote", "hooks"), name
 
 
 def test_usage_errors_are_2(project):
