@@ -37,7 +37,7 @@ def test_the_tour_is_true(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     outputs = re.split(r"@@\d+\n", done.stdout)[1:]
     for (command, expected), output in zip(steps, outputs, strict=True):
-        told = [re.sub(r"(of commit )[0-9a-f]{10}$", r"\1COMMIT", line) for line in output.splitlines()]
+        told = [re.sub(r"((?:of commit|at) )[0-9a-f]{10}(\)?)$", r"\1COMMIT\2", line) for line in output.splitlines()]
         assert told == expected, command
 
 
@@ -59,7 +59,18 @@ def test_the_topics_it_names_exist():
 def test_the_demo_is_valid_and_names_no_command_that_does_not_exist():
     from dvlite.cli.main import COMMANDS
 
-    text = (README.parent / "scripts/demo").read_text()
-    assert subprocess.run(["bash", "-n", str(README.parent / "scripts/demo")]).returncode == 0
-    for name in re.findall(r"dvlite ([a-z]+)", text):
-        assert name in COMMANDS, name
+    for script in ("demo", "demo-ml"):
+        text = (README.parent / "scripts" / script).read_text()
+        assert subprocess.run(["bash", "-n", str(README.parent / "scripts" / script)]).returncode == 0
+        for name in re.findall(r"dvlite ([a-z]+)", text):
+            assert name in COMMANDS, name
+
+
+def test_the_way_of_a_model_to_production_is_played_to_its_end(tmp_path):
+    """With real training on real data; each refusal in it must be one, and the old model must come out bit for bit."""
+    done = subprocess.run(
+        [README.parent / "scripts/demo", "--ml", tmp_path / "demo"], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "same: models/modelo_regresion_v1.pkl" in done.stdout and "== Done" in done.stdout
+    assert "may not go to production: metrics.r2 >= 0.8" in done.stderr

@@ -4,6 +4,7 @@ Three-way (docs/data.md): where Git moved the pointer meanwhile, or what was put
 """
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -271,7 +272,15 @@ def _refuse_frozen(repo: Repo, one: _Ready, reason: str) -> None:
     committed = git.file_at(repo.git, "HEAD", f"{one.tracked}{SUFFIX}")
     if committed and one.new and one.views:
         old = pointer.decode(committed, f"{one.tracked}{SUFFIX}")
-        policy.refuse_rewrite(repo.config, one.tracked, old, one.new.entry, one.views[-1].read, known=reason)
+        policy.refuse_rewrite(
+            repo.config,
+            one.tracked,
+            old,
+            one.new.entry,
+            one.views[-1].read,
+            known=reason,
+            is_taken=lambda path: os.path.lexists(repo.root / path),
+        )
 
 
 def _nameless(entry: Entry) -> Entry:

@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from dvlite import compare
 from dvlite.config import Config
@@ -61,15 +61,25 @@ def rewritten(config: Config, tracked: str, old: Entry, new: Entry | None, read:
 
 
 def refuse_rewrite(
-    config: Config, tracked: str, old: Pointer, new: Entry | None, read: Read, *, known: str = ""
+    config: Config,
+    tracked: str,
+    old: Pointer,
+    new: Entry | None,
+    read: Read,
+    *,
+    known: str = "",
+    is_taken: Callable[[str], bool] = lambda _: False,
 ) -> None:
-    """Refuse a version that changes or deletes frozen data; `known`: why it is done all the same."""
+    """Refuse a version that changes or deletes frozen data; `known`: why it is done all the same; `is_taken`: of a path."""
     if known:
         return
     for path in rewritten(config, tracked, old.entry, new, read):
+        free = next_name(path)
+        while is_taken(free):
+            free = next_name(free)
         raise UnsavedError(
             f"'{path}' is committed, and [policy] append_only keeps it as it is",
-            f"Add the new data beside it, as '{next_name(path)}'."
+            f"Add the new data beside it, as '{free}'."
             f" If it must be: dvlite add --force --reason TEXT {quote(tracked)}",
         )
 
