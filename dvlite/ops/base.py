@@ -3,7 +3,7 @@
 import fnmatch
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from dvlite import refs, tree
@@ -126,7 +126,10 @@ def _matches(pointers: Pointers, pattern: str, read: Read) -> Iterator[tuple[str
 
 def enclosing(tracked: Iterable[str], path: str) -> str:
     """Return the innermost tracked path that `path` lies in, or is; empty where there is none."""
-    return max((one for one in tracked if _is_at_or_below(path, one)), key=len, default="")
+    known = tracked if isinstance(tracked, Container) else set(tracked)
+    while path and path not in known:
+        path = path.rpartition("/")[0]
+    return path
 
 
 # ---- a look at one tracked path -------------------------------------------------------------------------------------

@@ -70,7 +70,6 @@ class _Walk:
         self._repo, self._pointers = repo, pointers
         self._read = reader(repo)
         self._recipes: dict[str, Recipe | None] = {}
-        self._readers: dict[str, list[str]] | None = None
 
     @functools.cached_property
     def _history(self) -> History:
@@ -117,18 +116,23 @@ class _Walk:
                 result.edges.append((_key(one.path, one.oid), key))
                 waiting.append((one.path, one.oid))
 
-    def _by_input(self) -> dict[str, list[str]]:
-        if self._readers is None:
-            self._readers = defaultdict(list)
-            for tracked in self._pointers.found:
-                made = self.recipe(tracked)
-                for one in made.inputs if made else ():
-                    self._readers[one.path].append(tracked)
-        return self._readers
+    @functools.cached_property
+    def _by_input(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """Who reads a path, and which paths that are read lie below a folder."""
+        readers: dict[str, list[str]] = defaultdict(list)
+        below: dict[str, list[str]] = defaultdict(list)
+        for tracked in self._pointers.found:
+            made = self.recipe(tracked)
+            for one in made.inputs if made else ():
+                if one.path not in readers:
+                    for head in _heads(one.path):
+                        below[head].append(one.path)
+                readers[one.path].append(tracked)
+        return readers, below
 
     def down(self, path: str, result: LineageResult, seen: set[str]) -> None:
         """Add what is made from a path, or from what lies at, above or below it."""
-        readers = self._by_input()
+        readers, below = self._by_input
         waiting = [path]
         result.nodes[path] = self._node(path)
         while waiting:
@@ -136,11 +140,10 @@ class _Walk:
             if now in seen:
                 continue
             seen.add(now)
-            heads = [now[:at] for at, letter in enumerate(now) if letter == "/"]
-            below = [one for one in readers if one.startswith(f"{now}/")]
-            for source in [now, *heads, *below]:
+            for source in [now, *_heads(now), *below.get(now, ())]:
                 for made in readers.get(source, ()):
-                    result.nodes.setdefault(made, self._node(made))
+                    if made not in result.nodes:
+                        result.nodes[made] = self._node(made)
                     result.edges.append((now, made))
                     waiting.append(made)
 
@@ -150,6 +153,11 @@ class _Walk:
         made = self.recipe(owner) if owner else None
         command = " ".join(map(quote, made.command)) if made else ""
         return Node(path, str(oid) if oid else "", "data" if owner else "git", command)
+
+
+def _heads(path: str) -> list[str]:
+    """Return the folders above a path."""
+    return [path[:at] for at, letter in enumerate(path) if letter == "/"]
 
 
 def mermaid(result: LineageResult) -> str:

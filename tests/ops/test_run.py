@@ -3,12 +3,15 @@
 import json
 import shutil
 import sys
+import tomllib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dvlite import pointer, recipe
 from dvlite.errors import FormatError
-from dvlite.oid import parse
+from dvlite.oid import Oid, parse
 from dvlite.recipe import Input, Recipe
 
 PREP = """
@@ -78,6 +81,39 @@ def test_a_recipe_has_one_encoding_and_comes_back_as_it_was():
     kept = first._replace(rest=b"\n[meta]\nkey = 1\n# of the user\n[other]\nx = 1\n")
     assert recipe.without(recipe.put(kept, one)) == kept
     assert recipe.of(recipe.put(kept, one._replace(params={"p": {"none": None}}))).params == {"p": {"none": "null"}}
+
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.floats(allow_nan=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+RECIPES = st.builds(
+    Recipe,
+    st.lists(TEXT, max_size=3).map(tuple),
+    st.lists(
+        st.builds(Input, TEXT, st.binary(min_size=32, max_size=32).map(lambda one: Oid("sha256", one))), max_size=3
+    ).map(tuple),
+    st.lists(TEXT, max_size=2).map(tuple),
+    st.dictionaries(TEXT, st.dictionaries(TEXT, VALUES, max_size=3), max_size=2),
+    st.dictionaries(TEXT, st.dictionaries(TEXT, VALUES, max_size=3), max_size=2),
+    TEXT,
+    TEXT,
+    st.booleans(),
+    st.integers(0, 255),
+)
+
+
+@given(RECIPES)
+def test_any_recipe_is_toml_and_is_read_the_same_quickly(one):
+    text = b"\n" + recipe.encode(one)
+    slow = tomllib.loads(text.decode())
+    quick = pointer._quick_run(text)
+    assert quick is None or quick == slow
+    first = pointer.decode(b'version = 1\noid = "sha256:%s"\ntype = "blob"\nsize = 0\n' % (b"0" * 64))
+    again = recipe.of(recipe.put(first, one))
+    assert recipe.encode(again) == recipe.encode(one)
 
 
 @pytest.mark.parametrize(
