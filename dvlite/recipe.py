@@ -16,6 +16,7 @@ from dvlite.pointer import Pointer
 
 TABLE = "run"
 _BLOCK = re.compile(rb"^\n?\[run\]\n(?:[a-z]+ = .*\n|  \{.*\n|\]\n)*", re.MULTILINE)  # as `encode` writes it
+_OUTSIDE = re.compile(r"(?:^|/)(?:\.{0,2}|\.git)(?:/|$)", re.IGNORECASE)
 _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 
 
@@ -62,11 +63,11 @@ def of(pointer: Pointer, name: str = "pointer") -> Recipe | None:
     try:
         return Recipe(
             command=_texts(table["command"]),
-            inputs=tuple(Input(_text(one["path"]), oids.parse(_text(one["oid"]))) for one in table.get("inputs", [])),
-            outputs=_texts(table.get("outputs", [])),
-            params=_table(table.get("params", {})),
-            metrics=_table(table.get("metrics", {})),
-            folder=_text(table.get("folder", "")),
+            inputs=tuple(Input(_path(one["path"]), oids.parse(_text(one["oid"]))) for one in table.get("inputs", [])),
+            outputs=tuple(map(_path, _texts(table.get("outputs", [])))),
+            params=_by_file(table.get("params", {})),
+            metrics=_by_file(table.get("metrics", {})),
+            folder=_path(table["folder"]) if table.get("folder") else "",
             code=_text(table.get("code", "")),
             is_dirty=table.get("dirty", False) is True,
             exit_code=int(table.get("exit", 0)),
@@ -90,9 +91,19 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(map(_text, value))
 
 
-def _table(value: Any) -> Mapping[str, Any]:
+def _path(value: Any) -> str:
+    """Return an in-repo path: one that leads out of the repository, or to Git's own folder, is a stranger's trick."""
+    path = _text(value)
+    if _OUTSIDE.search(path) or "\0" in path or not path:
+        raise ValueError(f"{path!r} is no path in the repository")
+    return path
+
+
+def _by_file(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise TypeError(f"{value!r} is not a table")
+    for path in value:
+        _path(path)
     return value
 
 

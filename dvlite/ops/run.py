@@ -4,18 +4,18 @@ Nothing is recorded of a command that fails, that doesn't make what it should, o
 """
 
 import json
+import os
 import time
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from dvlite import files, git, programs, refs, tree
 from dvlite.errors import DvliteError, FormatError, MissingError, UnsavedError, UsageError, quote
 from dvlite.ops.add import add
-from dvlite.ops.base import Failure, algorithm_of, enclosing, look, reader
-from dvlite.ops.checkout import checkout
+from dvlite.ops.base import Failure, Selection, algorithm_of, enclosing, look, reader
+from dvlite.ops.checkout import bring, checkout
 from dvlite.ops.status import status
 from dvlite.ops.track import check_apart, check_trackable, refuse_tracked_by_git
 from dvlite.pointer import SUFFIX
@@ -106,7 +106,7 @@ def run(
         _bring_back(repo, pointers, outputs)
         raise
     recipe = recipe._replace(metrics={path: values_of(repo, path) for path in metrics})
-    added = add(repo, outputs, meta=meta, recipe=recipe, is_staged=is_staged, progress=progress)
+    added = add(repo, outputs, meta=meta, recipe=recipe, is_forced=True, is_staged=is_staged, progress=progress)
     result.made = [Made(one.path, one.oid, one.size, one.files, one.is_changed) for one in added.added]
     result.failures, result.staged, result.to_stage = added.failures, added.staged, added.to_stage
     result.undeclared = [path for path in _state(repo, pointers, outputs) - before if _is_code(path, own)]
@@ -245,24 +245,23 @@ def _state(repo: Repo, pointers: Pointers, outputs: Sequence[str]) -> set[str]:
 
 
 def _clear(repo: Repo, pointers: Pointers, outputs: Sequence[str]) -> None:
-    """Take away what is stored of the outputs, so that nothing of an earlier run is left among what this one makes."""
-    read = reader(repo)
+    """Take away what is stored of the outputs, so that nothing of an earlier run is left among what this one makes.
+
+    As a checkout does: nothing goes that is not on disk in the store, and what is ignored stays.
+    """
+    selection = Selection({}, [])
     for path in outputs:
-        item, place = pointers.found.get(path), repo.root / path
-        if item and place.is_file() and not item.is_tree:
-            place.unlink()
-        elif item and place.is_dir() and item.is_tree:
-            _clear_folder(place, item.entry, read)
-
-
-def _clear_folder(place: Path, entry: tree.Entry, read: tree.Read) -> None:
-    """Take the files of a listing away; what is ignored stays."""
-    for child in tree.entries(entry, read):
-        inner = place / child.name
-        if child.is_tree and inner.is_dir() and not inner.is_symlink():
-            _clear_folder(inner, child, read)
-        elif not child.is_tree:
-            inner.unlink(missing_ok=True)
+        if path in pointers.found and os.path.lexists(repo.root / path):
+            selection.add(path, "")
+    done = bring(repo, Pointers({}, {}), selection)
+    if done.kept or done.failures:
+        _bring_back(repo, pointers, outputs)
+        for failure in done.failures:
+            raise failure.error
+        raise UnsavedError(
+            f"'{done.kept[0].path}' {done.kept[0].reason}, and the command would replace it",
+            f"Store it: dvlite add {quote(done.kept[0].path)}",
+        )
 
 
 # ---- after ----------------------------------------------------------------------------------------------------------

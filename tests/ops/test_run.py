@@ -84,6 +84,7 @@ def test_a_recipe_has_one_encoding_and_comes_back_as_it_was():
 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
+PATH = st.text(st.characters(codec="utf-8", exclude_characters="/.\0"), min_size=1, max_size=8)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.floats(allow_nan=False) | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
@@ -93,12 +94,12 @@ RECIPES = st.builds(
     Recipe,
     st.lists(TEXT, max_size=3).map(tuple),
     st.lists(
-        st.builds(Input, TEXT, st.binary(min_size=32, max_size=32).map(lambda one: Oid("sha256", one))), max_size=3
+        st.builds(Input, PATH, st.binary(min_size=32, max_size=32).map(lambda one: Oid("sha256", one))), max_size=3
     ).map(tuple),
-    st.lists(TEXT, max_size=2).map(tuple),
-    st.dictionaries(TEXT, st.dictionaries(TEXT, VALUES, max_size=3), max_size=2),
-    st.dictionaries(TEXT, st.dictionaries(TEXT, VALUES, max_size=3), max_size=2),
-    TEXT,
+    st.lists(PATH, max_size=2).map(tuple),
+    st.dictionaries(PATH, st.dictionaries(TEXT, VALUES, max_size=3), max_size=2),
+    st.dictionaries(PATH, st.dictionaries(TEXT, VALUES, max_size=3), max_size=2),
+    PATH | st.just(""),
     TEXT,
     st.booleans(),
     st.integers(0, 255),
@@ -123,6 +124,11 @@ def test_any_recipe_is_toml_and_is_read_the_same_quickly(one):
         '[run]\ncommand = "x"\n',
         "[run]\ncommand = []\ninputs = [{path = 1}]\n",
         '[run]\ncommand = ["x"]\nparams = 1\n',
+        '[run]\ncommand = ["x"]\noutputs = ["../x"]\n',
+        '[run]\ncommand = ["x"]\noutputs = ["a/.GIT/hooks"]\n',
+        '[run]\ncommand = ["x"]\nfolder = "/tmp"\n',
+        '[run]\ncommand = ["x"]\nparams = {"../../p.json" = {}}\n',
+        f'[run]\ncommand = ["x"]\ninputs = [{{path = "../../etc/passwd", oid = "sha256:{"0" * 64}"}}]\n',
     ],
 )
 def test_a_strangers_run_is_refused_by_name(text):
@@ -349,3 +355,27 @@ def test_lineage_of_what_moved_on_is_read_from_history(made):
 def test_lineage_needs_no_data(made):
     shutil.rmtree(made.root / ".git/dvlite")
     assert len(made.json("lineage", "model.pkl")["nodes"]) == 5
+
+
+def test_outputs_whose_content_is_lost_are_not_taken_away(made):
+    """Data that the worktree alone still has."""
+    for path in (made.root / ".git/dvlite").glob("packs/*"):
+        path.unlink()
+    made.write({"clean/rows.csv": "2\n4\n6"})
+    said = made.run("run", "-o", "model.pkl", "--", "false")
+    assert said.returncode and (made.root / "model.pkl").read_text() == "12"
+
+
+def test_a_command_that_is_interrupted_leaves_old_outputs(made):
+    import signal
+    import subprocess
+    import time
+
+    running = subprocess.Popen(
+        [sys.executable, "-m", "dvlite", "run", "-o", "model.pkl", "--", "sleep", "30"], cwd=made.root
+    )
+    time.sleep(2.5)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    made.dv("checkout")
+    assert (made.root / "model.pkl").read_text() == "12"
