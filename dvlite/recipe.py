@@ -62,7 +62,7 @@ def of(pointer: Pointer, name: str = "pointer") -> Recipe | None:
         return None
     try:
         return Recipe(
-            command=_texts(table["command"]),
+            command=_command(table["command"]),
             inputs=tuple(Input(_path(one["path"]), oids.parse(_text(one["oid"]))) for one in table.get("inputs", [])),
             outputs=tuple(map(_path, _texts(table.get("outputs", [])))),
             params=_by_file(table.get("params", {})),
@@ -89,6 +89,13 @@ def _texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise TypeError(f"{value!r} is not a list")
     return tuple(map(_text, value))
+
+
+def _command(value: Any) -> tuple[str, ...]:
+    words = _texts(value)
+    if not words or not words[0] or any("\0" in word for word in words):
+        raise ValueError(f"{value!r} is no command")
+    return words
 
 
 def _path(value: Any) -> str:

@@ -13,13 +13,17 @@ from typing import Any, NamedTuple
 
 from dvlite.errors import UsageError
 
-_NAME = r"[a-z](?:[a-z0-9/-]*[a-z0-9])?"
-_VERSION = r"v(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)(?:-[0-9A-Za-z.-]+)?"
+_NAME = r"[a-z](?:[a-z0-9-]*[a-z0-9])?(?:/[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*"
+_NUMBER = r"(?:0|[1-9][0-9]{0,8})"
+_EXTRA = r"(?:-[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
+_VERSION = rf"v{_NUMBER}\.{_NUMBER}\.{_NUMBER}{_EXTRA}"
 _TAG = re.compile(
     rf"(?P<name>{_NAME})(?:@(?P<version>{_VERSION})(?P<gone>!?)|@(?P<deprecated>deprecated)"
-    rf"|#(?P<stage>{_NAME})(?P<off>!?))(?:#(?P<count>\d+))?"
+    rf"|\#(?P<stage>{_NAME})(?P<off>!?)\#(?P<count>{_NUMBER}))"
 )
-_LABEL = re.compile(rf"(?P<name>{_NAME})(?:@(?P<version>{_VERSION})|[@#](?P<stage>{_NAME}))")
+_LABEL = re.compile(
+    rf"(?P<name>{_NAME})(?:@(?P<version>v{_NUMBER}(?:\.{_NUMBER}){{0,2}}{_EXTRA})|[@\#](?P<stage>{_NAME}))"
+)
 MARK = "dvlite: "
 
 
@@ -97,7 +101,7 @@ def check_name(name: str) -> None:
 
 def check_version(version: str) -> None:
     """Refuse what is no version."""
-    if not re.fullmatch(_VERSION, version):
+    if not re.fullmatch(_VERSION, version) or version.endswith(".lock"):
         raise UsageError(f"'{version}' is no version", "Write it like v1.2.0.")
 
 
@@ -149,6 +153,7 @@ def split(message: str) -> tuple[str, Mapping[str, Any]]:
     if mark:
         try:
             told = json.loads(line.split("\n")[0])
+            json.dumps(told, ensure_ascii=False).encode()  # half a surrogate is no text
         except (ValueError, RecursionError):
             told = None
         if isinstance(told, dict):
@@ -157,27 +162,29 @@ def split(message: str) -> tuple[str, Mapping[str, Any]]:
 
 
 def models(events: Iterable[Event]) -> dict[str, Model]:
-    """Return what events, oldest first, come to."""
+    """Return what events come to, in any order but for stages, whose events have numbers. The first of a name counts."""
     found: dict[str, Model] = {}
     for one in events:
         model = found.setdefault(one.name, Model(one.name))
         model.events.append(one)
         if one.kind == "register":
-            model.versions[one.version] = _version(one)
-        elif one.kind == "deregister" and one.version in model.versions:
-            model.versions[one.version].is_deregistered = True
-        elif one.kind == "deprecate":
-            model.is_deprecated = True
+            model.versions.setdefault(one.version, _version(one))
+        model.is_deprecated |= one.kind == "deprecate"
     for model in found.values():
+        model.versions = dict(sorted(model.versions.items(), key=lambda item: order(item[0])))
+        for one in model.events:
+            if one.kind == "deregister" and one.version in model.versions:
+                model.versions[one.version].is_deregistered = True
         for one in sorted((each for each in model.events if each.stage), key=lambda each: each.number):
-            version = _assigned(model, one)
-            assigned = model.assigned.setdefault(one.stage, [])
-            assigned[:] = [other for other in assigned if other != version]
-            if one.kind == "assign" and version:
-                assigned.append(version)
+            version = assigned(model, one)
+            there = model.assigned.setdefault(one.stage, [])
+            there[:] = [other for other in there if other != version]
+            if one.kind == "assign":
+                there.append(version)
         model.stages = {stage: versions[-1] for stage, versions in model.assigned.items() if versions}
         for stage, version in model.stages.items():
-            model.versions[version].stages.append(stage)
+            if version in model.versions:
+                model.versions[version].stages.append(stage)
     return found
 
 
@@ -197,13 +204,15 @@ def _version(one: Event) -> Version:
     )
 
 
-def _assigned(model: Model, one: Event) -> str:
-    """Return the version that an assignment is of: the one it names, else the newest of its commit."""
-    named = str(one.told.get("version", ""))
-    if named in model.versions:
+def assigned(model: Model, one: Event) -> str:
+    """Return the version that a stage's event is of: the one it names, else the newest of its commit.
+
+    Its tag may be missing here. Where nothing names it, the commit stands for it.
+    """
+    if named := str(one.told.get("version", "")):
         return named
     found = [version.version for version in model.versions.values() if version.commit == one.commit]
-    return found[-1] if found else ""
+    return found[-1] if found else one.commit[:10]
 
 
 def next_number(model: Model | None) -> int:
@@ -211,17 +220,29 @@ def next_number(model: Model | None) -> int:
     return max((one.number for one in model.events), default=0) + 1 if model else 1
 
 
-def next_version(model: Model | None, bump: str) -> str:
-    """Return the version after the highest one; `bump`: major, minor or patch."""
-    numbers = [_numbers(one) for one in model.versions] if model else []
-    if not numbers:
+def next_version(model: Model | None, bump: str, taken: Iterable[str] = ()) -> str:
+    """Return the version after the highest one; `bump`: major, minor or patch; `taken`: other names that count."""
+    staged = {version for versions in model.assigned.values() for version in versions} if model else set()
+    known = {one for one in {*(model.versions if model else ()), *staged, *taken} if re.fullmatch(_VERSION, one)}
+    if not known:
         return "v1.0.0"
-    major, minor, patch = max(numbers)
+    highest = max(known, key=order)
+    major, minor, patch = order(highest)[0]
+    if "-" in highest:  # what comes after a release candidate is the release
+        return f"v{major}.{minor}.{patch}"
     if bump == "major":
         return f"v{major + 1}.0.0"
     return f"v{major}.{minor + 1}.0" if bump == "minor" else f"v{major}.{minor}.{patch + 1}"
 
 
-def _numbers(version: str) -> tuple[int, int, int]:
-    major, minor, patch = version[1:].partition("-")[0].split(".")
-    return int(major), int(minor), int(patch)
+def order(version: str) -> tuple[tuple[int, int, int], bool, list[tuple[int, int, str]]]:
+    """Return what versions are sorted by: a candidate comes before its release."""
+    plain, _, extra = version[1:].partition("-")
+    major, minor, patch = plain.split(".")
+    parts = [(0, int(one), "") if one.isdigit() else (1, 0, one) for one in extra.split(".")]
+    return (int(major), int(minor), int(patch)), not extra, parts
+
+
+def plain(values: Mapping[str, Any]) -> str:
+    """Return values as one text that is equal where they are."""
+    return json.dumps(dict(values), sort_keys=True, default=str)

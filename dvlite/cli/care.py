@@ -287,6 +287,7 @@ def purge(
     remote: Annotated[bool, typer.Option("--remote", help="Also on the remote.")] = False,
     remote_name: Annotated[str, typer.Option("--remote-name", metavar="NAME", help="Also on this remote.")] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
+    registered: Annotated[bool, typer.Option("--registered", help="Also what registered versions have.")] = False,
     lift: Annotated[bool, typer.Option("--lift", help="Allow the content of an OID to come back.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -296,7 +297,7 @@ def purge(
     Example: dvlite purge data/customers.csv --remote
 
     For a leaked secret, or data that must go by law. Pointers stay in Git; other clones keep their copies until they purge too.
-    Exit codes: 0 done, 1 not confirmed, 2 no version has it.
+    Exit codes: 0 done, 1 not confirmed, 2 no version has it, or a registered one does.
     """
     run = session(ctx, json=json, quiet=quiet)
     repo = run.open()
@@ -314,7 +315,7 @@ def purge(
             render.as_json(result)
         render.note("nothing was removed: confirm with --yes")
         return 1
-    result = purging.purge(repo, result, remote=where)
+    result = purging.purge(repo, result, remote=where, has_registered=registered)
     if json:
         render.as_json(result)
     else:

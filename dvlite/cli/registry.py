@@ -8,11 +8,13 @@ import typer
 
 from dvlite.cli import render
 from dvlite.cli.session import Json, Quiet, Session, session
-from dvlite.errors import UsageError
+from dvlite.errors import DvliteError, UsageError
 from dvlite.ops import registry as registries
+from dvlite.ops import registry_sync as syncs
 from dvlite.ops.diff import diff as diff_op
 from dvlite.ops.get import get as get_op
-from dvlite.ops.registry import RegistryResult, SyncResult, Tagged
+from dvlite.ops.registry import RegistryResult, Tagged
+from dvlite.ops.registry_sync import SyncResult
 from dvlite.ops.repro import Step, is_trusted
 from dvlite.ops.source import open_source
 from dvlite.repo import Repo
@@ -147,12 +149,18 @@ def deregister(
 
 
 def _tagged(run: Session, repo: Repo, done: Tagged, said: str, *, push: bool) -> int:
-    pushed = registries.push(repo).remote if push else ""
+    pushed = ""
+    if push:
+        try:
+            pushed = syncs.push(repo).remote
+        except DvliteError as exc:
+            exc.hint = f"It is done here, and not pushed yet ('dvlite registry push'). {exc.hint}"
+            raise
     if run.is_json:
         render.as_json(done, pushed=pushed)
         return 0
     if not run.is_quiet:
-        what = f"{done.version.name}@{done.version.version}"
+        what = done.version.name if said == "deprecated" else f"{done.version.name}@{done.version.version}"
         again = "" if done.is_new else " already"
         render.out(f"{what} is{again} {said} ({render.name(done.version.path) or 'tag'} at {done.version.commit[:10]})")
         if done.replaced:
@@ -208,7 +216,7 @@ def show(ctx: typer.Context, label: Label, json: Json = False) -> int:
     rows = [("path", one.path), ("oid", one.oid), ("commit", one.commit), ("date", one.date), ("by", one.author)]
     rows += [(f"metric {name}", str(value)) for name, value in one.metrics.items()]
     rows += [(f"param {name}", str(value)) for name, value in one.params.items()]
-    render.table([(f"  {name}", render.name(value)) for name, value in rows])
+    render.table([(f"  {render.name(name)}", render.name(value)) for name, value in rows])
     return 0
 
 
@@ -228,7 +236,7 @@ def history(ctx: typer.Context, name: Name, json: Json = False) -> int:
         render.as_json(model)
         return 0
     for one in reversed(model.events):
-        render.out(f"{one.date[:19].replace('T', ' ')}  {one.author}: {render.name(one.message)}")
+        render.out(f"{one.date[:19].replace('T', ' ')}  {render.name(one.author)}: {render.name(one.message)}")
     return 0
 
 
@@ -311,7 +319,7 @@ def push(ctx: typer.Context, remote: GitRemote = "", json: Json = False, quiet: 
     Exit codes: 0 done, 2 somebody else was first.
     """
     run = session(ctx, json=json, quiet=quiet)
-    return _synced(run, registries.push(run.open(), remote), "pushed")
+    return _synced(run, syncs.push(run.open(), remote), "pushed")
 
 
 @app.command("pull")
@@ -323,7 +331,7 @@ def pull(ctx: typer.Context, remote: GitRemote = "", json: Json = False, quiet: 
     Exit codes: 0 done, 2 a version was registered on both sides as something else.
     """
     run = session(ctx, json=json, quiet=quiet)
-    return _synced(run, registries.pull(run.open(), remote), "got")
+    return _synced(run, syncs.pull(run.open(), remote), "got")
 
 
 def _synced(run: Session, result: SyncResult, said: str) -> int:
@@ -353,7 +361,7 @@ def verify(
     Exit codes: 0 all is as it was, 1 something was changed.
     """
     run = session(ctx, json=json, quiet=quiet)
-    result = registries.verify(run.open(), "" if remote else None)
+    result = syncs.verify(run.open(), "" if remote else None)
     if json:
         render.as_json(result)
     elif not run.is_quiet:

@@ -12,13 +12,16 @@ from typing import Any
 from dvlite.errors import DvliteError
 
 # Control characters and those that turn the reading direction: a name must not steer a terminal.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# Half a surrogate can't be printed at all; those that stand for bytes of names (U+DC80 to U+DCFF) can.
+_UNSAFE = re.compile("[\ud800-\udc7f\udd00-\udfff\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2"}
 
 
 def name(text: str) -> str:
     """Return a name that is safe to print."""
-    return _UNSAFE.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), text)
+    return _UNSAFE.sub(
+        lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "surrogatepass")), text
+    )
 
 
 def markdown(text: str) -> str:

@@ -77,6 +77,8 @@ from dvlite.git.tagging import (
     make_tag,
     push_tags,
     refs_below,
+    refs_with_ids,
+    set_refs,
     tags_there,
 )
 
@@ -132,6 +134,7 @@ __all__ = [
     "read_blobs",
     "refresh",
     "refs_below",
+    "refs_with_ids",
     "refuse_incomplete",
     "regular",
     "remotes",
@@ -139,6 +142,7 @@ __all__ = [
     "resolve",
     "run",
     "scatter",
+    "set_refs",
     "set_setting",
     "settings",
     "sizes_at",

@@ -1,6 +1,6 @@
 """Git's annotated tags: made once, read all at once, pushed and fetched so that nobody's is replaced."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from dvlite.errors import DvliteError, UsageError
@@ -10,6 +10,7 @@ _FIELDS = (
     "refname",
     "objectname",
     "*objectname",
+    "*objecttype",
     "taggerdate:unix",
     "taggerdate:iso-strict",
     "taggername",
@@ -37,8 +38,8 @@ def annotated(git: Git, *prefixes: str) -> list[Tag]:
     base = len((prefixes or ("refs/tags",))[0]) + 1
     for row in text.split("\0\x01\n"):
         fields = row.split("\0")
-        if len(fields) == 7 and fields[2]:
-            name, id_, commit, seconds, date, author, message = fields
+        if len(fields) == 8 and fields[3] == "commit":
+            name, id_, commit, _, seconds, date, author, message = fields
             found.append(Tag(name[base:], id_, commit, int(seconds or 0), date, author, message))
     return sorted(found, key=lambda tag: (tag.time_s, tag.name))
 
@@ -95,6 +96,20 @@ def refs_below(git: Git, folder: str) -> list[str]:
         .decode("utf-8", "surrogateescape")
         .split("\n")[:-1]
     )
+
+
+def set_refs(git: Git, refs: Mapping[str, str]) -> None:
+    """Have refs be what they are to be, in one step."""
+    if lines := "".join(f"update {ref} {id_}\n" for ref, id_ in refs.items()):
+        run(git, "update-ref", "--stdin", stdin=lines.encode("utf-8", "surrogateescape"))
+
+
+def refs_with_ids(git: Git, folder: str) -> dict[str, str]:
+    """Return all refs below one, by the rest of their names, with what they are."""
+    rows = run(git, "for-each-ref", "--format=%(objectname) %(refname)", f"{folder}/").decode(
+        "utf-8", "surrogateescape"
+    )
+    return {name[len(folder) + 1 :]: id_ for id_, _, name in (row.partition(" ") for row in rows.split("\n") if row)}
 
 
 def forget_refs(git: Git, refs: Iterable[str]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from dvlite import config, git, pointer, recipe, refs, remotes
 from dvlite.errors import DvliteError, FormatError, UsageError
-from dvlite.ops import experiments, policy, registry
+from dvlite.ops import experiments, policy, registry, registry_sync
 from dvlite.ops.commit import GIT_MAX_SIZE
 from dvlite.ops.push import push
 from dvlite.pointer import SUFFIX, Pointer
@@ -151,10 +151,10 @@ def _decoded(contents: dict[str, bytes], blob: str) -> Pointer | None:
 def _check_registry(repo: Repo, has_remote: bool, result: CheckResult) -> None:
     is_asked = has_remote and bool(git.remotes(repo.git))
     try:
-        found = registry.verify(repo, "" if is_asked else None)
+        found = registry_sync.verify(repo, "" if is_asked else None)
     except DvliteError as exc:
         result.notes.append(f"the Git remote's registry can't be looked at: {exc.message}")
-        found = registry.verify(repo)
+        found = registry_sync.verify(repo)
     result.versions = found.versions
     hint = "Get the tags as they were: dvlite registry pull"
     result.problems += [Found("registry", "", said, hint) for said in found.problems]

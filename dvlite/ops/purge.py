@@ -14,6 +14,7 @@ from dvlite import files, hashing, pack, refs, transfer, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, UsageError, quote
 from dvlite.oid import Oid, parse
 from dvlite.ops import where
+from dvlite.ops.registry import pointer_of, read
 from dvlite.ops.where import Place
 from dvlite.repo import Repo
 from dvlite.stores import packs
@@ -86,9 +87,18 @@ def _blobs(entry: tree.Entry, read: tree.Read) -> set[Oid]:
     return set(reach.blobs)
 
 
-def purge(repo: Repo, result: PurgeResult, *, remote: str | None = None) -> PurgeResult:
-    """Do it: here, and on a remote too where one is named (empty: the default one)."""
+def purge(repo: Repo, result: PurgeResult, *, remote: str | None = None, has_registered: bool = False) -> PurgeResult:
+    """Do it: here, and on a remote too where one is named (empty: the default one).
+
+    UsageError for what a registered version has, unless that may go too (`has_registered`).
+    """
     oids = {parse(text) for text in result.oids}
+    registered = _registered(repo, oids)
+    if registered and not has_registered:
+        raise UsageError(
+            f"that is the data of {', '.join(registered[:5])}",
+            "Take the version back with 'dvlite registry deregister', or purge it all the same with --registered.",
+        )
     if remote is not None:
         store = repo.remote(remote)
         store.refuse_read_only()
@@ -99,6 +109,18 @@ def purge(repo: Repo, result: PurgeResult, *, remote: str | None = None) -> Purg
         _purge_local(repo, oids)
     result.is_done = True
     return result
+
+
+def _registered(repo: Repo, oids: Collection[Oid]) -> list[str]:
+    """Return the registered versions, of those that are offered, that some objects belong to."""
+    found = []
+    for model in read(repo.git).values():
+        for one in model.versions.values():
+            with contextlib.suppress(DvliteError):
+                entry = pointer_of(repo, one)[1].entry
+                if not one.is_deregistered and not transfer.seen([entry], repo.store).blobs.keys().isdisjoint(oids):
+                    found.append(one.tag)
+    return found
 
 
 def _purge_local(repo: Repo, oids: Collection[Oid]) -> None:

@@ -17,8 +17,6 @@ from dvlite.pointer import SUFFIX, Pointer
 from dvlite.registry import Event, Model, Version
 from dvlite.repo import Repo, open_repo
 
-FETCHED = "refs/dvlite/registry"
-
 
 @dataclass(slots=True)
 class RegistryResult:
@@ -38,56 +36,51 @@ class Tagged:
     replaced: str = ""
 
 
-@dataclass(slots=True)
-class SyncResult:
-    """What was pushed or fetched, and what was given another number because somebody else was first."""
-
-    remote: str
-    tags: list[str] = field(default_factory=list)
-    renumbered: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class VerifyResult:
-    """How many versions were looked at, and what is wrong."""
-
-    versions: int = 0
-    problems: list[str] = field(default_factory=list)
-
-
 def read(repository: Git) -> dict[str, Model]:
     """Return all models that a repository's tags name."""
-    return registry.models(_events(repository, "refs/tags"))
+    return registry.models(events(repository, "refs/tags"))
 
 
-def _events(repository: Git, folder: str) -> Iterator[Event]:
+def events(repository: Git, folder: str) -> Iterator[Event]:
+    """Yield the registry's events among the tags below a ref."""
     for tag in git.annotated(repository, folder):
         if one := registry.event(tag.name, tag.id, tag.commit, tag.date, tag.author, tag.message):
             yield one
 
 
 def find(repository: Git, text: str) -> Version:
-    """Return the version that NAME@VERSION, NAME@STAGE, NAME#STAGE or NAME alone (its newest) names.
+    """Return the version that NAME@VERSION, NAME@STAGE, NAME#STAGE or NAME alone (its newest) names; v1 is the newest v1.x.y.
 
     UsageError where there is none.
     """
     found = registry.label(text)
-    name = found.name if found else text
+    name = found.name if found else text.partition("@")[0].partition("#")[0]
     model = read(repository).get(name)
     if model is None:
-        raise UsageError(
-            f"no model is called '{name}'", "See 'dvlite registry list'; 'dvlite registry pull' gets others'."
-        )
+        hint = "See 'dvlite registry list'; 'dvlite registry pull' gets others'."
+        raise UsageError(f"no model is called '{name}'", hint)
+    if found is None and name != text:
+        raise UsageError(f"'{text}' is no version", f"Write it like {name}@v1.2.0, {name}@production, or {name}.")
     if found and found.stage:
-        if found.stage not in model.stages:
-            known = ", ".join(sorted(model.stages)) or "none"
-            raise UsageError(f"no version of '{name}' is in stage '{found.stage}'", f"Stages that have one: {known}.")
-        return model.versions[model.stages[found.stage]]
+        return _in_stage(model, found.stage)
     live = [one for one in model.versions.values() if not one.is_deregistered]
-    version = found.version if found else live[-1].version if live else ""
-    if version not in model.versions or model.versions[version].is_deregistered:
+    wanted = found.version if found else ""
+    fitting = [one for one in live if not wanted or f"{one.version}.".startswith(f"{wanted}.")]
+    if not fitting:
         known = ", ".join(one.version for one in live) or "none"
-        raise UsageError(f"'{name}' has no version '{version}'", f"It has: {known}.")
+        gone = " any more" if wanted in model.versions else ""
+        raise UsageError(f"'{name}' has no version '{wanted}'{gone}", f"It has: {known}.")
+    releases = [one for one in fitting if "-" not in one.version]
+    return (releases or fitting)[-1]
+
+
+def _in_stage(model: Model, stage: str) -> Version:
+    if stage not in model.stages:
+        known = ", ".join(sorted(model.stages)) or "none"
+        raise UsageError(f"no version of '{model.name}' is in stage '{stage}'", f"Stages that have one: {known}.")
+    version = model.stages[stage]
+    if version not in model.versions:
+        raise UsageError(f"{stage} has '{model.name}@{version}', whose tag is not here", "Get it: dvlite registry pull")
     return model.versions[version]
 
 
@@ -124,21 +117,19 @@ def register(
     commit = git.resolve(repo.git, rev)
     tracked, item = _committed(repo, path, commit, rev)
     model = read(repo.git).get(name)
-    known = next((one for one in model.versions.values() if one.commit == commit), None) if model else None
+    live = [one for one in model.versions.values() if not one.is_deregistered] if model else []
+    known = next((one for one in live if one.commit == commit), None)
     if known and version in ("auto", known.version) and known.oid == str(item.oid):
         return Tagged(known.tag, False, known)
     if known:
         raise UsageError(
             f"this commit is registered as {name}@{known.version} already", "Make a commit for the next version."
         )
-    if version == "auto":
-        version = registry.next_version(model, bump)
+    taken = [tag.removeprefix(f"refs/tags/{name}@").removesuffix("!") for tag in git.refs_below(repo.git, "refs/tags")]
+    following = registry.next_version(model, bump, taken)
+    version = following if version == "auto" else version
     registry.check_version(version)
-    if model and version in model.versions:
-        raise UsageError(
-            f"'{name}@{version}' is registered, and stays what it is ({model.versions[version].oid[:17]})",
-            f"Register this as the next one: --version {registry.next_version(model, bump)}",
-        )
+    _refuse_taken(model, name, version, following, taken)
     _check_stored(repo, tracked, item)
     made = recipe.of(item, f"{tracked}{SUFFIX}")
     told: dict[str, Any] = {"path": tracked, "oid": str(item.oid)}
@@ -149,6 +140,22 @@ def register(
     tag = registry.spell("register", name, version=version)
     git.make_tag(repo.git, tag, commit, registry.encode(message or f"Register {name} {version}: {tracked}", told))
     return Tagged(tag, True, read(repo.git)[name].versions[version])
+
+
+def _refuse_taken(model: Model | None, name: str, version: str, following: str, taken: list[str]) -> None:
+    """Refuse a number that was ever given, here or as far as the events of stages tell."""
+    hint = f"Register this as the next one: --version {following}"
+    one = model.versions.get(version) if model else None
+    if one and one.is_deregistered:
+        raise UsageError(f"'{name}@{version}' was deregistered, and its number is not given again", hint)
+    if one:
+        raise UsageError(f"'{name}@{version}' is registered, and stays what it is ({one.oid[:17]})", hint)
+    if model and any(version in versions for versions in model.assigned.values()):
+        raise UsageError(f"'{name}@{version}' was in a stage, and its tag is not here", "Get it: dvlite registry pull")
+    if version in taken:
+        raise UsageError(
+            f"there is a tag '{name}@{version}' of another kind", f"Look at it: git show {name}@{version}. {hint}"
+        )
 
 
 def _committed(repo: Repo, path: str, commit: str, rev: str) -> tuple[str, Pointer]:
@@ -163,7 +170,8 @@ def _committed(repo: Repo, path: str, commit: str, rev: str) -> tuple[str, Point
         raise UsageError(f"'{tracked}' has no pointer in {rev}", hint)
     if tracked in here and here[tracked].oid != found[tracked].oid:
         raise UsageError(
-            f"the pointer of '{tracked}' differs from {rev}'s", "Commit it first, or name a commit with --rev."
+            f"the pointer of '{tracked}' differs from {rev}'s",
+            f"Commit it first; --rev {commit[:10]} is the one before.",
         )
     return tracked, found[tracked]
 
@@ -201,7 +209,10 @@ def promote(
     """Have a stage point to a version, if that meets what `dvlite.toml` requires; what was there stays in history."""
     registry.check_name(stage)
     one = find(repo.git, f"{name}@{version}" if version else name)
-    before = read(repo.git)[name].stages.get(stage, "")
+    model = read(repo.git)[name]
+    before = model.stages.get(stage, "")
+    if model.is_deprecated:
+        raise UsageError(f"'{name}' is deprecated", f"See why: dvlite registry history {name}")
     if before == one.version:
         return Tagged("", False, one, stage)
     _check_gates(repo, one, stage, may_run)
@@ -215,13 +226,17 @@ def demote(repo: Repo, name: str, stage: str, *, reason: str = "") -> Tagged:
     one = find(repo.git, f"{name}@{stage}")
     model = read(repo.git)[name]
     for version in model.assigned[stage][:-1]:
-        _tag(repo, "unassign", model.versions[version], stage, reason)
+        if version in model.versions:
+            _tag(repo, "unassign", model.versions[version], stage, reason)
     return _tag(repo, "unassign", one, stage, reason)
 
 
 def deprecate(repo: Repo, name: str, *, reason: str = "") -> Tagged:
     """Say that a model is not to be used any more; all of it stays."""
-    return _tag(repo, "deprecate", find(repo.git, name), "", reason)
+    one = find(repo.git, name)
+    if read(repo.git)[name].is_deprecated:
+        return Tagged(registry.spell("deprecate", name), False, one)
+    return _tag(repo, "deprecate", one, "", reason)
 
 
 def _tag(repo: Repo, kind: str, one: Version, stage: str, reason: str) -> Tagged:
@@ -235,20 +250,30 @@ def _tag(repo: Repo, kind: str, one: Version, stage: str, reason: str) -> Tagged
     return Tagged(tag, True, find(repo.git, f"{one.name}@{one.version}") if kind != "deregister" else one, stage)
 
 
-def _check_gates(repo: Repo, one: Version, stage: str, may_run: Callable[[repro.Step], bool]) -> None:
-    wanted = repo.config.gates(stage)
+def unmet(repo: Repo, one: Version, stage: str) -> list[str]:
+    """Return which conditions of a stage a version doesn't meet, by what its pointer records; without `repro`."""
+    wanted = [gate.parse(text) for text in repo.config.gates(stage) if text != "repro"]
     if not wanted:
-        return
-    tracked, item = pointer_of(repo, one)
-    tables = {"metrics": one.metrics, "params": one.params, "meta": dict(recipe.flat(meta_of(item)))}
+        return []
+    _, item = pointer_of(repo, one)
+    made = recipe.of(item)
+    tables = {
+        "metrics": recipe.merged(made.metrics) if made else {},
+        "params": recipe.merged(made.params) if made else {},
+        "meta": dict(recipe.flat(meta_of(item))),
+    }
     failed = []
-    for text in wanted:
-        condition = gate.parse(text) if text != "repro" else None
-        if condition and not gate.is_met(condition, tables[condition.table]):
+    for condition in wanted:
+        if not gate.is_met(condition, tables[condition.table]):
             value = tables[condition.table].get(condition.key)
-            failed.append(f"{text} ({'it is ' + str(value) if value is not None else 'nothing says it'})")
-    if "repro" in wanted and not failed:  # it may take long
-        failed += _not_reproduced(repo, one, tracked, may_run)
+            failed.append(f"{condition.text} ({'it is ' + str(value) if value is not None else 'nothing says it'})")
+    return failed
+
+
+def _check_gates(repo: Repo, one: Version, stage: str, may_run: Callable[[repro.Step], bool]) -> None:
+    failed = unmet(repo, one, stage)
+    if not failed and "repro" in repo.config.gates(stage):  # it may take long
+        failed = _not_reproduced(repo, one, pointer_of(repo, one)[0], may_run)
     if failed:
         raise GateError(
             f"'{one.name}@{one.version}' may not go to {stage}: {'; '.join(failed)}",
@@ -266,95 +291,14 @@ def _not_reproduced(repo: Repo, one: Version, tracked: str, may_run: Callable[[r
     git.add_worktree(repo.git, place, one.commit)
     try:
         found = repro.check(open_repo(place), [tracked], may_run=may_run, is_silent=True)
+    except MissingError as exc:
+        return [f"repro: {exc.message}"]
     finally:
         git.remove_worktree(repo.git, place)
         files.remove_folder(place)
     if found.failures:
         return [f"repro: {found.failures[0].error.message}"]
     return [] if all(step.state == "same" for step in found.steps) else ["repro: it is made otherwise each time"]
-
-
-# ---- with others ----------------------------------------------------------------------------------------------------
-
-
-def push(repo: Repo, remote: str = "") -> SyncResult:
-    """Push the tags of the registry that a Git remote lacks, all or none; UsageError where somebody else was first."""
-    name = _remote(repo, remote)
-    there = git.tags_there(repo.git, name)
-    mine = {one.tag: one.id for one in _events(repo.git, "refs/tags")}
-    new = [tag for tag in mine if tag not in there]
-    clash = [tag for tag, id_ in mine.items() if tag in there and there[tag] != id_]
-    clash = clash or (git.push_tags(repo.git, name, new) if new else [])
-    if clash:
-        raise UsageError(
-            f"somebody else was first with {', '.join(clash[:5])}", "Run 'dvlite registry pull': it says what to do."
-        )
-    return SyncResult(name, new)
-
-
-def pull(repo: Repo, remote: str = "") -> SyncResult:
-    """Fetch the registry's tags of a Git remote. Ours that have a stage's number which others took get the next one."""
-    name = _remote(repo, remote)
-    result = SyncResult(name)
-    folder = f"{FETCHED}/{name}"
-    git.fetch_tags(repo.git, name, folder)
-    try:
-        theirs = {one.tag: one for one in _events(repo.git, folder)}
-        mine = {one.tag: one for one in _events(repo.git, "refs/tags")}
-        clash = [one for tag, one in mine.items() if tag in theirs and theirs[tag].id != one.id]
-        if lost := next((one for one in clash if not one.stage), None):
-            other = theirs[lost.tag]
-            raise UsageError(
-                f"'{lost.tag}' was registered by {other.author} on {other.date[:10]}, as something else than here",
-                f"Give yours up and register it as the next version: git tag -d {quote(lost.tag)} && dvlite registry pull",
-            )
-        for one in clash:
-            git.delete_tag(repo.git, one.tag, one.id)
-        for tag, other in theirs.items():
-            if tag not in mine or mine[tag].id != other.id:
-                git.copy_ref(repo.git, f"refs/tags/{tag}", other.id)
-                result.tags.append(tag)
-        for one in sorted(clash, key=lambda each: each.number):
-            number = registry.next_number(read(repo.git)[one.name])
-            tag = registry.spell(one.kind, one.name, stage=one.stage, number=number)
-            git.make_tag(repo.git, tag, one.commit, registry.encode(one.message, one.told))
-            result.renumbered[one.tag] = tag
-    finally:
-        git.forget_refs(repo.git, git.refs_below(repo.git, folder))
-    return result
-
-
-def _remote(repo: Repo, remote: str) -> str:
-    known = git.remotes(repo.git)
-    name = remote or ("origin" if "origin" in known else known[0] if known else "")
-    if name not in known:
-        raise UsageError(f"there is no Git remote '{name or 'origin'}'", "Add one: git remote add origin URL")
-    return name
-
-
-def verify(repo: Repo, remote: str | None = None) -> VerifyResult:
-    """See that each version's commit still has what its tag says, and (`remote`) that a Git remote has the same tags."""
-    result = VerifyResult()
-    there: dict[str, str] = {}
-    if remote is not None:
-        there = git.tags_there(repo.git, _remote(repo, remote))
-    for model in read(repo.git).values():
-        for one in model.versions.values():
-            result.versions += 1
-            if one.path:
-                found = refs.at(repo.git, one.commit).found.get(one.path)
-                if found is None or str(found.oid) != one.oid:
-                    has = str(found.oid)[:17] if found else "nothing"
-                    result.problems.append(f"{one.tag} says {one.path} is {one.oid[:17]}, its commit has {has}")
-        for event in model.events:
-            if event.tag in there and there[event.tag] != event.id:
-                result.problems.append(f"{event.tag} is another tag on the Git remote")
-    if remote is not None:
-        mine = {event.tag for model in read(repo.git).values() for event in model.events}
-        result.problems += [
-            f"{tag} is on the Git remote, and not here" for tag in there if registry.is_tag(tag) and tag not in mine
-        ]
-    return result
 
 
 # ---- comparing ------------------------------------------------------------------------------------------------------

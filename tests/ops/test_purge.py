@@ -83,7 +83,7 @@ def test_purged_content_is_nowhere_and_told_from_a_loss(three, what):
     content = (three.root / what).read_bytes()
     versions = 3 if what.startswith("data") else 1
     three.dv("gc", "--grace", "0")
-    assert len(three.json("purge", what, "--remote", "--yes")["oids"]) == versions
+    assert len(three.json("purge", what, "--remote", "--registered", "--yes")["oids"]) == versions
     for root in (three.root / ".git/dvlite", three.root.parent / "remote"):
         for path in root.rglob("*"):
             assert not path.is_file() or content[:500] not in path.read_bytes(), path
@@ -102,7 +102,7 @@ def test_purged_content_does_not_come_back_unasked(three):
     clone = three.clone()
     clone.dv("pull")
     oid = str(hashing.oid_of_file("sha256", three.root / "model.bin"))
-    three.dv("purge", oid, "--remote", "--yes")
+    three.dv("purge", oid, "--remote", "--registered", "--yes")
     three.write({"copy.bin": (three.root / "model.bin").read_bytes()})
     assert "was purged" in three.dv("add", "copy.bin", code=2)
     assert clone.json("push", "--all")["purged"] == 1

@@ -80,7 +80,21 @@ def test_tags_have_the_names_that_they_are_read_by(tag, kind):
 
 
 @pytest.mark.parametrize(
-    "tag", ["v1.0", "release-1", "Churn@v1.0.0", "churn@v1", "churn@v01.0.0", "churn#", "churn@latest"]
+    "tag",
+    [
+        "v1.0",
+        "release-1",
+        "Churn@v1.0.0",
+        "churn@v1",
+        "churn@v01.0.0",
+        "churn#",
+        "churn@latest",
+        "churn@v1.0.0#2",
+        "a//b@v1.0.0",
+        "churn#a#٣",
+        "churn#a#9999999999",
+        "churn#a",
+    ],
 )
 def test_other_tags_are_none_of_ours(tag):
     assert registry.event(tag, "t", "c", "", "", "") is None
@@ -91,7 +105,13 @@ def test_other_tags_are_none_of_ours(tag):
     [
         ("metrics.auc >= 0.9", {"auc": 0.9}, True),
         ("metrics.auc > 0.9", {"auc": 0.9}, False),
-        ("metrics.a.b<=3", {"a.b": "3"}, True),
+        ("metrics.a.b<=3", {"a.b": 3}, True),
+        ("metrics.a.b<=3", {"a.b": "3"}, False),
+        ("meta.rows >= 3", {"rows": "10"}, True),
+        ("metrics.auc >= 0.9", {"auc": True}, False),
+        ("metrics.auc >= 0.9", {"auc": float("inf")}, False),
+        ("metrics.auc >= 0.9", {"auc": "Infinity"}, False),
+        ("params.deep == true", {"deep": True}, True),
         ("metrics.auc >= 0.9", {}, False),
         ("metrics.auc >= 0.9", {"auc": "high"}, False),
         ("meta.owner == ana", {"owner": "ana"}, True),
@@ -104,8 +124,15 @@ def test_conditions(text, known, is_met):
 
 
 def test_what_is_no_condition_is_refused_in_the_file(project):
-    with pytest.raises(FormatError):
-        gate.parse("auc > 1")
+    for text in (
+        "auc > 1",
+        "metrics.a != 1 and metrics.b >= 0.9",
+        "metrics.a => 0.9",
+        "metrics.a < 0,9",
+        "metrics.a >=",
+    ):
+        with pytest.raises(FormatError):
+            gate.parse(text)
     path = project.root / "dvlite.toml"
     path.write_text(path.read_text() + '[registry.stages.production]\nrequire = ["auc"]\n')
     assert "no condition" in project.dv("status", code=1)
@@ -128,6 +155,8 @@ def test_versions_and_stages_are_told(shop):
     assert "the first" in history and history.index("v1.0.1") < history.index("the first")
     assert "no version of 'churn' is in stage 'dev'" in shop.dv("registry", "show", "churn@dev", code=2)
     assert "has no version" in shop.dv("registry", "show", "churn@v9.0.0", code=2)
+    assert shop.json("registry", "show", "churn@v1")["version"] == "v1.0.1", "the newest of those"
+    assert "is no version" in shop.dv("registry", "show", "churn@1.0", code=2)
     assert "no model" in shop.dv("registry", "show", "nothing", code=2)
 
 
@@ -262,7 +291,14 @@ def ways(project):
         ),
     )
     yield "free the local copy", lambda: project.dv("gc", "--keep-last", "1")
-    yield "purge", lambda: project.dv("purge", "model.pkl", "--rev", "churn@v1.0.0", code=(0, 2, 1))
+    yield "purge", lambda: project.dv("purge", "--remote", "--yes", "model.pkl", code=2)
+    yield (
+        "a second tag of that version",
+        lambda: (
+            project.git("tag", "-a", "-m", 'x\n\ndvlite: {"path": "model.pkl"}', "churn@v1.0.0#2", "HEAD"),
+            project.git("tag", "-d", "churn@v1.0.0#2"),
+        ),
+    )
 
 
 def refused_push(project, *arguments):
@@ -278,8 +314,7 @@ def restore_tag(project):
 
 def test_production_is_never_overwritten(shop, tmp_path):
     for name, way in ways(shop):
-        if name != "purge":
-            way()
+        way()
         clone = other_clone(shop, name.replace(" ", "-"))
         clone.dv("registry", "pull")
         clone.dv("registry", "get", "churn@production", "-o", "got.pkl")
@@ -294,6 +329,94 @@ def test_an_artifact_that_was_registered_by_hand_otherwise_is_found(shop):
     shop.git("tag", "-d", "churn@v1.0.0")
     shop.git("tag", "-a", "-m", message, "churn@v1.0.0", commit)
     assert "its commit has" in shop.dv("registry", "verify", code=1)
+
+
+def test_a_missing_tag_puts_nothing_else_into_production(shop):
+    shop.dv("registry", "promote", "churn", "v1.0.1", "--stage", "production")
+    shop.git("tag", "-d", "churn@v1.0.1")
+    assert "whose tag is not here" in shop.dv("registry", "show", "churn@production", code=2)
+    assert "production has churn@v1.0.1" in shop.dv("registry", "verify", code=1)
+    train(shop, 0.99)
+    assert "registry pull" in shop.dv(
+        "registry", "register", "model.pkl", "--name", "churn", "--version", "v1.0.1", code=2
+    )
+    assert "churn@v1.1.0 is" in shop.dv("registry", "register", "model.pkl", "--name", "churn"), "not its number again"
+    shop.dv("registry", "pull")
+    assert shop.json("registry", "show", "churn@production")["version"] == "v1.0.1"
+
+
+def test_what_was_changed_by_force_on_the_other_side_is_said_and_can_be_restored(shop):
+    other = other_clone(shop)
+    train(other, 0.97)
+    for tag in ("churn@v1.0.0", "churn#production#1"):
+        other.git("tag", "-f", "-a", "-m", "mine", tag, "HEAD")
+        other.git("push", "-q", "-f", "--no-verify", "origin", f"refs/tags/{tag}")
+        assert "is another tag" in shop.dv("registry", "verify", "--remote", code=1)
+        said = shop.dv("registry", "pull", code=2)
+        assert "by force" in said and shop.json("registry", "show", "churn@production")["version"] == "v1.0.0"
+        hint = said.partition("To restore it: ")[2].splitlines()[0]
+        subprocess.run(hint, shell=True, cwd=shop.root, check=True, capture_output=True)
+        shop.dv("registry", "verify", "--remote")
+    shop.git("push", "-q", "--no-verify", "origin", ":refs/tags/churn@v1.0.0")
+    assert "is gone" in shop.dv("registry", "verify", "--remote", code=1)
+    shop.dv("registry", "push")
+    shop.dv("registry", "verify", "--remote")
+
+
+def test_what_is_registered_for_others_has_its_data_on_the_remote(shop, tmp_path):
+    shop.dv("hooks", "uninstall")
+    train(shop, 0.96)
+    shop.dv("registry", "register", "model.pkl", "--name", "churn", "--push")
+    clone = other_clone(shop)
+    clone.dv("registry", "get", "churn", "-o", "got.pkl")
+    assert (clone.root / "got.pkl").read_text() == "model 0.96"
+    for path in (tmp_path / "remote").rglob("*.pack"):
+        path.unlink()
+    assert "not all data of churn@v1.0.0 is on remote" in shop.dv("registry", "verify", "--remote", code=1)
+
+
+def test_tags_by_hand_are_seen_through(shop):
+    """Forged metrics, another kind of tag, garbage: said, and no stage is fooled."""
+    train(shop, 0.2)
+    pointer = (shop.root / "model.pkl.dvlite").read_text()
+    oid = pointer.partition('oid = "')[2].partition('"')[0]
+    told = json.dumps({"path": "model.pkl", "oid": oid, "metrics": {"auc": 0.99}})
+    shop.git("tag", "-a", "-m", f"x\n\ndvlite: {told}", "churn@v2.0.0", "HEAD")
+    assert "metrics.auc >= 0.9 (it is 0.2)" in shop.dv(
+        "registry", "promote", "churn", "v2.0.0", "--stage", "production", code=1
+    )
+    assert "other metrics than the pointer" in shop.dv("registry", "verify", code=1)
+    shop.git("tag", "-a", "-m", "by hand", "churn#production#9", "HEAD")
+    assert "doesn't meet: metrics.auc >= 0.9" in shop.dv("registry", "verify", code=1)
+    shop.git("tag", "-d", "churn@v2.0.0", "churn#production#9")
+    shop.git("tag", "churn@v3.0.0", "HEAD")
+    shop.git("tag", "-a", "-m", "a blob", "churn@v4.0.0", "HEAD:dvlite.toml")
+    assert shop.dv("registry", "verify", code=1).count("registers nothing") == 2
+    assert "is churn@v4.1.0" in shop.dv("registry", "register", "model.pkl", "--name", "churn").replace(
+        "churn@v4.1.0 is", "is churn@v4.1.0"
+    )
+    shop.git("tag", "-a", "-m", 'x\n\ndvlite: {"path": "\\ud800", "oid": "\\ud800"}', "odd@v1.0.0", "HEAD")
+    shop.git("-c", "user.name=\x1b[31mEvil", "tag", "-a", "-m", "\x1b[31mx", "odd#production#1", "HEAD")
+    for command in (["list"], ["history", "odd"], ["show", "odd"]):
+        assert "\x1b" not in shop.run("registry", *command).stdout
+    shop.dv("registry", "verify", code=1)
+
+
+def test_numbers_are_ordered_as_versions_and_never_given_again(shop):
+    for auc, version in ((0.92, "v1.10.0"), (0.93, "v1.9.1"), (0.94, "v2.0.0-rc.1")):
+        train(shop, auc)
+        shop.dv("registry", "register", "model.pkl", "--name", "churn", "--version", version)
+    assert shop.json("registry", "show", "churn")["version"] == "v1.10.0"
+    shop.dv("registry", "deregister", "churn", "v1.9.1")
+    assert "any more" in shop.dv("registry", "show", "churn@v1.9.1", code=2)
+    assert "not given again" in shop.dv(
+        "registry", "register", "model.pkl", "--name", "churn", "--version", "v1.9.1", "--rev", "churn@v1.9.1", code=2
+    )
+    train(shop, 0.95, text=" again")
+    assert "churn@v2.0.0 is" in shop.dv("registry", "register", "model.pkl", "--name", "churn", "--rev", "HEAD")
+    shop.dv("registry", "deprecate", "churn", "--reason", "old")
+    assert "already" in shop.dv("registry", "deprecate", "churn")
+    assert "is deprecated" in shop.dv("registry", "promote", "churn", "v2.0.0", "--stage", "test", code=2)
 
 
 # ---- two people -----------------------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ VALUES = st.recursive(
 )
 RECIPES = st.builds(
     Recipe,
-    st.lists(TEXT, max_size=3).map(tuple),
+    st.lists(PATH, min_size=1, max_size=3).map(tuple),
     st.lists(
         st.builds(Input, PATH, st.binary(min_size=32, max_size=32).map(lambda one: Oid("sha256", one))), max_size=3
     ).map(tuple),
@@ -124,6 +124,8 @@ def test_any_recipe_is_toml_and_is_read_the_same_quickly(one):
         '[run]\ncommand = "x"\n',
         "[run]\ncommand = []\ninputs = [{path = 1}]\n",
         '[run]\ncommand = ["x"]\nparams = 1\n',
+        "[run]\ncommand = []\n",
+        '[run]\ncommand = ["a\\u0000b"]\n',
         '[run]\ncommand = ["x"]\noutputs = ["../x"]\n',
         '[run]\ncommand = ["x"]\noutputs = ["a/.GIT/hooks"]\n',
         '[run]\ncommand = ["x"]\nfolder = "/tmp"\n',
