@@ -176,8 +176,8 @@ def _stages(stages: Any, name: str) -> Mapping[str, dict[str, Any]]:
 
 
 def _check_texts(value: Any, what: str) -> None:
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise FormatError(f"{what} must be a list of texts")
+    if not isinstance(value, list) or not all(isinstance(one, str) and one.strip("./ ") for one in value):
+        raise FormatError(f"{what} must be a list of texts", 'For example: ["raw_data/**"]')
 
 
 def _check_policy(policy: dict[str, Any], name: str) -> None:

@@ -27,6 +27,14 @@ _STYLE = (
 Points = Sequence[tuple[float, float]]
 
 
+_START = "<!doctype html><html><head><meta charset=utf-8><meta name=generator content=dvlite>"
+
+
+def is_page(start: bytes) -> bool:
+    """Tell whether a file that begins so is a page of ours."""
+    return start.startswith(_START.encode())
+
+
 def page(
     title: str,
     charts: Sequence[tuple[str, Mapping[str, Points], Sequence[str]]],
@@ -36,7 +44,7 @@ def page(
 
     The table's first row is its head.
     """
-    parts = [f"<!doctype html><html><head><meta charset=utf-8><title>{html.escape(title)}</title>"]
+    parts = [f"{_START}<title>{html.escape(title)}</title>"]
     parts += [f"<style>{_STYLE}</style></head><body><h1>{html.escape(title)}</h1>"]
     for name, lines, labels in charts:
         parts.append(f"<h2>{html.escape(name)}</h2>{chart(lines, labels)}")

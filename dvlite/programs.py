@@ -1,5 +1,6 @@
 """Starts a user's command in a folder, with the terminal as it is, so that its output is seen as it comes."""
 
+import contextlib
 import os
 import subprocess
 import threading
@@ -29,11 +30,15 @@ def run(
         with subprocess.Popen(
             list(command), cwd=folder, stdout=output, stderr=subprocess.STDOUT if log else None, env=env
         ) as process:
-            if log and process.stdout:
-                copy = threading.Thread(target=_tee, args=(process.stdout, log), daemon=True)
-                copy.start()
-                copy.join()
-            code = process.wait()
+            copy = threading.Thread(target=_tee, args=(process.stdout, log), daemon=True) if log else None
+            try:
+                if copy:
+                    copy.start()
+                code = process.wait()
+            except KeyboardInterrupt:  # the terminal told the command too
+                code = _ended(process)
+            if copy:
+                copy.join(0.5)  # what it left in the background may hold the pipe for long
     except FileNotFoundError as exc:
         raise DvliteError(f"there is no program '{command[0]}'", "See that it is on the PATH.") from exc
     except PermissionError as exc:
@@ -41,8 +46,18 @@ def run(
     return code if code >= 0 else 128 - code
 
 
+def _ended(process: "subprocess.Popen[bytes]") -> int:
+    """Wait a little for a command that was interrupted, then end it; return 130, as shells say."""
+    try:
+        process.wait(10)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        process.kill()
+        process.wait()
+    return 130
+
+
 def _tee(pipe: IO[bytes], log: Path) -> None:
-    with log.open("wb") as file:
+    with log.open("wb") as file, contextlib.suppress(OSError, ValueError):  # the pipe is closed under it at the end
         while block := os.read(pipe.fileno(), 1 << 16):
             file.write(block)
             file.flush()

@@ -162,13 +162,31 @@ def _key(key: str) -> str:
     return key if key and set(key) <= _BARE else _value(key)
 
 
+def check_depth(values: Any, depth: int = 0) -> None:
+    """Refuse values that are nested so deep that nobody wrote them; ValueError."""
+    if depth > 40:
+        raise ValueError("nested more than 40 deep")
+    for one in values.values() if isinstance(values, Mapping) else values if isinstance(values, list) else ():
+        check_depth(one, depth + 1)
+
+
+def is_same(one: Any, two: Any) -> bool:
+    """Tell whether values are the same as far as a pointer can say: 1 is not 1.0, and null is its text."""
+    return _value(one) == _value(two)
+
+
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield nested values by dotted names, as people write them; lists are values."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", value
+            yield _whole(f"{prefix}{key}"), _whole(value) if isinstance(value, str) else value
+
+
+def _whole(text: str) -> str:
+    """Return a text without halves of surrogates, which JSON can spell and nothing can print."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def merged(by_file: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dvlite import git
+from dvlite.errors import UsageError
 from dvlite.ops import experiments
 from dvlite.ops.experiments import ENVIRONMENT, METRICS, PARAMS, STEPS
 from dvlite.repo import Repo
@@ -25,21 +26,22 @@ class Running:
 
     def params(self, values: Mapping[str, Any] | None = None, **more: Any) -> None:
         """Note parameters; what was noted before stays."""
-        self._params |= {**(values or {}), **more}
-        self._write(PARAMS, self._params)
+        self._params = self._write(PARAMS, {**self._params, **(values or {}), **more})
 
     def metrics(self, values: Mapping[str, Any] | None = None, **more: Any) -> None:
         """Note metrics; the last value of a name counts."""
-        self._metrics |= {**(values or {}), **more}
-        self._write(METRICS, self._metrics)
+        self._metrics = self._write(METRICS, {**self._metrics, **(values or {}), **more})
 
-    def log(self, step: float, values: Mapping[str, Any] | None = None, **more: Any) -> None:
+    def log(self, step: float, /, values: Mapping[str, Any] | None = None, **more: Any) -> None:
         """Note values of one step, for 'dvlite exp plot'."""
         with (self.folder / STEPS).open("a") as file:
-            file.write(json.dumps({"step": step, **(values or {}), **more}) + "\n")
+            file.write(json.dumps({**(values or {}), **more, "step": step}) + "\n")
 
-    def _write(self, name: str, values: Mapping[str, Any]) -> None:
-        (self.folder / name).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    def _write(self, name: str, values: dict[str, Any]) -> dict[str, Any]:
+        """Write values and return them; TypeError for what is no JSON, and then nothing is changed."""
+        text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+        (self.folder / name).write_bytes(text.encode("utf-8", "replace"))
+        return values
 
     def __enter__(self) -> "Running":
         return self
@@ -50,7 +52,7 @@ class Running:
         """Store what is in the folder, whatever happened; 'dvlite exp run' does so itself."""
         if self._is_ours:
             result = experiments.keep(self._repo, self.path)
-            for failure in result.failures:
+            for failure in result.failures if error is None else ():  # the script's own error comes first
                 raise failure.error
 
 
@@ -63,7 +65,10 @@ def experiment(
     """
     opened = Repo(git.discover(Path(repo).resolve()))
     given = os.environ.get(ENVIRONMENT)
-    path = opened.in_repo(given, opened.root) if given else experiments.new(opened, name)
+    inside = opened.in_repo(given, opened.root) if given else ""
+    if given and inside.rpartition("/")[0] != experiments.FOLDER:
+        raise UsageError(f"{ENVIRONMENT} is '{given}', which is no experiment's folder", "'dvlite exp run' sets it.")
+    path = inside or experiments.new(opened, name)
     running = Running(opened, path, is_ours=not given)
     if params:
         running.params(params)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dvlite.cli import render
-from dvlite.cli.session import Json, Paths, Quiet, Rev, Session, SomePaths, Verbose, session
+from dvlite.cli.session import Json, Paths, Quiet, Rev, Session, SomePaths, Verbose, pairs, session
 from dvlite.errors import UsageError, quote
 from dvlite.ops import move, saved
 from dvlite.ops.add import AddResult
@@ -45,7 +45,7 @@ def add(
     """
     run = session(ctx, json=json, quiet=quiet, verbose=verbose)
     repo, progress = run.open(), run.progress()
-    values = dict(_pair(one) for one in meta or ())
+    values = pairs(meta)
     values |= {
         key: value
         for key, value in (("description", desc), ("source", source), ("reason", reason))
@@ -68,13 +68,6 @@ def add(
     elif not run.is_quiet:
         _show_added(run, repo, result)
     return render.failures(result.failures, lambda path: run.here(repo, path), is_alone=not result.added, is_told=json)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, separator, value = text.partition("=")
-    if not separator or not key:
-        raise UsageError(f"'{text}' is not KEY=VALUE")
-    return key, value
 
 
 def _show_added(run: Session, repo: Repo, result: AddResult) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dvlite import plots
+from dvlite import files, plots
 from dvlite.cli import render
 from dvlite.cli.session import Json, Quiet, Rev, Verbose, session
 from dvlite.errors import UsageError
@@ -49,7 +49,7 @@ def new(
     return 0
 
 
-@app.command("run", context_settings={"ignore_unknown_options": True})
+@app.command("run")
 def run(
     ctx: typer.Context,
     command: Annotated[
@@ -92,7 +92,7 @@ def run(
         told=lambda path: None if run_.is_quiet else render.note(f"experiment {render.name(run_.here(repo, path))}"),
         progress=progress,
     )
-    repros.trust(repo, command)
+    repros.trust(repo, command, repo.in_repo(".", run_.folder))
     run_.finish(progress)
     if json:
         render.as_json(result)
@@ -115,7 +115,7 @@ def list_(
     sort: Annotated[str, typer.Option("--sort", metavar="NAME", help="By a value: metrics.auc.")] = "",
     descending: Annotated[bool, typer.Option("--desc", help="Largest first.")] = False,
     columns: Columns = "",
-    limit: Annotated[int, typer.Option("--limit", help="So many at most; 0 for all.")] = 0,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="So many at most; 0 for all.")] = 0,
     as_csv: Csv = False,
     json: Json = False,
 ) -> int:
@@ -127,30 +127,49 @@ def list_(
     """
     run_ = session(ctx, json=json)
     result = exps.read(run_.open(), rev=rev or "", has_history=everything)
+    is_any = bool(result.experiments)
     result.experiments = exps.chosen(result.experiments, where=where or (), sort=sort, is_descending=descending)
     result.experiments = result.experiments[: limit or None]
-    return _show(result.experiments, result.notes, columns, is_csv=as_csv, is_json=json)
+    return _show(result.experiments, result.notes, columns, is_any=is_any, is_csv=as_csv, is_json=json)
 
 
-def _show(found: Sequence[Experiment], notes: Sequence[str], columns: str, *, is_csv: bool, is_json: bool) -> int:
+def _show(
+    found: Sequence[Experiment], notes: Sequence[str], columns: str, *, is_any: bool, is_csv: bool, is_json: bool
+) -> int:
     if is_json:
         render.as_json({"experiments": found, "notes": notes})
         return 0
-    wanted = [one.strip() for one in columns.split(",") if one.strip()] or exps.columns(found)
+    known = exps.columns(found)
+    wanted = [one.strip() for one in columns.split(",") if one.strip()] or known
+    for name in wanted:
+        if found and all(exps.value_of(one, name) is None for one in found):
+            raise UsageError(f"no experiment has '{name}'", f"They have: {', '.join(known[:20]) or 'nothing'}.")
     shown = wanted if columns or is_csv else wanted[:_MOST_COLUMNS]
-    rows = [("experiment", *shown)]
-    rows += [(one.name, *(_shown(exps.value_of(one, name)) for name in shown)) for one in found]
     if is_csv:
-        csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
+        _write_csv(
+            [["experiment", *shown], *([one.name, *(exps.value_of(one, name) for name in shown)] for one in found)]
+        )
     elif found:
+        rows = [
+            ["experiment", *shown],
+            *([one.name, *(_shown(exps.value_of(one, name)) for name in shown)] for one in found),
+        ]
         render.table([tuple(map(render.name, row)) for row in rows])
     else:
-        render.out("no experiments: 'dvlite exp run -- COMMAND' makes one")
+        render.out("no experiment is like that" if is_any else "no experiments: 'dvlite exp run -- COMMAND' makes one")
     if len(shown) < len(wanted):
         render.note(f"and {len(wanted) - len(shown)} more columns: --columns, --csv or --json")
     for note in notes:
         render.note(render.name(note))
     return 0
+
+
+def _write_csv(rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows as CSV: numbers as they are, what is missing as nothing, true and false as JSON has them."""
+    plain = [
+        ["" if cell is None else str(cell).lower() if isinstance(cell, bool) else cell for cell in row] for row in rows
+    ]
+    csv.writer(sys.stdout, lineterminator="\n").writerows(plain)
 
 
 def _shown(value: Any) -> str:
@@ -187,7 +206,7 @@ def compare(
     rows = [("", *(one.name for one in found))]
     rows += [(name, *map(_shown, row)) for name, row in differing.items()]
     if as_csv:
-        csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
+        _write_csv([["", *(one.name for one in found)], *([name, *row] for name, row in differing.items())])
     elif differing:
         render.table([tuple(map(render.name, row)) for row in rows])
     else:
@@ -220,7 +239,8 @@ def best(
     if json:
         render.as_json(found[0])
     else:
-        render.out(f"{render.name(run_.here(repo, found[0].path))}  {value} {_shown(exps.value_of(found[0], value))}")
+        shown = render.name(_shown(exps.value_of(found[0], value)))
+        render.out(f"{render.name(run_.here(repo, found[0].path))}  {value} {shown}")
     return 0
 
 
@@ -232,20 +252,25 @@ def plot(
         "experiments.html"
     ),
     everything: Everything = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is no earlier drawing.")] = False,
     quiet: Quiet = False,
 ) -> int:
     """Draw the metrics over experiments, and over the steps that they logged, into one HTML file that needs nothing else.
 
     Example: dvlite exp plot -o report.html
 
-    Exit codes: 0 done, 2 there is no such experiment.
+    Exit codes: 0 done, 2 there is no such experiment, or the file is another one.
     """
     run_ = session(ctx, quiet=quiet)
     repo = run_.open()
     found = exps.read(repo, has_history=everything).experiments
     found = [exps.find(found, name) for name in names] if names else found
     place = run_.folder / target
-    place.write_text(_page(repo, found))
+    if place.exists() and not force and not (place.is_file() and plots.is_page(place.read_bytes()[:200])):
+        raise UsageError(
+            f"'{target}' exists, and is no earlier drawing", "Name another file, or replace it with --force."
+        )
+    files.write_atomic(place, _page(repo, found).encode("utf-8", "replace"))
     if not run_.is_quiet:
         render.out(f"{render.count(len(found), 'experiment')} in {render.name(str(target))}")
     return 0
@@ -277,4 +302,7 @@ def _points(pairs: Iterable[tuple[Any, Any]]) -> list[tuple[float, float]]:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    except OverflowError:
+        return None

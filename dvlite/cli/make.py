@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dvlite.cli import render
-from dvlite.cli.session import Json, Paths, Quiet, Rev, Session, Verbose, session
+from dvlite.cli.session import Json, Paths, Quiet, Rev, Session, Verbose, pairs, session
 from dvlite.errors import quote
 from dvlite.ops import lineage as lineages
 from dvlite.ops import repro as repros
@@ -20,7 +20,7 @@ app = typer.Typer(rich_markup_mode=None)
 _COLOURS = {"run": "green", "from history": "green", "out of date": "yellow", "different": "red", "same": "green"}
 
 
-@app.command(context_settings={"ignore_unknown_options": True})
+@app.command()
 def run(
     ctx: typer.Context,
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND…", help="What to run, here.")],
@@ -39,6 +39,7 @@ def run(
         typer.Option("--metrics", "-m", metavar="FILE", help="JSON or TOML that it writes; its values are recorded."),
     ] = None,
     desc: Annotated[str | None, typer.Option("--desc", help="Set the description in [meta].")] = None,
+    meta: Annotated[list[str] | None, typer.Option("--meta", metavar="KEY=VALUE", help="Set a key of [meta].")] = None,
     no_stage: Annotated[bool, typer.Option("--no-stage", help="Leave 'git add' to you.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -60,13 +61,13 @@ def run(
         params=here.paths(repo, params),
         metrics=here.paths(repo, metrics),
         folder=repo.in_repo(".", here.folder),
-        meta={"description": desc} if desc else None,
+        meta=pairs(meta) | ({"description": desc} if desc else {}),
         is_silent=json,
         is_staged=not no_stage,
         told=lambda line: None if here.is_quiet else render.note(f"running: {render.name(line)}"),
         progress=progress,
     )
-    repros.trust(repo, result.command)
+    repros.trust(repo, result.command, repo.in_repo(".", here.folder))
     here.finish(progress)
     if json:
         render.as_json(result)
@@ -114,7 +115,7 @@ def repro(
     given = here.paths(repo, paths)
 
     def may_run(step: Step) -> bool:
-        if yes or repros.is_trusted(repo, step.recipe.command):
+        if yes or repros.is_trusted(repo, step):
             return True
         where = f" in {step.recipe.folder}" if step.recipe.folder else ""
         render.note(f"{render.name(step.paths[0])} is made by{where}: {render.name(step.command)}")

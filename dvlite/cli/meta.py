@@ -1,13 +1,14 @@
 """The commands about metadata: meta show, set, unset."""
 
+import shlex
 from typing import Annotated
 
 import typer
 
 from dvlite import recipe
 from dvlite.cli import render
-from dvlite.cli.session import Json, Quiet, Rev, session
-from dvlite.errors import UsageError, quote
+from dvlite.cli.session import Json, Quiet, Rev, pairs, session
+from dvlite.errors import quote
 from dvlite.ops import meta as metas
 from dvlite.ops.meta import MetaResult
 
@@ -31,7 +32,7 @@ def show(ctx: typer.Context, path: Path_, rev: Rev = None, json: Json = False) -
         render.as_json(result)
         return 0
     render.out(f"{render.name(result.path)} ({render.count(result.files, 'file')}, {render.size(result.size)})")
-    render.table([(f"  {name}", render.name(value)) for name, value in _lines(result)])
+    render.table([(f"  {render.name(name)}", render.name(value)) for name, value in _lines(result)])
     return 0
 
 
@@ -42,7 +43,7 @@ def _lines(result: MetaResult) -> list[tuple[str, str]]:
     if result.commit:
         rows += [("version", f"{result.date[:10]} by {result.author}: {result.message} ({result.commit[:10]})")]
     rows += [("tags", ", ".join(result.tags))] if result.tags else []
-    rows += [("made by", " ".join(map(quote, result.command)))] if result.command else []
+    rows += [("made by", shlex.join(result.command))] if result.command else []
     rows += [("made from", f"{one['path']} ({one['oid'].partition(':')[2][:10]})") for one in result.inputs]
     rows += [(f"param {name}", str(value)) for name, value in recipe.merged(result.params).items()]
     rows += [(f"metric {name}", str(value)) for name, value in recipe.merged(result.metrics).items()]
@@ -66,13 +67,10 @@ def set_(
     """
     run = session(ctx, json=json, quiet=quiet)
     repo = run.open()
-    pairs = [one.partition("=") for one in values]
-    if wrong := next((one for one, pair in zip(values, pairs, strict=True) if not pair[0] or not pair[1]), ""):
-        raise UsageError(f"'{wrong}' is not KEY=VALUE", "For example: owner=ana")
     result = metas.change(
         repo,
         repo.in_repo(path, run.folder),
-        {key: value for key, _, value in pairs},
+        pairs(values),
         is_staged=not no_stage,
     )
     return _show_change(result, is_json=json, is_quiet=run.is_quiet)

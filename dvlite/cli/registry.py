@@ -82,7 +82,7 @@ def promote(
     repo = run.open()
 
     def may_run(step: Step) -> bool:
-        if yes or is_trusted(repo, step.recipe.command):
+        if yes or is_trusted(repo, step):
             return True
         render.note(f"to see that it is made the same again: {render.name(step.command)}")
         return sys.stdin.isatty() and typer.confirm("May it run?", err=True)

@@ -1,6 +1,7 @@
 """How results look: sizes, counts, names made safe to print, colour, errors with hints, JSON."""
 
 import json
+import math
 import os
 import re
 import sys
@@ -113,6 +114,8 @@ def _plain(value: Any) -> Any:
         return [_plain(inner) for inner in value]
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, float) and not math.isfinite(value):  # JSON has no such numbers
+        return None
     return str(value) if isinstance(value, Path) else value
 
 

@@ -56,8 +56,8 @@ def check(
         render.as_json(result)
     elif markdown:
         _show_markdown(result, has_remote=not no_remote)
-    elif not run.is_quiet:
-        _show(result)
+    else:
+        _show(result, is_quiet=run.is_quiet)
     return 1 if result.problems else 0
 
 
@@ -76,14 +76,18 @@ def _check_changelog(repo: Repo, result: CheckResult) -> None:
     result.problems.append(Found("changelog", CHANGELOG, said, f"Write it anew: dvlite changelog --write {CHANGELOG}"))
 
 
-def _show(result: CheckResult) -> None:
+def _show(result: CheckResult, *, is_quiet: bool) -> None:
     for one in result.problems:
         render.out(f"{render.paint(one.kind, 'red')}: {render.name(one.message)}")
         if one.hint:
             render.out(f"  {render.name(one.hint)}")
     for note in result.notes:
         render.note(render.name(note))
-    what = f"{render.count(result.pointers, 'pointer')}, {render.count(result.versions, 'registered version')}"
+    if is_quiet:
+        return
+    since = f" since {result.old[:10]}" if result.old != result.new else ""
+    counts = (render.count(result.pointers, "pointer"), render.count(result.versions, "registered version"))
+    what = f"{', '.join(counts)}{since}"
     render.out(
         f"{render.count(len(result.problems), 'problem')}: {what}" if result.problems else f"all is well: {what}"
     )
@@ -93,7 +97,9 @@ def _show_markdown(result: CheckResult, *, has_remote: bool) -> None:
     render.out("| check | result |\n|---|---|")
     for kind, said in _KINDS.items():
         found = [one for one in result.problems if one.kind == kind]
-        state = f"**{len(found)} wrong**" if found else "not asked" if kind == "remote" and not has_remote else "ok"
+        is_asked = has_remote or kind != "remote"
+        fine = "not asked" if not is_asked else "not looked at" if kind in result.skipped else "ok"
+        state = f"**{len(found)} wrong**" if found else fine
         render.out(f"| {said} | {state} |")
     for one in result.problems:
         render.out(

@@ -14,6 +14,7 @@ import typer
 
 from dvlite.cli import render
 from dvlite.cli.bars import Bars
+from dvlite.errors import UsageError
 from dvlite.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -136,3 +137,12 @@ def ask_trust(repo: Repo, name: str) -> None:
         from dvlite.ops import remote
 
         remote.trust(repo, name)
+
+
+def pairs(given: Sequence[str] | None) -> dict[str, str]:
+    """Read KEY=VALUE words."""
+    found = [one.partition("=") for one in given or ()]
+    for key, separator, value in found:
+        if not separator or not key.strip():
+            raise UsageError(f"'{key}{separator}{value}' is not KEY=VALUE", "For example: owner=ana")
+    return {key: value for key, _, value in found}

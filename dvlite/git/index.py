@@ -90,6 +90,11 @@ def changed_paths(git: Git) -> list[str]:
     return [row[3:] for row in rows]
 
 
+def files_at(git: Git, path: str) -> list[str]:
+    """Return the files at and below a path that Git tracks, or would take."""
+    return split(run(git, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *literal([path])))
+
+
 def index_state(git: Git, suffix: str) -> bytes:
     """Return all that Git's index says of the files that end so; empty where the worktree has one of them otherwise."""
     differing = run(git, "diff-files", "--", pathspec(suffix))

@@ -82,6 +82,7 @@ def scatter(git: Git) -> None:
 
 def add_worktree(git: Git, place: Path, commit: str) -> None:
     """Check a commit out at another place, on no branch, without hooks."""
+    run(git, "worktree", "prune")  # what was killed left its entry
     run(git, "-c", "core.hooksPath=/dev/null", "worktree", "add", "--quiet", "--detach", str(place), commit)
 
 

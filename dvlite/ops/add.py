@@ -272,6 +272,10 @@ def _refuse_frozen(repo: Repo, one: _Ready, reason: str) -> None:
     committed = git.file_at(repo.git, "HEAD", f"{one.tracked}{SUFFIX}")
     if committed and one.new and one.views:
         old = pointer.decode(committed, f"{one.tracked}{SUFFIX}")
+        if reason and reason == policy.reason_of(None, old) and old.oid != one.new.oid:
+            raise UsageError(
+                f"'{one.tracked}' was changed for that very reason before", "Say what is new: --reason TEXT."
+            )
         policy.refuse_rewrite(
             repo.config,
             one.tracked,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dvlite import config, git, pointer, recipe, refs, remotes
-from dvlite.errors import DvliteError, FormatError, UsageError
+from dvlite.errors import DvliteError, FormatError, UsageError, quote
 from dvlite.ops import experiments, policy, registry, registry_sync
 from dvlite.ops.commit import GIT_MAX_SIZE
 from dvlite.ops.push import push
@@ -26,13 +26,17 @@ class Found:
 
 @dataclass(slots=True)
 class CheckResult:
-    """What was looked at, and what is wrong; `notes`: what could not be looked at. `old` and `new`: the commits compared."""
+    """What was looked at, and what is wrong. `old` and `new`: the commits compared.
+
+    `skipped`: kinds that could not be looked at; `notes` say why.
+    """
 
     old: str = ""
     new: str = ""
     pointers: int = 0
     versions: int = 0
     problems: list[Found] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -68,7 +72,8 @@ def ends(repo: Repo, revs: str) -> tuple[str, str]:
     if dots:
         return git.resolve(repo.git, old or "HEAD"), git.resolve(repo.git, new or "HEAD")
     commit = git.resolve(repo.git, revs or "HEAD")
-    for name in ("origin/HEAD", "origin/main", "origin/master"):
+    hosts = sorted(git.remotes(repo.git), key=lambda name: name != "origin")
+    for name in (f"{host}/{branch}" for host in hosts for branch in ("HEAD", "main", "master", "trunk", "develop")):
         if git.has_commit(repo.git, name):
             try:
                 base = git.merge_base(repo.git, name, commit)
@@ -109,36 +114,79 @@ def _check_remote(repo: Repo, commit: str, result: CheckResult, progress: Progre
 
 
 def _check_frozen(repo: Repo, old: str, new: str, result: CheckResult) -> None:
-    """See that no commit since the old one changed data that must stay."""
-    if not repo.config.policy.get("append_only") or old == new:
+    """See that no commit since the old one changed data that must stay, nor all together; by the policies of both ends."""
+    kept = _with_policy(repo, old)
+    if not kept.policy.get("append_only"):
         return
+    if old == new:
+        result.skipped.append("frozen")
+        result.notes.append("there is no earlier commit here to compare with: append-only data was not looked at")
+        return
+    before, after = (refs.at(repo.git, commit).found for commit in (old, new))
+    changes: list[tuple[str, Pointer, Pointer | None, str]] = [
+        (path, item, after.get(path), "")
+        for path, item in before.items()
+        if path in after or not policy.keeps(kept, after, before, path)
+    ]
     try:
-        for path, before, after in _changes(repo, old, new):
-            reason = policy.reason_of(before, after) if after else ""
-            if reason:
-                continue
-            entry = after.entry if after else None
-            for frozen in policy.rewritten(repo.config, path, before.entry, entry, repo.store.read):
-                said = f"'{frozen}' was {'changed' if after else 'deleted'}, and [policy] append_only keeps it"
-                result.problems.append(
-                    Found("frozen", frozen, said, f"Add new data beside it, as '{policy.next_name(frozen)}'.")
-                )
+        changes += _changes(repo, kept, old, new)
     except DvliteError as exc:
-        result.notes.append(f"what came since {old[:10]} can't be told: {exc.message}")
+        result.skipped.append("frozen")
+        result.notes.append(f"what came since {old[:10]} can't all be told: {exc.message}")
+    told: set[str] = set()
+    for path, one, two, commit in changes:
+        if (two and policy.reason_of(one, two)) or path in told:
+            continue
+        for frozen in _rewritten(repo, kept, path, one, two, result):
+            if frozen not in told:
+                told |= {frozen, path}
+                by = f" by commit {commit[:10]}" if commit else ""
+                said = f"'{frozen}' was {'changed' if two else 'deleted'}{by}, and [policy] append_only keeps it"
+                hint = f"Bring it back ('git revert', or git checkout {old[:10]} -- {quote(path + SUFFIX)}),"
+                result.problems.append(
+                    Found(
+                        "frozen", frozen, said, f"{hint} and add new data beside it, as '{policy.next_name(frozen)}'."
+                    )
+                )
 
 
-def _changes(repo: Repo, old: str, new: str) -> Iterator[tuple[str, Pointer, Pointer | None]]:
-    """Yield what commits did to pointers, one by one: path, before, after (None: it went, and came nowhere else)."""
+def _with_policy(repo: Repo, commit: str) -> config.Config:
+    """Return the config with what another commit's policy keeps too: a change can't take its own guard away."""
+    here = repo.config
+    try:
+        text = git.file_at(repo.git, commit, config.FILE)
+        there = config.decode(text).policy.get("append_only", []) if text else []
+    except DvliteError:
+        there = []
+    both = [*here.policy.get("append_only", []), *there]
+    return here._replace(policy={**here.policy, "append_only": both})
+
+
+def _rewritten(
+    repo: Repo, kept: config.Config, path: str, one: Pointer, two: Pointer | None, result: CheckResult
+) -> list[str]:
+    try:
+        return list(policy.rewritten(kept, path, one.entry, two.entry if two else None, repo.store.read))
+    except DvliteError as exc:
+        result.notes.append(f"what became of '{path}' can't be told: {exc.message}")
+        return []
+
+
+def _changes(repo: Repo, kept: config.Config, old: str, new: str) -> Iterator[tuple[str, Pointer, Pointer | None, str]]:
+    """Yield what commits did to pointers, one by one: path, before, after (None: it went, and did not only move), commit."""
     touched = list(git.touched_with_suffix(repo.git, f"{old}..{new}", SUFFIX))
     blobs = {blob for one in touched for blob in (one.blob, one.old_blob) if blob.strip("0")}
     contents = dict(git.read_blobs(repo.git, sorted(blobs)))
-    kept = {one.commit.id: set[str]() for one in touched}
+    came: dict[str, dict[str, Pointer]] = {}
     for one in touched:
-        kept[one.commit.id] |= {str(item.oid)} if (item := _decoded(contents, one.blob)) else set()
+        item = _decoded(contents, one.blob)
+        if item and not one.old_blob.strip("0"):
+            came.setdefault(one.commit.id, {})[one.path.removesuffix(SUFFIX)] = item
     for one in touched:
         before, after = _decoded(contents, one.old_blob), _decoded(contents, one.blob)
-        if before and not (after is None and str(before.oid) in kept[one.commit.id]):
-            yield one.path.removesuffix(SUFFIX), before, after
+        path = one.path.removesuffix(SUFFIX)
+        if before and (after or not policy.keeps(kept, came.get(one.commit.id, {}), {path: before}, path)):
+            yield path, before, after, one.commit.id
 
 
 def _decoded(contents: dict[str, bytes], blob: str) -> Pointer | None:
@@ -153,6 +201,7 @@ def _check_registry(repo: Repo, has_remote: bool, result: CheckResult) -> None:
     try:
         found = registry_sync.verify(repo, "" if is_asked else None)
     except DvliteError as exc:
+        result.skipped.append("registry")
         result.notes.append(f"the Git remote's registry can't be looked at: {exc.message}")
         found = registry_sync.verify(repo)
     result.versions = found.versions
@@ -166,7 +215,8 @@ def _check_large(repo: Repo, pointers: Pointers, commit: str, result: CheckResul
     for path, size in git.sizes_at(repo.git, commit):
         if size > limit:
             said = f"'{path}' has {size:,} bytes in Git itself: more than it should hold ({limit:,})"
-            result.problems.append(Found("large", path, said, f"Track it: git rm --cached {path} && dvlite add {path}"))
+            hint = f"Track it: git rm --cached -- {quote(path)} && dvlite add {quote(path)}"
+            result.problems.append(Found("large", path, said, hint))
 
 
 # ---- what a pull request changes ------------------------------------------------------------------------------------

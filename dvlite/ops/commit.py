@@ -246,16 +246,15 @@ def _frozen_removed(repo: Repo) -> list[Failure]:
     """Return why pointers may not go: the policy keeps their data. One that only moves, its data as it is, may."""
     if not repo.config.policy.get("append_only") or not git.has_commits(repo.git):
         return []
-    from dvlite.ops.policy import rewritten
+    from dvlite.ops.policy import keeps, rewritten
 
-    here = refs.in_index(repo.git)
-    kept = {item.oid for item in here.found.values()}
-    gone = {
-        path: item for path, item in refs.at(repo.git, "HEAD").found.items() if path not in {*here.found, *here.broken}
-    }
+    here, before = refs.in_index(repo.git), refs.at(repo.git, "HEAD").found
+    gone = [path for path in before if path not in here.found and path not in here.broken]
     blocks = []
-    for tracked, old in gone.items():
-        for path in rewritten(repo.config, tracked, old.entry, None, repo.store.read) if old.oid not in kept else ():
+    for tracked in gone:
+        if keeps(repo.config, here.found, before, tracked):
+            continue
+        for path in rewritten(repo.config, tracked, before[tracked].entry, None, repo.store.read):
             said = f"'{path}' is committed, and [policy] append_only keeps it"
             hint = f"Bring its pointer back: git restore --staged --worktree -- {quote(tracked + SUFFIX)}"
             blocks.append(Failure(tracked, UnsavedError(said, hint)))

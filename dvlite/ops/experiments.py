@@ -8,13 +8,14 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dvlite import gate, git, programs, recipe, refs
-from dvlite.errors import FormatError, UsageError
+from dvlite.errors import DvliteError, FormatError, UsageError
 from dvlite.ops.add import add
 from dvlite.ops.base import Failure
 from dvlite.ops.run import begin, values_of, words_of
@@ -26,6 +27,8 @@ FOLDER = "experiments"
 PARAMS, METRICS, LOG, STEPS = "params.json", "metrics.json", "log.txt", "steps.jsonl"
 ENVIRONMENT = "DVLITE_EXPERIMENT"  # the folder of the experiment that runs, for its command
 _TEXT = 1 << 20  # bytes; JSON of this size and more is data
+_MOST = 16 << 20  # bytes of parameters or metrics that are read
+_MANY = 500  # values; more are not recorded in pointers, their file is
 _NUMBERED = re.compile(r"exp_(\d+)")
 
 
@@ -68,9 +71,10 @@ def new(repo: Repo, name: str = "") -> str:
 
     Numbers go on from those in the worktree and in all commits of all branches here.
     """
-    if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+    if name and (not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name.endswith(SUFFIX)):
         raise UsageError(f"'{name}' is no name for an experiment", "Use letters, digits, '.', '_' and '-'.")
     folder = repo.root / FOLDER
+    _refuse_other(repo, folder)
     folder.mkdir(exist_ok=True)
     number = _last(repo) + 1
     while True:
@@ -84,8 +88,23 @@ def new(repo: Repo, name: str = "") -> str:
             number += 1
 
 
+def _refuse_other(repo: Repo, folder: Path) -> None:
+    """Refuse where experiments can't be: a link or file of that name, or a folder that is tracked as a whole."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise UsageError(
+            f"'{FOLDER}' is not a folder of this repository", "Move it away; experiments are folders in it."
+        )
+    if (repo.root / f"{FOLDER}{SUFFIX}").exists():
+        raise UsageError(
+            f"'{FOLDER}' is tracked as a whole, so Git can't have its parameters and metrics as text",
+            f"Let go of it (the data stays): dvlite rm {FOLDER}",
+        )
+
+
 def _last(repo: Repo) -> int:
-    known = [entry.name for entry in os.scandir(repo.root / FOLDER)]
+    """Return the highest number that was ever given: here, in other worktrees, in any commit."""
+    places = [worktree.root / FOLDER for worktree in git.worktrees(repo.git)]
+    known = [entry.name for place in places if place.is_dir() for entry in os.scandir(place)]
     if git.has_commits(repo.git):
         known += git.names_ever_below(repo.git, FOLDER)
     return max((int(found[1]) for name in known if (found := _NUMBERED.fullmatch(name))), default=0)
@@ -112,31 +131,59 @@ def run(
     place = repo.root / folder if folder else repo.root
     if not command:
         raise UsageError("there is no command", "For example: dvlite exp run -- python train.py")
+    _refuse_outputs(outputs)
     before = {one: _state(place / one) for one in (PARAMS, METRICS)}
+    made_before = {output: _state(repo.root / output) for output in outputs}
     given = list(params) or ([f"{folder}/{PARAMS}" if folder else PARAMS] if before[PARAMS] else [])
+    own = [FOLDER, *outputs, f"{folder}/{METRICS}" if folder else METRICS]
+    words = words_of(command)
+    made = begin(repo, refs.in_worktree(repo.git), words, inputs=inputs, own=own, params=given, folder=folder)
     path = new(repo, name)
     inside = repo.root / path
-    words = [word.replace("{exp}", os.path.relpath(inside, place)) for word in words_of(command)]
-    pointers = refs.in_worktree(repo.git)
-    own = [FOLDER, *outputs, f"{folder}/{METRICS}" if folder else METRICS]
-    made = begin(repo, pointers, words, inputs=inputs, own=own, params=given, folder=folder)
+    words = tuple(word.replace("{exp}", os.path.relpath(inside, place)) for word in words)
+    made = made._replace(command=words)
     if given:
         values = recipe.merged(made.params) if len(given) > 1 else next(iter(made.params.values()))
         _write_json(inside / PARAMS, values)
     told(path)
     code = programs.run(words, place, log=inside / LOG, environment={ENVIRONMENT: str(inside)})
+    result = RunExperimentResult(path, code)
     for one in (PARAMS, METRICS):
         state = _state(place / one)
-        if state and state != before[one] and not (inside / one).exists():
+        if state and state != before[one] and not (inside / one).exists() and (place / one).is_file():
             shutil.copyfile(place / one, inside / one)
     for output in outputs:
-        _bring_in(repo, output, path)
-    result = RunExperimentResult(path, code)
-    metrics = {f"{path}/{METRICS}": values_of(repo, f"{path}/{METRICS}")} if (inside / METRICS).exists() else {}
-    made = made._replace(exit_code=code, metrics=metrics)
+        _bring_in(repo, output, path, made_before[output], result)
+    metrics = _metrics(repo, path, result)
+    made = made._replace(exit_code=code, metrics=metrics if len(recipe.merged(metrics)) <= _MANY else {})
     result.metrics = recipe.merged(metrics)
     _keep(repo, path, made, result, is_staged=is_staged, progress=progress)
     return result
+
+
+def _refuse_outputs(outputs: Sequence[str]) -> None:
+    """Refuse outputs that would meet in the experiment's folder, or that hold it."""
+    names: dict[str, str] = {}
+    for output in outputs:
+        name = output.rpartition("/")[2]
+        if not output or f"{FOLDER}/".startswith(f"{output}/"):
+            raise UsageError(f"'{output or '.'}' holds the experiments themselves", "Name what the command makes.")
+        if name in (PARAMS, METRICS, LOG, STEPS, ".gitignore") and not output.startswith(f"{FOLDER}/"):
+            raise UsageError(f"'{output}' would take the place of the experiment's own {name}", "Give it another name.")
+        if name in names:
+            raise UsageError(f"'{names[name]}' and '{output}' would meet in the experiment's folder", "Rename one.")
+        names[name] = output
+
+
+def _metrics(repo: Repo, path: str, result: RunExperimentResult) -> dict[str, Any]:
+    """Return what the command measured; a file that can't be read is said, and kept."""
+    if not (repo.root / path / METRICS).exists():
+        return {}
+    try:
+        return {f"{path}/{METRICS}": values_of(repo, f"{path}/{METRICS}")}
+    except DvliteError as exc:
+        result.failures.append(Failure(f"{path}/{METRICS}", exc))
+        return {}
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:
@@ -148,18 +195,33 @@ def _state(path: Path) -> tuple[int, int, int] | None:
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n"
+    path.write_bytes(text.encode("utf-8", "replace"))
 
 
-def _bring_in(repo: Repo, output: str, path: str) -> None:
-    """Copy what the command made elsewhere into the experiment."""
+def _bring_in(
+    repo: Repo, output: str, path: str, before: tuple[int, int, int] | None, result: RunExperimentResult
+) -> None:
+    """Copy what the command made elsewhere into the experiment; what it didn't make is said."""
     source, target = repo.root / output, repo.root / path / output.rpartition("/")[2]
-    if output.startswith(f"{path}/") or not source.exists():
+    state = _state(source)
+    is_old = state == before and not source.is_dir()
+    if state is None or is_old:
+        said = "was there before, and the command did not make it" if state else "was not made by the command"
+        result.failures.append(Failure(output, DvliteError(f"'{output}' {said}", "It is not part of the experiment.")))
         return
-    if source.is_dir():
-        shutil.copytree(source, target, symlinks=True)
-    else:
-        shutil.copy2(source, target)
+    if output.startswith(f"{path}/"):
+        return
+    try:
+        if source.is_dir():
+            shutil.copytree(source, target, symlinks=True)
+        else:
+            shutil.copy2(source, target)
+    except (OSError, shutil.Error) as exc:
+        said = str(exc.args[0][0][2] if isinstance(exc, shutil.Error) else exc.strerror or exc)
+        result.failures.append(
+            Failure(output, DvliteError(f"'{output}' can't be copied: {said}", "See what lies in it."))
+        )
 
 
 def keep(repo: Repo, path: str, *, is_staged: bool = True, progress: Progress = SILENT) -> RunExperimentResult:
@@ -189,7 +251,8 @@ def _keep(
     if data:
         recorded = made._replace(outputs=tuple(data)) if made else None
         added = add(repo, data, recipe=recorded, is_staged=is_staged, progress=progress)
-        result.artifacts, result.failures = [one.path for one in added.added], added.failures
+        result.artifacts = [one.path for one in added.added]
+        result.failures += added.failures
         result.staged = added.staged
     if texts and is_staged and repo.flag("autostage", default=True):
         git.stage(repo.git, texts)
@@ -219,20 +282,22 @@ def _here(repo: Repo, result: ExperimentsResult) -> Iterator[Experiment]:
     folder = f"{repo.root}/{FOLDER}"
     try:
         names = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     for name in names:
         texts = [_text(f"{folder}/{name}/{file}") for file in (PARAMS, METRICS)]
-        yield _experiment(name, texts, "", result)
+        if any(texts) or os.path.lexists(f"{folder}/{name}/{LOG}{SUFFIX}"):  # what Git took away leaves ignored files
+            yield _experiment(name, texts, "", result)
 
 
 def _text(path: str) -> bytes:
+    """Return the bytes of a small file; nothing of what is none."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return b""
     try:
-        return os.read(fd, _TEXT)
+        return os.read(fd, _MOST) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
     finally:
         os.close(fd)
 
@@ -286,12 +351,14 @@ def chosen(
     kept = [one for one in found if all(gate.is_met(each, _table(one, each.table)) for each in gates)]
     if not sort:
         return kept
-    has = [one for one in kept if value_of(one, sort) is not None]
-    if kept and not has:
-        raise UsageError(f"no experiment has '{sort}'", f"They have: {', '.join(columns(kept)[:20])}.")
-    numbers = all(isinstance(value_of(one, sort), int | float) for one in has)
-    has.sort(key=lambda one: value_of(one, sort) if numbers else str(value_of(one, sort)), reverse=is_descending)
-    return has + [one for one in kept if value_of(one, sort) is None]
+    numbers = [one for one in kept if gate.is_number(value_of(one, sort))]
+    texts = [one for one in kept if isinstance(value_of(one, sort), str | bool)]
+    if kept and not numbers and not texts:
+        raise UsageError(f"no experiment has '{sort}'", f"They have: {', '.join(columns(kept)[:20]) or 'nothing'}.")
+    numbers.sort(key=lambda one: value_of(one, sort), reverse=is_descending)
+    texts.sort(key=lambda one: str(value_of(one, sort)), reverse=is_descending)
+    known = {one.name for one in (*numbers, *texts)}
+    return [*numbers, *texts, *(one for one in kept if one.name not in known)]
 
 
 def _table(one: Experiment, name: str) -> dict[str, Any]:
@@ -317,7 +384,8 @@ def find(found: Sequence[Experiment], name: str) -> Experiment:
     """Return an experiment by its name, its folder or its number; UsageError where there is none."""
     plain = name.rstrip("/").rpartition("/")[2]
     for one in found:
-        if one.name == plain or (plain.isdigit() and _order(one.name)[:2] == (0, int(plain))):
+        is_number = plain.isascii() and plain.isdigit() and len(plain) < 10
+        if one.name == plain or (is_number and _order(one.name)[:2] == (0, int(plain))):
             return one
     raise UsageError(f"there is no experiment '{name}'", "See 'dvlite exp list', with --all for those in history.")
 
@@ -329,7 +397,7 @@ def steps_of(repo: Repo, one: Experiment) -> list[dict[str, Any]]:
     for line in place.read_text(errors="replace").splitlines() if place.is_file() else ():
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(row, dict):
             rows.append(row)

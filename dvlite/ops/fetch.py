@@ -11,6 +11,7 @@ from dvlite.ops.base import Failure, nowhere, once_each, pointers_at, select_sto
 from dvlite.ops.checkout import CheckoutResult, checkout
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
+from dvlite.refs import Pointers
 from dvlite.repo import Repo
 from dvlite.stores.local import tombs
 from dvlite.stores.remote import RemoteStore
@@ -46,15 +47,16 @@ def fetch(
     *,
     remote: str = "",
     rev: str | None = None,
+    pointers: Pointers | None = None,
     is_by_hook: bool = False,
     jobs: int | None = None,
     progress: Progress = SILENT,
 ) -> FetchResult:
     """Fetch what the pointers of the worktree (or of `rev`) name and the local store lacks; in-repo paths narrow it.
 
-    `is_by_hook`: only from remotes that this clone used before.
+    `pointers`: these instead. `is_by_hook`: only from remotes that this clone used before.
     """
-    pointers = pointers_at(repo, rev)
+    pointers = pointers or pointers_at(repo, rev)
     with repo.writing("fetch"):
         selection = select_stored(pointers, paths, tree_reader(repo, lambda: repo.remote(remote)))
         result = FetchResult(failures=selection.failures)

@@ -1,6 +1,7 @@
 """From what data was made, and what was made from it: by the pointers here, and by history where those have moved on."""
 
 import functools
+import shlex
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -110,7 +111,7 @@ class _Walk:
             owner = enclosing(self._pointers.found, path) or path
             made, is_current = self._made(owner, path, oid)
             kind = "data" if owner in self._pointers.found or made else "git"
-            command = " ".join(map(quote, made.command)) if made else ""
+            command = shlex.join(made.command) if made else ""
             result.nodes[key] = Node(path, str(oid), kind, command, is_current or kind == "git")
             for one in made.inputs if made else ():
                 result.edges.append((_key(one.path, one.oid), key))
@@ -151,7 +152,7 @@ class _Walk:
         owner = enclosing(self._pointers.found, path)
         oid = self.oid_of(owner, path) if owner else None
         made = self.recipe(owner) if owner else None
-        command = " ".join(map(quote, made.command)) if made else ""
+        command = shlex.join(made.command) if made else ""
         return Node(path, str(oid) if oid else "", "data" if owner else "git", command)
 
 

@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from dvlite import compare
 from dvlite.config import Config
@@ -14,11 +14,17 @@ REASON = "reason"  # the key of [meta] that says why frozen data was changed all
 
 
 def is_match(path: str, patterns: Sequence[str]) -> bool:
-    """Tell whether a path matches one of some patterns, of which a leading `**/` matches the root too."""
-    return any(
-        fnmatch.fnmatchcase(path, one) or (one.startswith("**/") and fnmatch.fnmatchcase(path, one[3:]))
-        for one in patterns
-    )
+    """Tell whether a path matches one of some patterns, or lies below what one names.
+
+    A leading `**/` matches the root too; `raw` and `raw/` are the folder and all in it, as in `.gitignore`.
+    """
+    for one in patterns:
+        plain = one.removeprefix("./").strip("/")
+        if path == plain or path.startswith(f"{plain}/") or fnmatch.fnmatchcase(path, plain):
+            return True
+        if plain.startswith("**/") and fnmatch.fnmatchcase(path, plain[3:]):
+            return True
+    return False
 
 
 def required(config: Config, tracked: str) -> list[str]:
@@ -33,9 +39,9 @@ def check_meta(config: Config, tracked: str, item: Pointer) -> None:
     """Refuse a pointer that lacks metadata which the policy requires."""
     wanted = required(config, tracked)
     meta = item.tables.get("meta", {}) if wanted else {}
-    lacking = [key for key in wanted if not (isinstance(meta, dict) and meta.get(key))]
+    lacking = [key for key in wanted if not (isinstance(meta, dict) and str(meta.get(key, "")).strip())]
     if lacking:
-        example = " ".join(f"{key}=…" for key in lacking)
+        example = " ".join(f"{quote(key)}=…" for key in lacking)
         raise UsageError(
             f"'{tracked}' lacks metadata that [policy] requires: {', '.join(lacking)}",
             f"Say it: dvlite meta set {quote(tracked)} {example}",
@@ -45,6 +51,15 @@ def check_meta(config: Config, tracked: str, item: Pointer) -> None:
 def frozen(config: Config, path: str) -> bool:
     """Tell whether committed data at a path must stay as it is."""
     return is_match(path, config.policy.get("append_only", ()))
+
+
+def keeps(config: Config, here: Mapping[str, Pointer], before: Mapping[str, Pointer], tracked: str) -> bool:
+    """Tell whether frozen data only moves: the same is tracked at a new place, which is frozen too."""
+    oid = before[tracked].oid
+    return any(
+        item.oid == oid and path not in before and (frozen(config, path) or frozen(config, f"{path}/x"))
+        for path, item in here.items()
+    )
 
 
 def rewritten(config: Config, tracked: str, old: Entry, new: Entry | None, read: Read) -> Iterator[str]:

@@ -6,18 +6,19 @@ strangers: whoever calls says which may run.
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from dvlite import files, git, hashing, pointer, programs, recipe, refs, tree
-from dvlite.errors import DvliteError, FormatError, MissingError, UsageError, quote
+from dvlite.errors import DvliteError, FormatError, MissingError, UsageError
 from dvlite.oid import Oid
 from dvlite.ops.base import Failure, enclosing, look, reader, select
 from dvlite.ops.checkout import checkout
 from dvlite.ops.fetch import fetch
-from dvlite.ops.run import RunResult, measure, run, values_of
+from dvlite.ops.run import RunResult, measure, refuse_unsaved, run, values_of
 from dvlite.ops.track import stage, write
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
@@ -26,6 +27,7 @@ from dvlite.refs import Pointers
 from dvlite.repo import Repo, open_repo
 
 _TRUSTED = "may run "
+_FEW = 2000  # steps; of more, an input that is a folder of outputs is not looked into
 
 
 class Step(NamedTuple):
@@ -37,7 +39,7 @@ class Step(NamedTuple):
     @property
     def command(self) -> str:
         """The command as it is typed."""
-        return " ".join(map(quote, self.recipe.command))
+        return shlex.join(self.recipe.command)
 
 
 @dataclass(slots=True)
@@ -65,59 +67,65 @@ class ReproResult:
 
 
 def steps(pointers: Pointers) -> list[Step]:
-    """Return what the pointers record; FormatError where one can't be read."""
+    """Return what the pointers record, but not of paths that were moved since; FormatError where one can't be read."""
     found: dict[bytes, tuple[Recipe, list[str]]] = {}
     for tracked, item in pointers.found.items():
-        if made := recipe.of(item, f"{tracked}{SUFFIX}"):
+        made = recipe.of(item, f"{tracked}{SUFFIX}")
+        if made and (not made.outputs or tracked in made.outputs):
             found.setdefault(recipe.encode(made), (made, []))[1].append(tracked)
     return [Step(made, tuple(paths)) for made, paths in found.values()]
 
 
-def _above(step: Step, known: Sequence[Step]) -> Iterator[Step]:
-    """Yield the steps that make what a step reads."""
-    for other in known:
-        if other is not step and any(
-            one.path == path or one.path.startswith(f"{path}/") or path.startswith(f"{one.path}/")
-            for one in step.recipe.inputs
-            for path in other.paths
-        ):
-            yield other
+def _above(step: Step, makers: Mapping[str, list[Step]]) -> Iterator[Step]:
+    """Yield the steps that make what a step reads: the path itself, a folder that it lies in, or what lies in it."""
+    for one in step.recipe.inputs:
+        heads = [one.path[:at] for at, letter in enumerate(one.path) if letter == "/"]
+        below = [path for path in makers if path.startswith(f"{one.path}/")] if len(makers) < _FEW else []
+        for path in [one.path, *heads, *below]:
+            yield from (other for other in makers.get(path, ()) if other is not step)
 
 
 def in_order(wanted: Sequence[Step], known: Sequence[Step]) -> list[Step]:
     """Return steps and all that they rest on, each after what it reads; UsageError where they go in a circle."""
+    makers: dict[str, list[Step]] = {}
+    for step in known:
+        for path in step.paths:
+            makers.setdefault(path, []).append(step)
     done: dict[tuple[str, ...], Step] = {}
-    under_way: list[Step] = []
-
-    def visit(step: Step) -> None:
-        if step.paths in done:
-            return
-        if step in under_way:
-            circle = " -> ".join(one.paths[0] for one in [*under_way[under_way.index(step) :], step])
-            raise UsageError(f"what is made goes in a circle: {circle}", "Run one of them anew with other inputs.")
-        under_way.append(step)
-        for other in _above(step, known):
-            visit(other)
-        under_way.pop()
-        done[step.paths] = step
-
-    for step in wanted:
-        visit(step)
+    for start in wanted:
+        under_way: dict[tuple[str, ...], Iterator[Step]] = {}
+        stack = [start]
+        while stack:
+            step = stack[-1]
+            if step.paths in done:
+                stack.pop()
+                continue
+            above = under_way.setdefault(step.paths, _above(step, makers))
+            following = next((one for one in above if one.paths not in done), None)
+            if following is None:
+                done[step.paths] = step
+                stack.pop()
+            elif following.paths in under_way:
+                names = [one.paths[0] for one in stack]
+                circle = " -> ".join([*names[names.index(following.paths[0]) :], following.paths[0]])
+                raise UsageError(f"what is made goes in a circle: {circle}", "Run one of them anew with other inputs.")
+            else:
+                stack.append(following)
     return list(done.values())
 
 
-def trust(repo: Repo, words: Sequence[str]) -> None:
-    """Remember that a command may run in this clone."""
-    repo.index.set_note(_TRUSTED + _spell(words), "yes")
+def trust(repo: Repo, words: Sequence[str], folder: str) -> None:
+    """Remember that a command may run in a folder of this clone."""
+    repo.index.set_note(_TRUSTED + _spell(words, folder), "yes")
 
 
-def is_trusted(repo: Repo, words: Sequence[str]) -> bool:
-    """Tell whether a command was run, or allowed, in this clone before."""
-    return repo.index.note(_TRUSTED + _spell(words)) == "yes"
+def is_trusted(repo: Repo, step: Step) -> bool:
+    """Tell whether a command was run, or allowed, in that folder of this clone before."""
+    return repo.index.note(_TRUSTED + _spell(step.recipe.command, step.recipe.folder)) == "yes"
 
 
-def _spell(words: Sequence[str]) -> str:
-    return hashing.checksum("\0".join(words).encode("utf-8", "surrogateescape")).hex()
+def _spell(words: Sequence[str], folder: str) -> str:
+    return hashing.checksum("\0".join([folder, *words]).encode("utf-8", "surrogateescape")).hex()
 
 
 def repro(
@@ -137,35 +145,86 @@ def repro(
     """
     result = ReproResult()
     pointers = refs.in_worktree(repo.git)
+    result.failures += [Failure(path, error) for path, error in pointers.broken.items()]
     known = steps(pointers)
     wanted = _wanted(repo, pointers, known, paths, result)
+    stale: set[str] = set()
     for step in in_order(wanted, known):
-        pointers = refs.in_worktree(repo.git)
-        now = current(repo, pointers, step.recipe)
-        why = "asked for" if is_forced else _why(step.recipe, now)
-        one = Redone(list(step.paths), step.command, "up to date", why)
+        one = Redone(list(step.paths), step.command, "up to date")
         result.steps.append(one)
-        if not why:
+        try:
+            is_done = _redo(repo, step, one, stale, result, may_run, is_dry_run, is_forced, is_silent, told, progress)
+        except GoesOnError as exc:
+            one.state = "out of date"
+            result.failures.append(Failure(step.paths[0], exc.error))
+            stale.update(step.paths)
             continue
-        one.state = "out of date"
-        if is_dry_run:
-            continue
-        if not is_forced and _from_history(repo, step, now, result, progress):
-            one.state = "from history"
-            continue
-        if not may_run(step):
-            raise UsageError(
-                f"'{step.paths[0]}' is out of date, and its command was not allowed to run: {step.command}",
-                "If it may: dvlite repro --yes",
-            )
-        trust(repo, step.recipe.command)
-        done = _run(repo, step, is_silent=is_silent, told=told, progress=progress)
-        one.state, one.seconds = "run", done.seconds
-        result.failures += done.failures
-        result.notes += done.notes
-        if done.failures:
+        if not is_done:
             break
     return result
+
+
+class GoesOnError(Exception):
+    """A step that can't be looked at, or made; those that don't rest on it go on."""
+
+    def __init__(self, error: DvliteError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+def _redo(
+    repo: Repo,
+    step: Step,
+    one: Redone,
+    stale: set[str],
+    result: ReproResult,
+    may_run: Callable[[Step], bool],
+    is_dry_run: bool,
+    is_forced: bool,
+    is_silent: bool,
+    told: Callable[[str], object],
+    progress: Progress,
+) -> bool:
+    """Look at one step, and make it again where it is out of date; False where nothing more should be done."""
+    pointers = refs.in_worktree(repo.git)
+    try:
+        now = current(repo, pointers, step.recipe)
+    except DvliteError as exc:
+        raise GoesOnError(exc) from exc
+    rests = [f"{each.path} is out of date" for each in now.inputs if enclosing(stale, each.path)]
+    one.why = "asked for" if is_forced else ", ".join([*filter(None, [_why(step.recipe, now)]), *rests])
+    if not one.why:
+        return True
+    one.state = "out of date"
+    if is_dry_run or rests:
+        stale.update(step.paths)
+        return True
+    _refuse_others(pointers, step)
+    refuse_unsaved(repo, step.paths)
+    if not is_forced and _from_history(repo, step, now, result, progress):
+        one.state = "from history"
+        return True
+    if not may_run(step):
+        raise UsageError(
+            f"'{step.paths[0]}' is out of date, and its command was not allowed to run: {step.command}",
+            "If it may: dvlite repro --yes",
+        )
+    trust(repo, step.recipe.command, step.recipe.folder)
+    done = _run(repo, step, is_silent=is_silent, told=told, progress=progress)
+    one.state, one.seconds = ("run" if not done.failures else "out of date"), done.seconds
+    result.failures += done.failures
+    result.notes += done.notes
+    return not done.failures
+
+
+def _refuse_others(pointers: Pointers, step: Step) -> None:
+    """Refuse to run a command that would also make what was made otherwise since: by hand, or by another command."""
+    for path in step.recipe.outputs:
+        if path not in step.paths and path in pointers.found:
+            raise UsageError(
+                f"the command of '{step.paths[0]}' also makes '{path}', which was made otherwise since",
+                f"Run the command anew with 'dvlite run' if that may go, or take '{path}' out of Git's index and dvlite's.",
+            )
 
 
 def _wanted(
@@ -197,13 +256,13 @@ def _oid_now(repo: Repo, pointers: Pointers, path: str) -> Oid:
         if found is None:
             raise MissingError(f"'{owner}' has no '{inner}' any more, which is an input", "See 'dvlite log'.")
         return found.oid
-    return measure(repo, pointers, path).oid
+    return measure(repo, pointers, path)
 
 
 def _why(before: Recipe, now: Recipe) -> str:
     old = {one.path: one.oid for one in before.inputs}
     said = [f"{one.path} changed" for one in now.inputs if old[one.path] != one.oid]
-    said += [f"{path} changed" for path, values in now.params.items() if before.params[path] != values]
+    said += [f"{path} changed" for path, new in now.params.items() if not recipe.is_same(before.params[path], new)]
     return ", ".join(said)
 
 
@@ -242,18 +301,31 @@ class History:
                 yield pointer.decode(data)
 
 
+def _made_before(repo: Repo, step: Step, now: Recipe) -> tuple[str, dict[str, Pointer]] | None:
+    """Return the newest commit below HEAD that has all outputs of just this work, of one run, with their pointers."""
+    if not git.has_commits(repo.git):
+        return None
+    for touched in git.touched(repo.git, "HEAD", f"{step.paths[0]}{SUFFIX}"):
+        found: dict[str, Pointer] = {}
+        for path in step.paths:
+            data = git.file_at(repo.git, touched.commit.id, f"{path}{SUFFIX}")
+            with contextlib.suppress(FormatError):
+                item = pointer.decode(data) if data else None
+                made = recipe.of(item) if item else None
+                if item and made and made.work == now.work:
+                    found[path] = item
+        if found.keys() == set(step.paths):
+            return touched.commit.id, found
+    return None
+
+
 def _from_history(repo: Repo, step: Step, now: Recipe, result: ReproResult, progress: Progress) -> bool:
-    """Take outputs that were made before of just this, if all of their data can be had."""
-    found: dict[str, Pointer] = {}
-    history = History(repo)
-    for path in step.paths:
-        for item in history.of(path):
-            made = recipe.of(item)
-            if made and made.work == now.work:
-                found[path] = item
-    if found.keys() != set(step.paths):
+    """Take outputs that were made before of just this, if all of their data can be had, and the metrics that came with them."""
+    before = _made_before(repo, step, now)
+    if before is None:
         return False
-    before = {path: refs.in_worktree(repo.git).found[path] for path in step.paths}
+    commit, found = before
+    old = {path: refs.in_worktree(repo.git).found[path] for path in step.paths}
     with repo.writing_pointers("repro"):
         written = [name for path, item in found.items() for name in write(repo, path, item)[1]]
     fetched = None
@@ -263,14 +335,30 @@ def _from_history(repo: Repo, step: Step, now: Recipe, result: ReproResult, prog
         result.notes.append(f"what was made before can't be had: {exc.message}")
     if fetched is None or fetched.missing or fetched.failures:
         with repo.writing_pointers("repro"):
-            for path, item in before.items():
+            for path, item in old.items():
                 write(repo, path, item)
         return False
     done = checkout(repo, list(step.paths), progress=progress)
     result.failures += done.failures
     with repo.writing_pointers("repro"):
         stage(repo, list(step.paths), written, is_staged=True)
+    for path in (recipe.of(found[step.paths[0]]) or now).metrics:
+        _bring_metrics(repo, commit, path, result)
     return True
+
+
+def _bring_metrics(repo: Repo, commit: str, path: str, result: ReproResult) -> None:
+    """Have a file of metrics as it was when the outputs were made, unless it holds what Git doesn't have."""
+    data = git.file_at(repo.git, commit, path)
+    place = repo.root / path
+    if not data or (place.is_file() and place.read_bytes() == data):
+        return
+    known = git.file_at(repo.git, "HEAD", path)
+    if place.is_file() and place.read_bytes() != known:
+        result.notes.append(f"'{path}' has other metrics than what was made before, and is in no commit: it stays")
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    files.write_atomic(place, data, folder=repo.tmp(place.parent))
 
 
 # ---- the same again? ------------------------------------------------------------------------------------------------
@@ -293,7 +381,7 @@ def check(
                 f"the command of '{step.paths[0]}' was not allowed to run: {step.command}",
                 "If it may: dvlite repro --yes",
             )
-        trust(repo, step.recipe.command)
+        trust(repo, step.recipe.command, step.recipe.folder)
         different = _different(repo, step, {path: pointers.found[path] for path in step.paths}, result, is_silent, told)
         state = "different" if different else "same"
         result.steps.append(Redone(list(step.paths), step.command, state, different=different))
@@ -310,10 +398,7 @@ def _different(
 ) -> list[str]:
     """Return the paths that the command makes otherwise."""
     made = step.recipe
-    code = made.code if made.code and git.has_commit(repo.git, made.code) else "HEAD"
-    if made.is_dirty or code == "HEAD":
-        result.notes.append(f"the code of '{step.paths[0]}' was not committed when it was made: taken as HEAD has it")
-        code = "HEAD"
+    code = _code_of(repo, step, result)
     place = files.temporary(repo.tmp(repo.root))
     git.add_worktree(repo.git, place, code)
     try:
@@ -326,6 +411,7 @@ def _different(
             (place / path).parent.mkdir(parents=True, exist_ok=True)
         told(step.command)
         folder = place / made.folder if made.folder else place
+        folder.mkdir(parents=True, exist_ok=True)
         if exit_code := programs.run(made.command, folder, is_silent=is_silent):
             raise DvliteError(f"the command failed with exit code {exit_code}: {step.command}")
         data = {path: look(aside, path, algorithm=item.oid.algorithm).data for path, item in expected.items()}
@@ -335,12 +421,31 @@ def _different(
         files.remove_folder(place)
 
 
+def _code_of(repo: Repo, step: Step, result: ReproResult) -> str:
+    """Return the commit to take the code from: the one that was noted; where it wasn't all, the one that brought the pointer."""
+    made = step.recipe
+    if not git.has_commits(repo.git):
+        raise UsageError("there is no commit yet, so there is no code to run aside", "Make one: git commit.")
+    if made.code and not made.is_dirty and git.has_commit(repo.git, made.code):
+        return made.code
+    name = f"{step.paths[0]}{SUFFIX}"
+    code, now = "HEAD", git.file_at(repo.git, "HEAD", name)
+    for one in git.touched(repo.git, "HEAD", name):
+        if git.file_at(repo.git, one.commit.id, name) != now:
+            break
+        code = one.commit.id
+    result.notes.append(
+        f"not all of the code of '{step.paths[0]}' was committed when it was made: taken as commit {code[:10]} has it"
+    )
+    return code
+
+
 def _place_input(repo: Repo, aside: Repo, wanted: Input) -> None:
     """Have an input aside as it was: a file of Git's, or data by a version of its pointer that has it."""
     pointers = refs.in_worktree(aside.git)
     owner = enclosing([*pointers.found, *refs.in_worktree(repo.git).found], wanted.path)
     if not owner:
-        if not (aside.root / wanted.path).exists() or measure(aside, pointers, wanted.path).oid != wanted.oid:
+        if not (aside.root / wanted.path).exists() or measure(aside, pointers, wanted.path) != wanted.oid:
             raise MissingError(
                 f"the input '{wanted.path}' can't be had as it was: neither the commit nor dvlite has it",
                 "Make the data anew with 'dvlite repro'.",
@@ -355,8 +460,12 @@ def _place_input(repo: Repo, aside: Repo, wanted: Input) -> None:
             continue
         if found and found.oid == wanted.oid:
             write(aside, owner, item, is_synced=False)
-            fetch(aside, [wanted.path])
+            came = fetch(repo, [wanted.path], pointers=Pointers({owner: item}, {}))
+            for failure in came.failures:
+                raise failure.error
             checkout(aside, [wanted.path])
+            if measure(aside, refs.in_worktree(aside.git), wanted.path) != wanted.oid:
+                break
             return
     raise MissingError(
         f"no commit has the input '{wanted.path}' as it was ({wanted.oid.short})", "See 'dvlite log' for what there is."

@@ -3,16 +3,21 @@
 Nothing is recorded of a command that fails, that doesn't make what it should, or that changes what it read.
 """
 
+import contextlib
 import json
 import os
+import shlex
 import time
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dvlite import files, git, programs, refs, tree
+from dvlite import files, git, hashing, programs, refs, tree
+from dvlite import recipe as recipes
 from dvlite.errors import DvliteError, FormatError, MissingError, UnsavedError, UsageError, quote
+from dvlite.locks import Lock
+from dvlite.oid import Oid
 from dvlite.ops.add import add
 from dvlite.ops.base import Failure, Selection, algorithm_of, enclosing, look, reader
 from dvlite.ops.checkout import bring, checkout
@@ -81,7 +86,7 @@ def run(
     names = [*dict.fromkeys([*inputs, *_scripts(repo, words, folder, [*inputs, *outputs, *params, *metrics])])]
     recipe = Recipe(
         command=words,
-        inputs=tuple(Input(path, measure(repo, pointers, path).oid) for path in sorted(names)),
+        inputs=tuple(Input(path, measure(repo, pointers, path)) for path in sorted(names)),
         outputs=tuple(sorted(outputs)),
         params={path: values_of(repo, path) for path in params},
         folder=folder,
@@ -94,24 +99,58 @@ def run(
     result.notes += [
         f"'{path}' is in neither Git nor dvlite: nobody else has it" for path in _loose(repo, pointers, names)
     ]
-    before = _state(repo, pointers, outputs)
-    _clear(repo, pointers, outputs)
-    told(" ".join(map(quote, words)))
-    start = time.monotonic()
-    result.exit_code = programs.run(words, repo.root / folder if folder else repo.root, is_silent=is_silent)
-    result.seconds = round(time.monotonic() - start, 3)
-    try:
-        _check_made(repo, recipe, result, outputs, metrics, pointers)
-    except DvliteError:
-        _bring_back(repo, pointers, outputs)
-        raise
-    recipe = recipe._replace(metrics={path: values_of(repo, path) for path in metrics})
+    with _alone(repo, outputs):
+        before = _state(repo, pointers, outputs)
+        _clear(repo, pointers, outputs)
+        try:
+            told(shlex.join(words))
+            start = time.monotonic()
+            place = repo.root / folder if folder else repo.root
+            place.mkdir(parents=True, exist_ok=True)
+            result.exit_code = programs.run(words, place, is_silent=is_silent)
+            result.seconds = round(time.monotonic() - start, 3)
+            _check_made(repo, recipe, result, outputs, metrics, pointers)
+            recipe = recipe._replace(metrics={path: values_of(repo, path) for path in metrics})
+        except BaseException:
+            _bring_back(repo, pointers, outputs)
+            raise
+        _keep(repo, pointers, outputs, recipe, meta, result, is_staged=is_staged, progress=progress)
+    result.undeclared = sorted(path for path in _state(repo, pointers, outputs) - before if _is_code(path, own))
+    return result
+
+
+def _keep(
+    repo: Repo,
+    pointers: Pointers,
+    outputs: Sequence[str],
+    recipe: Recipe,
+    meta: dict[str, str] | None,
+    result: RunResult,
+    *,
+    is_staged: bool,
+    progress: Progress,
+) -> None:
+    """Store what was made. Where that may not be, what was there before is back, and the new kept as saved/N."""
     added = add(repo, outputs, meta=meta, recipe=recipe, is_forced=True, is_staged=is_staged, progress=progress)
     result.made = [Made(one.path, one.oid, one.size, one.files, one.is_changed) for one in added.added]
     result.failures, result.staged, result.to_stage = added.failures, added.staged, added.to_stage
-    result.undeclared = [path for path in _state(repo, pointers, outputs) - before if _is_code(path, own)]
-    result.undeclared.sort()
-    return result
+    refused = [path for path, error in added.failures if isinstance(error, UnsavedError) and path in pointers.found]
+    if refused:
+        back = checkout(repo, refused, is_forced=True)
+        result.notes.append(
+            f"{', '.join(refused)} is as before; what was made is kept: dvlite checkout --saved {back.saved}"
+        )
+
+
+@contextlib.contextmanager
+def _alone(repo: Repo, outputs: Sequence[str]) -> Iterator[None]:
+    """Keep others from making the same outputs meanwhile; LockedError where they do."""
+    with contextlib.ExitStack() as stack:
+        for path in sorted(outputs):
+            name = hashing.checksum(path.encode("utf-8", "surrogateescape")).hex()[:16]
+            lock = Lock(repo.git.folder / "dvlite" / "runs" / f"{name}.lock")
+            stack.enter_context(lock.hold(is_exclusive=True, label=f"dvlite run -o {path}", wait_s=0))()
+        yield
 
 
 # ---- before ---------------------------------------------------------------------------------------------------------
@@ -136,7 +175,7 @@ def begin(
     names = [*dict.fromkeys([*inputs, *_scripts(repo, words, folder, [*inputs, *own, *params])])]
     return Recipe(
         command=tuple(words),
-        inputs=tuple(Input(path, measure(repo, pointers, path).oid) for path in sorted(names)),
+        inputs=tuple(Input(path, measure(repo, pointers, path)) for path in sorted(names)),
         params={path: values_of(repo, path) for path in params},
         folder=folder,
         code=git.resolve(repo.git, "HEAD") if git.has_commits(repo.git) else "",
@@ -150,6 +189,8 @@ def _check_outputs(repo: Repo, pointers: Pointers, inputs: Sequence[str], output
         raise UsageError("no output is named", "Name what the command makes: -o PATH")
     in_git = git.tracked_below(repo.git, list(outputs))
     for path in outputs:
+        if other := enclosing({one for one in outputs if one != path}, path):
+            raise UsageError(f"'{path}' lies in the output '{other}'", f"Name '{other}' alone.")
         check_trackable(repo, path)
         refuse_tracked_by_git(path, in_git)
         check_apart(pointers, path)
@@ -160,7 +201,11 @@ def _check_outputs(repo: Repo, pointers: Pointers, inputs: Sequence[str], output
         for other in inputs:
             if path == other or path.startswith(f"{other}/") or other.startswith(f"{path}/"):
                 raise UsageError(f"'{path}' would be made from itself ('{other}')", "Make it another path.")
-    known = [path for path in outputs if path in pointers.found]
+    refuse_unsaved(repo, [path for path in outputs if path in pointers.found])
+
+
+def refuse_unsaved(repo: Repo, known: Sequence[str]) -> None:
+    """Refuse where tracked outputs have changes that are not stored: they are about to be replaced."""
     for one in status(repo, known).paths if known else ():
         kinds = {change.kind for change in one.changes}
         if kinds & {"new", "modified", "renamed", "conflict", "unknown"}:
@@ -171,7 +216,7 @@ def _check_outputs(repo: Repo, pointers: Pointers, inputs: Sequence[str], output
 
 
 def _scripts(repo: Repo, words: Sequence[str], folder: str, known: Sequence[str]) -> list[str]:
-    """Return the words of a command that are files of Git's and were not named otherwise."""
+    """Return the words of a command that are files of the repository and were not named otherwise; not what is ignored."""
     found = []
     for word in words:
         place = repo.root / folder / word if folder else repo.root / word
@@ -180,16 +225,19 @@ def _scripts(repo: Repo, words: Sequence[str], folder: str, known: Sequence[str]
                 path = repo.in_repo(word, repo.root / folder if folder else repo.root)
             except UsageError:
                 continue
-            if not enclosing(known, path):
+            if not enclosing(known, path) and path.partition("/")[0] != ".git":
                 found.append(path)
-    in_git = set(git.tracked_below(repo.git, found)) if found else set()
-    return [path for path in found if path in in_git]
+    free = set(git.not_ignored(repo.git, found)) if found else set()
+    tracked = refs.in_worktree(repo.git).found if found else {}
+    return [path for path in found if path in free or enclosing(tracked, path)]
 
 
-def measure(repo: Repo, pointers: Pointers, path: str) -> tree.Entry:
-    """Return an input as it is now; MissingError where it isn't here, UnsavedError where it is tracked and not stored."""
+def measure(repo: Repo, pointers: Pointers, path: str) -> Oid:
+    """Return the oid of an input as it is now; MissingError where it isn't here, UnsavedError where it is not stored."""
     owner = enclosing(pointers.found, path)
     item = pointers.found[owner] if owner else None
+    if item is None and (repo.root / path).is_dir():
+        return _oid_of_folder(repo, path)
     data = look(repo, path, algorithm=algorithm_of(repo, item)).data
     if data is None:
         hint = f"Bring it here: dvlite pull {quote(path)}" if item else "See that its name is right."
@@ -204,7 +252,22 @@ def measure(repo: Repo, pointers: Pointers, path: str) -> tree.Entry:
                 f"the input '{path}' is not what its pointer says",
                 f"Store it: dvlite add {quote(path)}. Or take the pointer's: dvlite checkout {quote(path)}",
             )
-    return data
+    return data.oid
+
+
+def _oid_of_folder(repo: Repo, path: str) -> Oid:
+    """Return an oid for a folder that dvlite doesn't track: of the names and contents of files that Git has or would take."""
+    names = git.files_at(repo.git, path)
+    if not names:
+        raise UsageError(f"there is nothing in '{path}' that Git has", "Add it to Git, or to dvlite: dvlite add.")
+    lines = []
+    for name in sorted(names):
+        place = repo.root / name
+        if place.is_symlink():
+            lines.append(f"{name}\0{place.readlink()}\n")
+        elif place.is_file():
+            lines.append(f"{name}\0{hashing.oid_of_file(repo.config.hash, place)}\n")
+    return hashing.oid_of(repo.config.hash, "".join(lines).encode("utf-8", "surrogateescape"))
 
 
 def _loose(repo: Repo, pointers: Pointers, paths: Sequence[str]) -> list[str]:
@@ -219,8 +282,11 @@ def values_of(repo: Repo, path: str) -> dict[str, Any]:
     try:
         data = files.read_start(place, _MOST + 1)
         found = tomllib.loads(data.decode()) if path.endswith(".toml") else json.loads(data)
+        recipes.check_depth(found)
     except FileNotFoundError as exc:
         raise UsageError(f"there is no '{path}'", "See that its name is right.") from exc
+    except IsADirectoryError as exc:
+        raise UsageError(f"'{path}' is a folder", "Name a JSON or TOML file.") from exc
     except (ValueError, RecursionError) as exc:
         raise FormatError(f"'{path}' can't be read: {exc}", "It must be JSON, or TOML where its name ends so.") from exc
     if not isinstance(found, dict) or len(data) > _MOST:
@@ -271,7 +337,7 @@ def _check_made(
     repo: Repo, recipe: Recipe, result: RunResult, outputs: Sequence[str], metrics: Sequence[str], pointers: Pointers
 ) -> None:
     """Refuse to record a command that failed, that made not all it should, or that changed what it read."""
-    words = " ".join(map(quote, result.command))
+    words = shlex.join(result.command)
     if result.exit_code:
         raise CommandError(result.exit_code, f"the command failed with exit code {result.exit_code}: {words}")
     for path in [*outputs, *metrics]:
@@ -279,19 +345,35 @@ def _check_made(
         if not place.is_symlink() and not place.exists():
             raise DvliteError(f"the command did not make '{path}': {words}", "Nothing was recorded.")
     for one in recipe.inputs:
-        if measure(repo, pointers, one.path).oid != one.oid:
-            raise DvliteError(f"the command changed its input '{one.path}': {words}", "Nothing was recorded.")
+        try:
+            is_same = measure(repo, pointers, one.path) == one.oid
+        except DvliteError:
+            is_same = False
+        if not is_same:
+            raise DvliteError(
+                f"the command changed its input '{one.path}': {words}",
+                f"Nothing was recorded. To get it back: {_how_back(pointers, one.path)}",
+            )
+
+
+def _how_back(pointers: Pointers, path: str) -> str:
+    tool = "dvlite checkout --force" if enclosing(pointers.found, path) else "git checkout --"
+    return f"{tool} {quote(path)}"
 
 
 class CommandError(DvliteError):
     """A user's command that failed; its exit code is ours."""
 
     def __init__(self, code: int, message: str) -> None:
-        super().__init__(message, "Nothing was recorded; outputs that were stored before are back, where it made none.")
+        super().__init__(
+            message,
+            "Nothing was recorded, and outputs are as they were; see 'dvlite checkout --saved 0' for what it made.",
+        )
         self.exit_code = code
 
 
 def _bring_back(repo: Repo, pointers: Pointers, outputs: Sequence[str]) -> None:
+    """Have outputs as they were; what a command made in their place is kept as saved/N."""
     known = [path for path in outputs if path in pointers.found]
     if known:
-        checkout(repo, known)
+        checkout(repo, known, is_forced=True)

@@ -47,7 +47,7 @@ def kinds(project, *arguments, code=1):
 
 def test_all_is_well(team):
     assert kinds(team, code=0) == []
-    assert "all is well: 2 pointers, 1 registered version" in team.dv("check")
+    assert "all is well: 2 pointers, 1 registered version since" in team.dv("check")
     assert team.dv("check", "--md").count("| ok |") == 7
 
 
@@ -57,6 +57,7 @@ def test_nothing_is_needed_but_listings(team, tmp_path):
         subprocess.run(["git", "clone", "-q", *options, f"file://{tmp_path}/up.git", clone.root], check=True)
         assert kinds(clone, code=0) == []
         assert "model.pkl" not in tree_of(clone.root)
+        assert ("not looked at" in clone.dv("check", "--md")) is (name == "shallow"), "and says what it could not"
 
 
 def test_each_thing_that_is_wrong_is_found(team):
@@ -89,6 +90,29 @@ def test_frozen_data_is_watched_over_all_commits_of_a_branch(team):
     assert kinds(team) == ["frozen"]
     assert kinds(team, "main..HEAD") == ["frozen"]
     assert kinds(team, "HEAD..HEAD", code=0) == []
+
+
+def test_a_change_does_not_take_its_own_guard_away(team):
+    team.git("switch", "-q", "-c", "work")
+    text = (team.root / "dvlite.toml").read_text()
+    (team.root / "dvlite.toml").write_text(text.replace('append_only = ["raw/**"]\n', ""))
+    team.write({"raw/a.csv": "other"})
+    team.dv("add", "raw/a.csv")
+    team.commit("both at once")
+    team.dv("push", "-q")
+    assert kinds(team) == ["frozen"]
+
+
+def test_frozen_data_moves_only_to_where_it_is_frozen_too(team):
+    team.dv("hooks", "install")
+    team.git("switch", "-q", "-c", "work")
+    team.dv("mv", "raw/a.csv", "raw/b.csv")
+    team.git("commit", "-q", "-m", "moved")
+    assert kinds(team, code=0) == []
+    team.dv("mv", "raw/b.csv", "b.csv")
+    assert "append_only keeps it" in team.git_run("commit", "-q", "-m", "out").stderr
+    team.git("commit", "-q", "--no-verify", "-m", "out")
+    assert kinds(team) == ["frozen"]
 
 
 def test_a_broken_pointer_a_moved_tag_and_an_old_changelog_are_found(team):
@@ -172,4 +196,4 @@ def test_a_workflow_runs_as_it_is_written(team, tmp_path, host, place):
 
 def test_what_a_check_finds_is_stable_json(team):
     told = json.loads(team.dv("check", "--json"))
-    assert set(told) == {"version", "old", "new", "pointers", "versions", "problems", "notes"}
+    assert set(told) == {"version", "old", "new", "pointers", "versions", "problems", "skipped", "notes"}

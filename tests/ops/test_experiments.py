@@ -10,6 +10,7 @@ import threading
 import pytest
 
 import dvlite
+import dvlite.errors
 from dvlite import pointer, recipe
 from dvlite.ops import experiments
 from tests.conftest import Project
@@ -221,3 +222,141 @@ def test_experiments_go_where_git_goes(three, tmp_path):
     assert "exp_003" in clone.dv("exp", "best", "metrics.auc"), "metrics need no data"
     clone.dv("pull", "-q", "experiments/exp_003")
     assert (clone.root / "experiments/exp_003/model.pkl").read_text() == "model 0.125"
+
+
+# ---- what a tester broke --------------------------------------------------------------------------------------------
+
+
+def lay(project, **metrics):
+    for number, (name, text) in enumerate(metrics.items(), 1):
+        project.write(
+            {
+                f"experiments/exp_{number:03d}/metrics.json": text,
+                f"experiments/exp_{number:03d}/params.json": json.dumps({"n": name}),
+            }
+        )
+
+
+def test_numbers_are_compared_as_numbers_whatever_else_there_is(lab):
+    lay(
+        lab,
+        a='{"auc": 0.5}',
+        b='{"auc": NaN}',
+        c='{"auc": 10}',
+        d='{"auc": "n/a"}',
+        e='{"auc": 1e-05}',
+        f="{}",
+        g='{"auc": true}',
+    )
+    assert lab.json("exp", "best", "metrics.auc")["name"] == "exp_003"
+    assert lab.json("exp", "best", "metrics.auc", "--min")["name"] == "exp_005"
+    names = [one["name"][-1] for one in lab.json("exp", "list", "--sort", "metrics.auc", "--desc")["experiments"]]
+    assert names[:3] == ["3", "1", "5"]
+    rows = list(csv.reader(io.StringIO(lab.dv("exp", "list", "--csv", "--columns", "auc"))))
+    assert [row[1] for row in rows[1:]] == ["0.5", "nan", "10", "n/a", "1e-05", "", "true"]
+    assert "no experiment is like that" in lab.dv("exp", "list", "--where", "metrics.auc > 99")
+    assert "no condition" in lab.dv("exp", "list", "--where", "metrics.auc >= 0.1 and metrics.auc < 0.6", code=1)
+    assert "no experiment has 'nope'" in lab.dv("exp", "list", "--columns", "nope", code=2)
+
+
+def test_no_content_of_a_file_is_a_bug(lab):
+    lay(
+        lab,
+        a='{"x": "\\ud800", "\\u001b[31mk": 1}',
+        b='{"x": %s}' % ("9" * 400),
+        c='{"x": "' + chr(27) + '"}',
+        d="[1]",
+        e="[" * 5000,
+    )
+    (lab.root / "experiments/exp_008/metrics.json").mkdir(parents=True)
+    (lab.root / "experiments/exp_009").mkdir()
+    import os
+
+    os.mkfifo(lab.root / "experiments/exp_009/params.json")
+    lab.write({"experiments/exp_001/steps.jsonl": "[" * 5000 + "\n" + '{"step": 1, "v": %s}\n' % ("9" * 400)})
+    for command in (
+        ["list"],
+        ["list", "--csv"],
+        ["list", "--json"],
+        ["plot"],
+        ["best", "x"],
+        ["compare", "1", "2"],
+        ["compare", "²"],
+    ):
+        done = lab.run("exp", *command, timeout=20)
+        assert (
+            done.returncode in (0, 2)
+            and "a bug in dvlite" not in done.stderr
+            and (chr(27) not in done.stdout or "--csv" in command)
+        ), command
+
+
+def test_outputs_are_those_of_the_run(lab):
+    lab.write({"old.bin": "old", "x/m": "1", "y/m": "2"})
+    said = lab.dv("exp", "run", "-o", "old.bin", "-o", "nothing.bin", "--", "true", code=1)
+    assert "did not make it" in said and "was not made" in said
+    assert not (lab.root / "experiments/exp_001/old.bin").exists()
+    for outputs, why in (
+        (["x/m", "y/m"], "would meet"),
+        (["log.txt"], "own log.txt"),
+        (["experiments"], "holds"),
+        (["."], "holds"),
+    ):
+        arguments = [word for one in outputs for word in ("-o", one)]
+        assert why in lab.dv("exp", "run", *arguments, "--", "true", code=2)
+    assert "nope" in lab.dv("exp", "run", "-i", "nope", "--", "true", code=2)
+    assert not (lab.root / "experiments/exp_002").exists(), "what can't begin leaves nothing"
+
+
+@pytest.mark.parametrize("text", ["{oops", "[1,2]"])
+def test_metrics_that_cannot_be_read_cost_nothing_else(lab, text):
+    said = lab.dv("exp", "run", "-o", "model.pkl", "--", f"echo m > model.pkl; echo '{text}' > metrics.json", code=1)
+    assert "metrics.json" in said
+    assert (lab.root / "experiments/exp_001/model.pkl.dvlite").exists() and (
+        lab.root / "experiments/exp_001/log.txt.dvlite"
+    ).exists()
+
+
+def test_a_drawing_replaces_no_other_file(three):
+    assert "no earlier drawing" in three.dv("exp", "plot", "-o", "data.csv", code=2)
+    three.dv("exp", "plot", "-o", "page.html")
+    three.dv("exp", "plot", "-o", "page.html")
+    three.dv("exp", "plot", "-o", "data.csv", "--force")
+
+
+def test_an_interrupted_experiment_is_kept(lab):
+    done = lab.run("exp", "run", "--", "echo begun; sleep 1; kill -INT $PPID", timeout=60)
+    assert done.returncode == 130
+    assert (lab.root / "experiments/exp_001/log.txt").read_text() == "begun\n"
+    assert (lab.root / "experiments/exp_001/log.txt.dvlite").exists()
+
+
+def test_what_runs_on_in_the_background_is_not_waited_for(lab):
+    start = __import__("time").monotonic()
+    lab.dv("exp", "run", "--", "sleep 20 & echo hi")
+    assert __import__("time").monotonic() - start < 15
+    assert (lab.root / "experiments/exp_001/log.txt").read_text() == "hi\n"
+
+
+def test_where_experiments_cannot_be_is_said(lab):
+    (lab.root / "elsewhere").mkdir()
+    (lab.root / "experiments").symlink_to("elsewhere")
+    assert "not a folder of this repository" in lab.dv("exp", "new", code=2)
+    (lab.root / "experiments").unlink()
+    lab.write({"experiments/a.txt": "1"})
+    lab.dv("add", "experiments")
+    assert "tracked as a whole" in lab.dv("exp", "run", "--", "true", code=2)
+
+
+def test_a_scripts_own_error_comes_first(lab, monkeypatch):
+    with pytest.raises(ZeroDivisionError), dvlite.experiment(repo=lab.root) as one:
+        one.metrics(a=1)
+        with pytest.raises(TypeError):
+            one.metrics(bad=object())
+        one.metrics(b=2)
+        one.log(1, loss=2)
+        raise ZeroDivisionError
+    assert experiments.read(lab.repo).experiments[0].metrics == {"a": 1, "b": 2}
+    monkeypatch.setenv("DVLITE_EXPERIMENT", str(lab.root / "models"))
+    with pytest.raises(dvlite.errors.UsageError):
+        dvlite.experiment(repo=lab.root)

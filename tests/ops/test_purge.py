@@ -89,7 +89,7 @@ def test_purged_content_is_nowhere_and_told_from_a_loss(three, what):
             assert not path.is_file() or content[:500] not in path.read_bytes(), path
     assert {one["kind"] for one in three.json("fsck")["problems"]} == {"purged"}
     assert {one["kind"] for one in three.json("fsck", "--remote")["problems"]} == {"purged"}
-    assert "still has it" in three.dv("purge", what, "--yes")
+    assert "still has it" in three.dv("purge", what, "--registered", "--yes")
     three.dv("push")
     clone = three.clone()
     assert "purged" in clone.dv("pull")

@@ -204,8 +204,8 @@ def test_what_makes_no_sense_is_refused_before_anything_runs(made, arguments, sa
 
 def test_an_input_that_the_command_changes_is_said(made):
     made.write({"evil.py": "open('raw.csv', 'a').write('4'); open('x', 'w')"})
-    assert "not what its pointer says" in made.dv(
-        "run", "-i", "raw.csv", "-o", "x", "--", sys.executable, "evil.py", code=14
+    assert "dvlite checkout --force raw.csv" in made.dv(
+        "run", "-i", "raw.csv", "-o", "x", "--", sys.executable, "evil.py", code=1
     )
     assert not (made.root / "x.dvlite").exists()
 
@@ -381,3 +381,218 @@ def test_a_command_that_is_interrupted_leaves_old_outputs(made):
     running.wait()
     made.dv("checkout")
     assert (made.root / "model.pkl").read_text() == "12"
+
+
+def test_permission_is_for_a_command_in_its_folder(made):
+    for name in ("a", "b"):
+        made.write({f"{name}/run.sh": "cp ../raw.csv out\n"})
+    made.commit("scripts")
+    made.dv("run", "-i", "../raw.csv", "-o", "out", "--", "sh", "run.sh", folder=made.root / "a")
+    text = (made.root / "a/out.dvlite").read_text()
+    made.write(
+        {
+            "b/out.dvlite": text.replace('folder = "a"', 'folder = "b"').replace('"a/', '"b/'),
+            "b/run.sh": "echo evil > out\n",
+        }
+    )
+    assert "not allowed to run" in made.dv("repro", "b/out", code=2)
+
+
+def test_what_comes_from_history_is_of_one_run_and_below_head(made):
+    """Outputs that were never made together are not put together, and no other branch is trusted."""
+    command = [
+        "run",
+        "-i",
+        "raw.csv",
+        "-o",
+        "a",
+        "-o",
+        "b",
+        "--",
+        "x=$(date +%N); echo a$x > a; echo b$x > b; cat raw.csv > /dev/null",
+    ]
+    pairs = []
+    for _ in range(3):
+        made.dv(*command)
+        made.commit("run")
+        pairs.append(((made.root / "a").read_text()[1:], (made.root / "b").read_text()[1:]))
+    made.write({"raw.csv": "9"})
+    made.dv("add", "raw.csv")
+    made.commit("other raw")
+    made.git("switch", "-q", "-c", "pr")
+    made.dv("repro", "a")
+    made.commit("honest")
+    recorded = (made.root / "a.dvlite").read_text().partition("\n[run]")[2]
+    made.write({"a": "EVIL"})
+    made.dv("add", "a")
+    made.write({"a.dvlite": (made.root / "a.dvlite").read_text() + "\n[run]" + recorded})
+    made.commit("evil")
+    made.git("switch", "-q", "main")
+    made.dv("checkout", "--force")
+    assert states(made, "a", "--yes") == {"a": "run"} and (made.root / "a").read_text() != "EVIL"
+    made.dv("checkout", "--force")
+    made.git("checkout", "-q", "--", ".")
+    made.dv("checkout", "--force")
+    made.write({"raw.csv": "1\n2\n3"})
+    made.dv("add", "raw.csv")
+    assert states(made, "a")["a"] == "from history"
+    assert ((made.root / "a").read_text()[1:], (made.root / "b").read_text()[1:]) == pairs[-1]
+
+
+def test_history_brings_metrics_along_and_replaces_nothing_unsaved(made):
+    made.write({"params.json": '{"scale": 3}'})
+    made.dv("repro")
+    made.commit("scale 3")
+    made.write({"params.json": '{"scale": 2}', "clean/rows.csv": "UNSAVED"})
+    assert "not stored" in made.dv("repro", code=14)
+    assert (made.root / "clean/rows.csv").read_text() == "UNSAVED"
+    made.dv("checkout", "--force")
+    made.write({"metrics.json": (made.root / "metrics.json").read_text().replace("0.9", "0.8")})
+    made.commit("other metrics")
+    assert set(states(made).values()) == {"from history"}
+    assert json.loads((made.root / "metrics.json").read_text())["auc"] == 0.9
+
+
+def test_one_command_at_a_time_makes_an_output(made):
+    import subprocess
+    import time
+
+    first = subprocess.Popen(
+        [sys.executable, "-m", "dvlite", "run", "-o", "x", "--", "sleep 3; echo 1 > x"], cwd=made.root
+    )
+    time.sleep(1.5)
+    assert "locked by" in made.dv("run", "-o", "x", "--", "echo 2 > x", code=12) or first.poll() is not None
+    assert first.wait() == 0 and (made.root / "x").read_text() == "1\n"
+
+
+def test_what_rests_on_what_is_out_of_date_is_so_too(made):
+    made.write({"raw.csv": "5"})
+    made.dv("add", "raw.csv")
+    assert states(made, "-n") == {"clean/rows.csv": "out of date", "model.pkl": "out of date"}
+
+
+@pytest.mark.parametrize(
+    "values, name",
+    [
+        ('{"scale": 2, "a": null, "b": NaN, "c": 123456789012345678901234567890}', "params.json"),
+        ("day = 2026-01-01\nscale = 2\n", "params.toml"),
+    ],
+)
+def test_no_kind_of_parameter_is_out_of_date_for_ever(made, values, name):
+    made.write({name: values})
+    made.dv("run", "-i", "raw.csv", "-p", name, "-o", "copy", "--", "cp", "raw.csv", "copy")
+    assert states(made, "copy", "-n") == {"copy": "up to date"}
+    json.loads(
+        made.run("run", "-i", "raw.csv", "-p", name, "-o", "copy", "--json", "--", "cp", "raw.csv", "copy").stdout
+    )
+    made.write(
+        {name: values.replace("2", "2.0", 1) if name.endswith("json") else values.replace("scale = 2", "scale = 2.0")}
+    )
+    assert states(made, "copy", "-n") == {"copy": "out of date"}, "1 is not 1.0"
+
+
+def test_a_step_that_cannot_be_looked_at_stops_no_other(made):
+    made.write({"other.csv": "1"})
+    made.dv("add", "other.csv")
+    made.dv("run", "-i", "other.csv", "-o", "other", "--", "cp", "other.csv", "other")
+    made.commit("other")
+    made.dv("mv", "raw.csv", "moved.csv")
+    made.write({"other.csv": "2"})
+    made.dv("add", "other.csv")
+    told = made.json("repro", "--yes", code=1)
+    assert {one["paths"][0]: one["state"] for one in told["steps"]} == {
+        "clean/rows.csv": "out of date",
+        "model.pkl": "out of date",
+        "other": "run",
+    }
+    assert "no 'raw.csv'" in told["failures"][0]["error"]["message"]
+    made.write({"broken.dvlite": "garbage"})
+    assert "malformed" in made.dv("repro", "-n", code=1)
+
+
+def test_what_was_moved_or_changed_by_hand_is_not_made_again_unasked(made):
+    made.dv("run", "-i", "raw.csv", "-o", "a", "-o", "b", "--", "cp raw.csv a; cp raw.csv b")
+    made.commit("both")
+    made.write({"b": "by hand"})
+    made.dv("add", "b")
+    made.write({"raw.csv": "7"})
+    made.dv("add", "raw.csv")
+    assert "'b', which was made otherwise since" in made.dv("repro", "a", "--yes", code=2)
+    assert (made.root / "b").read_text() == "by hand"
+    made.dv("mv", "model.pkl", "best.pkl")
+    assert "was not made by" in made.dv("repro", "best.pkl", code=2)
+
+
+@pytest.mark.parametrize(
+    "command", [["nosuchprogram"], ["/etc/passwd"], ["sh", "-c", "echo part > model.pkl; kill -INT $PPID; sleep 9"]]
+)
+def test_whatever_fails_outputs_are_as_they_were(made, command):
+    done = made.run("run", "-o", "model.pkl", "--", *command)
+    assert done.returncode and (made.root / "model.pkl").read_text() == "12"
+    assert "clean" in made.dv("status", "model.pkl")
+
+
+def test_a_folder_that_a_command_makes_is_gone_before_it_runs_again(made):
+    made.dv("run", "-i", "raw.csv", "-o", "fo", "--", "mkdir fo && cp raw.csv fo/a")
+    made.commit("fo")
+    assert states(made, "--force", "fo") == {"fo": "run"}
+
+
+def test_a_folder_of_code_is_what_git_has_of_it(made):
+    made.write(
+        {
+            "src/m.py": "X = 1\n",
+            "use.py": "import sys; sys.path.insert(0, 'src')\nimport m\nopen('o', 'w').write(str(m.X))\n",
+        }
+    )
+    made.write({".gitignore": (made.root / ".gitignore").read_text() + "__pycache__/\n"})
+    made.commit("src")
+    env = {"PYTHONDONTWRITEBYTECODE": ""}
+    made.dv("run", "-i", "src", "-o", "o", "--", sys.executable, "use.py", env=env)
+    assert (made.root / "src/__pycache__").exists() and states(made, "-n", "o") == {"o": "up to date"}
+    made.commit("o")
+    assert states(made, "--check", "o") == {"o": "same"}
+    made.write({"src/m.py": "X = 2\n"})
+    assert states(made, "-n", "o") == {"o": "out of date"}
+
+
+def test_frozen_outputs_are_as_before_where_a_run_would_change_them(made):
+    path = made.root / "dvlite.toml"
+    path.write_text(path.read_text() + '[policy]\nappend_only = ["**/*_v[0-9]*"]\n')
+    made.dv("run", "-i", "raw.csv", "-o", "o_v1.csv", "--", "cp", "raw.csv", "o_v1.csv")
+    made.commit("v1")
+    made.write({"raw.csv": "changed"})
+    made.dv("add", "raw.csv")
+    said = made.dv("run", "-i", "raw.csv", "-o", "o_v1.csv", "--", "cp", "raw.csv", "o_v1.csv", code=14)
+    assert "o_v2.csv" in said and "--saved 1" in said
+    assert (made.root / "o_v1.csv").read_text() == "1\n2\n3" and "clean" in made.dv("status", "o_v1.csv")
+
+
+def test_code_that_was_not_committed_is_taken_from_the_commit_of_what_it_made(made):
+    made.write({"new.py": "open('n', 'w').write('1')"})
+    made.dv("run", "-o", "n", "--", sys.executable, "new.py")
+    made.commit("both")
+    made.write({"new.py": "open('n', 'w').write('2')"})
+    made.commit("later")
+    assert states(made, "--check", "n") == {"n": "same"}
+    assert states(made, "-n", "n") == {"n": "out of date"}, "a script that wasn't committed is an input too"
+
+
+def test_a_check_whose_inputs_cannot_be_had_runs_nothing(made):
+    made.dv("remote", "add", "origin", "../remote")
+    made.commit("remote")
+    made.dv("push", "-q", "--all")
+    clone = made.clone()
+    shutil.rmtree(made.root.parent / "remote")
+    assert "raw.csv" in clone.dv("repro", "--check", "--yes", "clean/rows.csv", code=10)
+    assert clone.git("worktree", "list").count("\n") == 1
+
+
+def test_deep_chains_and_deep_values(made):
+    from dvlite.ops import repro as repros
+
+    oid = parse("sha256:" + "0" * 64)
+    chain = [repros.Step(Recipe(("x",), (Input(f"s{n + 1}", oid),), (f"s{n}",)), (f"s{n}",)) for n in range(3000)]
+    assert repros.in_order(chain[:1], chain)[0].paths == ("s2999",)
+    made.write({"deep.json": '{"a":' * 900 + "1" + "}" * 900})
+    assert "deep" in made.dv("run", "-p", "deep.json", "-o", "x", "--", "touch", "x", code=1)
