@@ -7,7 +7,7 @@ import typer
 
 from dvlite.cli import render
 from dvlite.cli.session import Json, Paths, Quiet, Rev, Session, Verbose, pairs, session
-from dvlite.errors import quote
+from dvlite.errors import UsageError, quote
 from dvlite.ops import lineage as lineages
 from dvlite.ops import repro as repros
 from dvlite.ops.lineage import LineageResult
@@ -181,6 +181,8 @@ def lineage(
     """
     here = session(ctx, json=json)
     repo = here.open()
+    if up and down:
+        raise UsageError("--up and --down are two questions", "Ask one of them.")
     result = lineages.lineage(repo, repo.in_repo(path, here.folder), rev=rev, is_down=down and not up)
     if json:
         render.as_json(result)

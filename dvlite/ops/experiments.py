@@ -129,7 +129,7 @@ def run(
     into the experiment; so do `outputs` from elsewhere, as copies. A command that fails leaves what it wrote, and its log.
     """
     place = repo.root / folder if folder else repo.root
-    if not command:
+    if not command or not command[0]:
         raise UsageError("there is no command", "For example: dvlite exp run -- python train.py")
     _refuse_outputs(outputs)
     before = {one: _state(place / one) for one in (PARAMS, METRICS)}

@@ -49,6 +49,8 @@ def lineage(repo: Repo, path: str, *, rev: str | None = None, is_down: bool = Fa
     if is_down:
         result = LineageResult(tracked)
         walk.down(tracked, result, set())
+        if not result.edges and not enclosing(pointers.found, tracked) and not (repo.root / tracked).is_file():
+            raise UsageError(f"there is no '{tracked}', and nothing was made from it", "See 'dvlite ls'.")
         return result
     owner = enclosing(pointers.found, tracked)
     if not owner:

@@ -71,13 +71,15 @@ def _tell_version(repo: Repo, tracked: str, item: Pointer, rev: str, result: Met
 
 def meta_of(item: Pointer) -> dict[str, Any]:
     """Return what stands in `[meta]`."""
-    found = item.tables.get("meta", {}) if b"[meta" in item.rest else {}
+    found = item.tables.get("meta", {}) if b"meta" in item.rest else {}
     return found if isinstance(found, dict) else {}
 
 
 def _find(repo: Repo, path: str, rev: str | None) -> tuple[str, Pointer]:
     pointers = pointers_at(repo, rev)
     tracked = path.removesuffix(SUFFIX)
+    if not tracked:
+        raise UsageError("the repository itself has no metadata", "Name a tracked path: see 'dvlite ls'.")
     if tracked in pointers.broken:
         raise pointers.broken[tracked]
     if tracked not in pointers.found:

@@ -78,7 +78,7 @@ def run(
     What of the command's words is a file of Git's, its script for one, counts as input. Outputs that are stored are taken away
     before, and brought back where the command fails. `told` gets a line before the command runs.
     """
-    if not command:
+    if not command or not command[0]:
         raise UsageError("there is no command", "For example: dvlite run -i raw.csv -o clean.csv -- python clean.py")
     words = ("sh", "-c", command[0]) if len(command) == 1 and " " in command[0] else tuple(command)
     pointers = refs.in_worktree(repo.git)

@@ -194,6 +194,8 @@ def test_data_that_is_not_stored_is_never_replaced(made):
         (["-o", "prep.py", "--", "true"], "tracked by Git"),
         (["-i", "raw.csv", "-o", "raw.csv", "--", "true"], "from itself"),
         (["--", "true"], "no output"),
+        (["-o", "x", "--", ""], "no command"),
+        (["-o", "x", "-o", "x/y", "--", "true"], "lies in the output"),
         (["-i", "nowhere", "-o", "x", "--", "true"], "no 'nowhere'"),
         (["-o", "x", "-p", "nowhere.json", "--", "true"], "no 'nowhere.json'"),
     ],
@@ -340,6 +342,13 @@ def test_lineage_goes_all_the_way_up_and_down(made):
         "lineage", "model.pkl", "--mermaid"
     )
     assert "not tracked" in made.dv("lineage", "nowhere", code=2)
+    assert "no 'nowhere'" in made.dv("lineage", "nowhere", "--down", code=2)
+    assert "two questions" in made.dv("lineage", "raw.csv", "--down", "--up", code=2)
+    assert {node["path"] for node in made.json("lineage", "prep.py", "--down")["nodes"].values()} == {
+        "prep.py",
+        "clean/rows.csv",
+        "model.pkl",
+    }
 
 
 def test_lineage_of_what_moved_on_is_read_from_history(made):
