@@ -80,6 +80,13 @@ class Project:
         assert done.returncode == code, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
+    def interruptible(self, *arguments):
+        """Run as a program in the foreground of a terminal, which Ctrl-C reaches: those behind a shell's & ignore it."""
+        code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom dvlite.__main__ import main\nmain()"
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments], cwd=self.root, capture_output=True, text=True, timeout=60
+        )
+
     def json(self, *arguments, code=0):
         done = self.run(*arguments, "--json")
         assert done.returncode == code, done.stdout + done.stderr

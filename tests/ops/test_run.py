@@ -533,10 +533,11 @@ def test_what_was_moved_or_changed_by_hand_is_not_made_again_unasked(made):
 
 
 @pytest.mark.parametrize(
-    "command", [["nosuchprogram"], ["/etc/passwd"], ["sh", "-c", "echo part > model.pkl; kill -INT $PPID; sleep 9"]]
+    "command",
+    [["nosuchprogram"], ["/etc/passwd"], ["sh", "-c", "echo part > model.pkl; sleep 1; kill -INT $PPID; sleep 1"]],
 )
 def test_whatever_fails_outputs_are_as_they_were(made, command):
-    done = made.run("run", "-o", "model.pkl", "--", *command)
+    done = made.interruptible("run", "-o", "model.pkl", "--", *command)
     assert done.returncode and (made.root / "model.pkl").read_text() == "12"
     assert "clean" in made.dv("status", "model.pkl")
 

@@ -317,7 +317,8 @@ def test_time_left_is_true_after_a_tenth(project, ceph):
         at, done = next((at, done) for at, done in points if done >= total / 10)
         foretold = (at - start) / done * (total - done)
         real = end - at
-        assert real / 2 <= foretold <= real * 2, (foretold, real)
+        factor = 2 if os.getloadavg()[0] < 2 * os.cpu_count() else 4  # else the rate is not steady
+        assert real / factor <= foretold <= real * factor, (foretold, real)
     pipe.close()
 
 
