@@ -1,5 +1,6 @@
 """What the store notes of its files survives being torn."""
 
+from dvlite.stores.local import LocalStore
 from dvlite.stores.local.journal import Seen, mark
 
 
@@ -31,3 +32,19 @@ def test_who_noted_before_does_not_bring_back_what_others_took_out(tmp_path):
             (tmp_path / name).unlink()
     one.note_many(marks)
     assert Seen(tmp_path / "seen").names() == names[2:]
+
+
+def test_a_pack_that_another_process_folded_is_looked_for_anew(tmp_path):
+    """A store whose table still has the old packs asks whether it has an object."""
+    one, two = LocalStore(tmp_path / "store"), LocalStore(tmp_path / "store")
+    oids = []
+    for number in range(3):
+        with one.open_batch(is_synced=False) as batch:
+            oids.append(batch.put(f"{number}".encode(), "sha256"))
+    batch = two.open_batch(is_synced=False)
+    assert two.find(oids).keys() == set(oids)
+    with one.open_batch(is_synced=False) as more:
+        oids.append(more.put(b"3", "sha256"))
+    assert len(list((tmp_path / "store/packs").iterdir())) == 1, "folded"
+    assert all(batch.has(oid) for oid in oids[:3])
+    batch.abandon()

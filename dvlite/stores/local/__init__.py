@@ -464,7 +464,7 @@ class LocalStore(Store):
             if name.startswith("packs/") and self._salvage(path):
                 return True
             self._set_aside(name)
-            self.refresh()
+        self.refresh()  # one that is gone was folded into another by somebody else
         return False
 
     def _salvage(self, path: Path) -> bool:
