@@ -467,10 +467,12 @@ def test_one_command_at_a_time_makes_an_output(made):
     import time
 
     first = subprocess.Popen(
-        [sys.executable, "-m", "dvlite", "run", "-o", "x", "--", "sleep 3; echo 1 > x"], cwd=made.root
+        [sys.executable, "-m", "dvlite", "run", "-o", "x", "--", "touch begun; sleep 6; echo 1 > x"], cwd=made.root
     )
-    time.sleep(1.5)
-    assert "locked by" in made.dv("run", "-o", "x", "--", "echo 2 > x", code=12) or first.poll() is not None
+    while not (made.root / "begun").exists():
+        assert first.poll() is None
+        time.sleep(0.05)
+    assert "locked by" in made.dv("run", "-o", "x", "--", "echo 2 > x", code=12)
     assert first.wait() == 0 and (made.root / "x").read_text() == "1\n"
 
 
