@@ -63,7 +63,7 @@ def with_renames(found: Collection[Difference], read: Read) -> list[Difference]:
     if not moved:
         return list(found)
     olds = {old.path for old in moved.values()}
-    heads = [{head for path in paths for head in _heads(path)} for paths in (olds, moved)]
+    heads = [{head for path in paths for head in tree.heads(path)} for paths in (olds, moved)]
     result: list[Difference] = []
     for one in found:
         if one.old and one.new:
@@ -117,17 +117,12 @@ class _Gone:
             old = names[name].pop()
             if not names[name]:
                 del names[name]
-            heads = _heads(old.path)
+            heads = tree.heads(old.path)
             if old.path not in self._above and self._taken.isdisjoint([*heads, old.path]):
                 self._taken.add(old.path)
                 self._above.update(heads)
                 return old
         return None
-
-
-def _heads(path: str) -> list[str]:
-    """Return the folders above a path."""
-    return [path[:at] for at, letter in enumerate(path) if letter == "/"]
 
 
 def _open(one: Difference, read: Read) -> Iterator[Difference]:

@@ -124,7 +124,13 @@ def put(pointer: Pointer, recipe: Recipe) -> Pointer:
 
 def without(pointer: Pointer) -> Pointer:
     """Take out how a pointer's data was made: it was changed since. What stands around it stays byte for byte."""
-    return pointer._replace(rest=_BLOCK.sub(b"", pointer.rest))
+    rest = _BLOCK.sub(b"", pointer.rest)
+    return pointer._replace(rest=rest if rest.strip() else b"")
+
+
+def same_run(one: Pointer, two: Pointer) -> bool:
+    """Tell whether two pointers record the same of how their data was made."""
+    return one.rest == two.rest or one.tables.get(TABLE) == two.tables.get(TABLE)
 
 
 def encode(recipe: Recipe) -> bytes:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from dvlite import config, files, git, pointer, tree
 from dvlite.errors import FormatError, quote
-from dvlite.git import Git
+from dvlite.git import Git, Touched
 from dvlite.oid import Oid
 from dvlite.pointer import SUFFIX, Pointer
 
@@ -73,6 +73,29 @@ def _read(repository: Git, blobs: dict[str, str]) -> Pointers:
     for name, blob in blobs.items():
         pointers.take(name, contents[blob])
     return pointers
+
+
+class Brought(NamedTuple):
+    """What a commit did to one pointer; None where it has none, or one that can't be read."""
+
+    touched: Touched
+    old: Pointer | None
+    new: Pointer | None
+
+
+def brought(repository: Git, revs: str) -> list[Brought]:
+    """Return what the commits of `revs` (`A..B`, or all that a rev reaches) did to pointers, newest first."""
+    touched = list(git.touched_with_suffix(repository, revs, SUFFIX))
+    blobs = {blob for one in touched for blob in (one.blob, one.old_blob) if blob.strip("0")}
+    contents = dict(git.read_blobs(repository, sorted(blobs)))
+    return [Brought(one, _readable(contents, one.old_blob), _readable(contents, one.blob)) for one in touched]
+
+
+def _readable(contents: dict[str, bytes], blob: str) -> Pointer | None:
+    try:
+        return pointer.decode(contents[blob]) if blob in contents else None
+    except FormatError:
+        return None
 
 
 class Kept(NamedTuple):

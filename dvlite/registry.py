@@ -243,6 +243,7 @@ def order(version: str) -> tuple[tuple[int, int, int], bool, list[tuple[int, int
     return (int(major), int(minor), int(patch)), not extra, parts
 
 
-def plain(values: Mapping[str, Any]) -> str:
-    """Return values as one text that is equal where they are."""
-    return json.dumps(dict(values), sort_keys=True, default=str)
+def is_same(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
+    """Tell whether two tables, one of them out of JSON, have the same values; not a number is equal to itself here."""
+    texts = [json.dumps(dict(each), sort_keys=True, default=str) for each in (one, two)]
+    return texts[0] == texts[1]

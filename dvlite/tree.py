@@ -99,6 +99,11 @@ def unescape(field: bytes) -> str:
     return name
 
 
+def heads(path: str) -> list[str]:
+    """Return the folders above a path, the outermost first."""
+    return [path[:at] for at, letter in enumerate(path) if letter == "/"]
+
+
 def check_depth(path: str) -> None:
     """Refuse a path below a tracked one that leads through more folders than a tree may have."""
     if path.count("/") > MAX_DEPTH:

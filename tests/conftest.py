@@ -1,5 +1,6 @@
 """What the tests share: a real Git repository with dvlite in it, and real servers. No mocks; the memory store is the double."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -124,6 +125,22 @@ class Project:
     def settle(self):
         """Wait until no file's stat is too young to be trusted."""
         time.sleep(0.03)
+
+
+@contextlib.contextmanager
+def spied(room, name):
+    """Yield the calls of a function, which does what it did."""
+    real, calls = getattr(room, name), []
+
+    def call(*arguments, **options):
+        calls.append(arguments)
+        return real(*arguments, **options)
+
+    setattr(room, name, call)
+    try:
+        yield calls
+    finally:
+        setattr(room, name, real)
 
 
 def tree_of(root):

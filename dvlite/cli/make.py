@@ -12,6 +12,7 @@ from dvlite.ops import lineage as lineages
 from dvlite.ops import repro as repros
 from dvlite.ops.lineage import LineageResult
 from dvlite.ops.repro import ReproResult, Step
+from dvlite.ops.reproduce import check as check_op
 from dvlite.ops.run import RunResult
 from dvlite.ops.run import run as run_op
 from dvlite.repo import Repo
@@ -127,7 +128,7 @@ def repro(
 
     try:
         if check:
-            result = repros.check(repo, given, may_run=may_run, is_silent=json, told=told)
+            result = check_op(repo, given, may_run=may_run, is_silent=json, told=told)
         else:
             result = repros.repro(
                 repo,

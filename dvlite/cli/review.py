@@ -1,6 +1,7 @@
 """Commands for CI and reviews: check, report."""
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -10,7 +11,7 @@ from dvlite.cli.history import changelog_text, show_markdown
 from dvlite.cli.session import Json, Quiet, Verbose, session
 from dvlite.ops import check as checks
 from dvlite.ops.changelog import changelog
-from dvlite.ops.check import CheckResult, Found, ReportResult
+from dvlite.ops.check import CheckResult, Found, ReportResult, Values
 from dvlite.ops.diff import diff as diff_op
 from dvlite.ops.experiments import columns, value_of
 from dvlite.repo import Repo
@@ -144,7 +145,7 @@ def report(
     return 0
 
 
-def _show_values(title: str, values: list[Any]) -> None:
+def _show_values(title: str, values: Sequence[Values]) -> None:
     if values:
         render.out(f"\n### {title}\n\n| path | name | before | after |\n|---|---|---|---|")
     for one in values:
@@ -153,7 +154,7 @@ def _show_values(title: str, values: list[Any]) -> None:
 
 
 def _show_experiments(result: ReportResult) -> None:
-    found: list[Any] = list(result.experiments)
+    found = result.experiments
     if not found:
         return
     names = columns(found)[:10]

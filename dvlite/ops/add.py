@@ -85,6 +85,7 @@ def add(
     pointers = refs.in_worktree(repo.git)
     wanted = _targets(repo, pointers, paths, result)
     in_git = git.tracked_below(repo.git, [path for path, _ in wanted]) if wanted else []
+    committed = _committed(repo)
     ready: dict[str, _Ready] = {}
     progress.phase("add")
     with repo.writing("add"):
@@ -97,7 +98,7 @@ def add(
                         prepare = _rehash if is_rehashed and before.new else _prepare
                         one = prepare(repo, batch, path, before, is_forced, progress)
                         if prepare is _prepare:
-                            _refuse_frozen(repo, one, reason)
+                            _refuse_frozen(repo, one, committed.get(tracked), reason)
                         ready[tracked] = one
                     except DvliteError as exc:
                         result.failures.append(Failure(path, exc))
@@ -265,26 +266,27 @@ def _rehash(repo: Repo, batch: LocalBatch, path: str, before: _Ready, is_forced:
     return _Ready(tracked, old.pointing_to(view.data), Base(view.data, "", spell(view.data)), {}, "", [view])
 
 
-def _refuse_frozen(repo: Repo, one: _Ready, reason: str) -> None:
+def _committed(repo: Repo) -> dict[str, Pointer]:
+    """Return the pointers of HEAD, where the policy keeps some of their data as it is."""
+    is_asked = repo.config.policy.get("append_only") and git.has_commits(repo.git)
+    return refs.at(repo.git, "HEAD").found if is_asked else {}
+
+
+def _refuse_frozen(repo: Repo, one: _Ready, old: Pointer | None, reason: str) -> None:
     """Refuse what changes committed data that the policy keeps as it is."""
-    if not repo.config.policy.get("append_only") or not git.has_commits(repo.git):
+    if old is None or one.new is None or not one.views or old.oid == one.new.oid:
         return
-    committed = git.file_at(repo.git, "HEAD", f"{one.tracked}{SUFFIX}")
-    if committed and one.new and one.views:
-        old = pointer.decode(committed, f"{one.tracked}{SUFFIX}")
-        if reason and reason == policy.reason_of(None, old) and old.oid != one.new.oid:
-            raise UsageError(
-                f"'{one.tracked}' was changed for that very reason before", "Say what is new: --reason TEXT."
-            )
-        policy.refuse_rewrite(
-            repo.config,
-            one.tracked,
-            old,
-            one.new.entry,
-            one.views[-1].read,
-            known=reason,
-            is_taken=lambda path: os.path.lexists(repo.root / path),
-        )
+    if reason and reason == policy.reason_of(None, old):
+        raise UsageError(f"'{one.tracked}' was changed for that very reason before", "Say what is new: --reason TEXT.")
+    policy.refuse_rewrite(
+        repo.config,
+        one.tracked,
+        old,
+        one.new.entry,
+        one.views[-1].read,
+        known=reason,
+        is_taken=lambda path: os.path.lexists(repo.root / path),
+    )
 
 
 def _nameless(entry: Entry) -> Entry:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dvlite import compare, git, pointer
+from dvlite import compare, git, refs
 from dvlite.compare import Count
 from dvlite.errors import FormatError, MissingError
-from dvlite.git import Commit, Touched
+from dvlite.git import Commit
 from dvlite.ops.base import reader
 from dvlite.pointer import SUFFIX, Pointer
+from dvlite.refs import Brought
 from dvlite.repo import Repo
 from dvlite.tree import Read
 
@@ -60,23 +61,20 @@ def changelog(repo: Repo, revs: str = "HEAD", paths: Sequence[str] = ()) -> Chan
     """Return what the commits of `revs` (`A..B`, or all that a rev reaches) did to tracked in-repo paths (all without)."""
     if not git.has_commits(repo.git):
         return ChangelogResult()
-    touched = list(git.touched_with_suffix(repo.git, revs, SUFFIX))
-    blobs = {blob for one in touched for blob in (one.blob, one.old_blob) if blob.strip("0")}
-    contents = dict(git.read_blobs(repo.git, sorted(blobs)))
     read = reader(repo)
     by_commit: dict[Commit, list[Entry]] = {}
-    for commit, group in _by_commit(touched).items():
-        found = [entry for entry in _entries(commit, group, contents, read) if _is_meant(entry, paths)]
+    for commit, group in _by_commit(refs.brought(repo.git, revs)).items():
+        found = [entry for entry in _entries(commit, group, read) if _is_meant(entry, paths)]
         if found:
             by_commit[commit] = found
     return ChangelogResult(_sections(repo, revs, by_commit))
 
 
-def _by_commit(touched: Sequence[Touched]) -> dict[Commit, list[Touched]]:
-    found: dict[Commit, list[Touched]] = {}
-    for one in touched:
-        found.setdefault(one.commit, []).append(one)
-    return found
+def _by_commit(found: Sequence[Brought]) -> dict[Commit, list[Brought]]:
+    groups: dict[Commit, list[Brought]] = {}
+    for one in found:
+        groups.setdefault(one.touched.commit, []).append(one)
+    return groups
 
 
 def _is_meant(entry: Entry, paths: Sequence[str]) -> bool:
@@ -88,14 +86,14 @@ def _is_meant(entry: Entry, paths: Sequence[str]) -> bool:
     )
 
 
-def _entries(commit: Commit, group: Sequence[Touched], contents: dict[str, bytes], read: Read) -> list[Entry]:
+def _entries(commit: Commit, group: Sequence[Brought], read: Read) -> list[Entry]:
     """Return what a commit did, path by path; a pointer that went and came elsewhere with the same data was renamed."""
-    gone = {one.path: item for one in group if not one.blob and (item := _pointer(contents, one.old_blob))}
+    gone = {one.touched.path: one.old for one in group if not one.touched.blob and one.old}
     entries = []
-    for one in sorted(group, key=lambda one: one.path):
-        new, old = _pointer(contents, one.blob), _pointer(contents, one.old_blob)
-        entry = Entry(one.path.removesuffix(SUFFIX), "changed", commit.id, commit.date, commit.author, commit.subject)
-        if one.blob and new is None:
+    for touched, old, new in sorted(group, key=lambda one: one.touched.path):
+        path = touched.path.removesuffix(SUFFIX)
+        entry = Entry(path, "changed", commit.id, commit.date, commit.author, commit.subject)
+        if touched.blob and new is None:
             entry.kind = "unknown"
             entries.append(entry)
             continue
@@ -108,13 +106,6 @@ def _entries(commit: Commit, group: Sequence[Touched], contents: dict[str, bytes
             entries.append(entry)
     moved = {entry.old_path for entry in entries if entry.old_path}
     return [entry for entry in entries if entry.kind != "removed" or entry.path not in moved]
-
-
-def _pointer(contents: dict[str, bytes], blob: str) -> Pointer | None:
-    try:
-        return pointer.decode(contents[blob]) if blob in contents else None
-    except FormatError:
-        return None
 
 
 def _fill(entry: Entry, old: Pointer | None, new: Pointer | None, read: Read) -> bool:

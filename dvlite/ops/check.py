@@ -1,17 +1,20 @@
 """All that CI asks of a repository, in one go: nothing here needs data, but the listings that say which data there is."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from dvlite import config, git, pointer, recipe, refs, remotes
+from dvlite import config, git, recipe, refs, remotes
 from dvlite.errors import DvliteError, FormatError, UsageError, quote
 from dvlite.ops import experiments, policy, registry, registry_sync
 from dvlite.ops.commit import GIT_MAX_SIZE
+from dvlite.ops.experiments import Experiment
+from dvlite.ops.fetch import tree_reader
 from dvlite.ops.push import push
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
-from dvlite.refs import Pointers
 from dvlite.repo import Repo
+from dvlite.tree import Read
 
 
 @dataclass(slots=True)
@@ -60,9 +63,9 @@ def check(repo: Repo, revs: str = "", *, has_remote: bool = True, progress: Prog
             result.problems.append(Found(kind, path, exc.message, exc.hint))
     if has_remote:
         _check_remote(repo, new, result, progress)
-    _check_frozen(repo, old, new, result)
+    _check_frozen(repo, old, new, has_remote, result)
     _check_registry(repo, has_remote, result)
-    _check_large(repo, pointers, new, result)
+    _check_large(repo, new, result)
     return result
 
 
@@ -113,9 +116,9 @@ def _check_remote(repo: Repo, commit: str, result: CheckResult, progress: Progre
         ]
 
 
-def _check_frozen(repo: Repo, old: str, new: str, result: CheckResult) -> None:
+def _check_frozen(repo: Repo, old: str, new: str, has_remote: bool, result: CheckResult) -> None:
     """See that no commit since the old one changed data that must stay, nor all together; by the policies of both ends."""
-    kept = _with_policy(repo, old)
+    kept = _with_policies(repo, old, new)
     if not kept.policy.get("append_only"):
         return
     if old == new:
@@ -133,67 +136,58 @@ def _check_frozen(repo: Repo, old: str, new: str, result: CheckResult) -> None:
     except DvliteError as exc:
         result.skipped.append("frozen")
         result.notes.append(f"what came since {old[:10]} can't all be told: {exc.message}")
+    read = tree_reader(repo, repo.remote) if has_remote else repo.store.read
     told: set[str] = set()
-    for path, one, two, commit in changes:
-        if (two and policy.reason_of(one, two)) or path in told:
-            continue
-        for frozen in _rewritten(repo, kept, path, one, two, result):
-            if frozen not in told:
-                told |= {frozen, path}
-                by = f" by commit {commit[:10]}" if commit else ""
-                said = f"'{frozen}' was {'changed' if two else 'deleted'}{by}, and [policy] append_only keeps it"
-                hint = f"Bring it back ('git revert', or git checkout {old[:10]} -- {quote(path + SUFFIX)}),"
-                result.problems.append(
-                    Found(
-                        "frozen", frozen, said, f"{hint} and add new data beside it, as '{policy.next_name(frozen)}'."
-                    )
-                )
+    with repo.writing("check"):  # listings come into the store
+        for path, one, two, commit in changes:
+            if path in told or (two and (policy.reason_of(one, two) or one.oid == two.oid)):
+                continue
+            for frozen in _rewritten(kept, path, one, two, read, result):
+                if frozen not in told:
+                    told |= {frozen, path}
+                    result.problems.append(_of_frozen(frozen, path, old, commit, is_gone=two is None))
 
 
-def _with_policy(repo: Repo, commit: str) -> config.Config:
-    """Return the config with what another commit's policy keeps too: a change can't take its own guard away."""
-    here = repo.config
-    try:
+def _of_frozen(frozen: str, path: str, old: str, commit: str, *, is_gone: bool) -> Found:
+    by = f" by commit {commit[:10]}" if commit else ""
+    said = f"'{frozen}' was {'deleted' if is_gone else 'changed'}{by}, and [policy] append_only keeps it"
+    back = f"git checkout {old[:10]} -- {quote(path + SUFFIX)}"
+    hint = f"Bring it back ('git revert', or {back}), and add new data beside it, as '{policy.next_name(frozen)}'."
+    return Found("frozen", frozen, said, hint)
+
+
+def _with_policies(repo: Repo, *commits: str) -> config.Config:
+    """Return the config with what the policies of some commits keep: a change can't take its own guard away."""
+    kept: list[str] = []
+    for commit in commits:
         text = git.file_at(repo.git, commit, config.FILE)
-        there = config.decode(text).policy.get("append_only", []) if text else []
-    except DvliteError:
-        there = []
-    both = [*here.policy.get("append_only", []), *there]
-    return here._replace(policy={**here.policy, "append_only": both})
+        with contextlib.suppress(DvliteError):  # one that can't be read keeps nothing; that it can't is Git's to show
+            kept += config.decode(text).policy.get("append_only", []) if text else []
+    return repo.config._replace(policy={"append_only": kept})
 
 
 def _rewritten(
-    repo: Repo, kept: config.Config, path: str, one: Pointer, two: Pointer | None, result: CheckResult
+    kept: config.Config, path: str, one: Pointer, two: Pointer | None, read: Read, result: CheckResult
 ) -> list[str]:
     try:
-        return list(policy.rewritten(kept, path, one.entry, two.entry if two else None, repo.store.read))
+        return list(policy.rewritten(kept, path, one.entry, two.entry if two else None, read))
     except DvliteError as exc:
+        result.skipped = ["frozen"]
         result.notes.append(f"what became of '{path}' can't be told: {exc.message}")
         return []
 
 
 def _changes(repo: Repo, kept: config.Config, old: str, new: str) -> Iterator[tuple[str, Pointer, Pointer | None, str]]:
     """Yield what commits did to pointers, one by one: path, before, after (None: it went, and did not only move), commit."""
-    touched = list(git.touched_with_suffix(repo.git, f"{old}..{new}", SUFFIX))
-    blobs = {blob for one in touched for blob in (one.blob, one.old_blob) if blob.strip("0")}
-    contents = dict(git.read_blobs(repo.git, sorted(blobs)))
+    found = refs.brought(repo.git, f"{old}..{new}")
     came: dict[str, dict[str, Pointer]] = {}
-    for one in touched:
-        item = _decoded(contents, one.blob)
-        if item and not one.old_blob.strip("0"):
-            came.setdefault(one.commit.id, {})[one.path.removesuffix(SUFFIX)] = item
-    for one in touched:
-        before, after = _decoded(contents, one.old_blob), _decoded(contents, one.blob)
-        path = one.path.removesuffix(SUFFIX)
-        if before and (after or not policy.keeps(kept, came.get(one.commit.id, {}), {path: before}, path)):
-            yield path, before, after, one.commit.id
-
-
-def _decoded(contents: dict[str, bytes], blob: str) -> Pointer | None:
-    try:
-        return pointer.decode(contents[blob]) if blob in contents else None
-    except FormatError:
-        return None
+    for touched, before, after in found:
+        if after and not before:
+            came.setdefault(touched.commit.id, {})[touched.path.removesuffix(SUFFIX)] = after
+    for touched, before, after in found:
+        path = touched.path.removesuffix(SUFFIX)
+        if before and (after or not policy.keeps(kept, came.get(touched.commit.id, {}), {path: before}, path)):
+            yield path, before, after, touched.commit.id
 
 
 def _check_registry(repo: Repo, has_remote: bool, result: CheckResult) -> None:
@@ -209,7 +203,7 @@ def _check_registry(repo: Repo, has_remote: bool, result: CheckResult) -> None:
     result.problems += [Found("registry", "", said, hint) for said in found.problems]
 
 
-def _check_large(repo: Repo, pointers: Pointers, commit: str, result: CheckResult) -> None:
+def _check_large(repo: Repo, commit: str, result: CheckResult) -> None:
     """See that no file in Git itself is larger than the policy allows."""
     limit = config.parse_size(repo.config.policy.get("git_max_size", GIT_MAX_SIZE))
     for path, size in git.sizes_at(repo.git, commit):
@@ -240,7 +234,7 @@ class ReportResult:
     new: str
     metrics: list[Values] = field(default_factory=list)
     params: list[Values] = field(default_factory=list)
-    experiments: list[object] = field(default_factory=list)
+    experiments: list[Experiment] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
 
 
@@ -267,7 +261,7 @@ def report(repo: Repo, revs: str = "") -> ReportResult:
 
 
 def _values(item: Pointer | None, path: str) -> Sequence[dict[str, object]]:
-    if item is None or path.startswith("experiments/"):  # those have a table of their own
+    if item is None or path.startswith(f"{experiments.FOLDER}/"):  # those have a table of their own
         return {}, {}
     try:
         made = recipe.of(item, path)

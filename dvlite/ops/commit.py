@@ -213,13 +213,15 @@ def check_pointers(repo: Repo, staged: Sequence[Staged], sides: Sequence[str] = 
     if not changed:
         return blocks
     contents = dict(git.read_blobs(repo.git, (one.blob for one in changed)))
+    is_kept = repo.config.policy.get("append_only") and git.has_commits(repo.git)
+    before = refs.at(repo.git, "HEAD").found if is_kept else {}
     for one in changed:
         tracked = one.path.removesuffix(SUFFIX)
         try:
             refs.check_path(tracked)
             item = pointer.decode(contents[one.blob], one.path)
             _refuse_never_stored(repo, tracked, item, one, sides)
-            _check_policy(repo, tracked, item)
+            _check_policy(repo, tracked, before.get(tracked), item)
         except DvliteError as exc:
             blocks.append(Failure(tracked, exc))
     try:
@@ -229,17 +231,15 @@ def check_pointers(repo: Repo, staged: Sequence[Staged], sides: Sequence[str] = 
     return blocks
 
 
-def _check_policy(repo: Repo, tracked: str, item: Pointer) -> None:
+def _check_policy(repo: Repo, tracked: str, old: Pointer | None, item: Pointer) -> None:
     """Refuse a pointer without the metadata that the policy requires, or that changes data which it keeps as it is."""
     if not repo.config.policy.get("require") and not repo.config.policy.get("append_only"):
         return
     from dvlite.ops.policy import check_meta, reason_of, refuse_rewrite  # most repositories have none
 
     check_meta(repo.config, tracked, item)
-    if git.has_commits(repo.git) and (data := git.file_at(repo.git, "HEAD", f"{tracked}{SUFFIX}")):
-        old = pointer.decode(data, f"{tracked}{SUFFIX}")
-        reason = reason_of(old, item)
-        refuse_rewrite(repo.config, tracked, old, item.entry, repo.store.read, known=reason)
+    if old and old.oid != item.oid:
+        refuse_rewrite(repo.config, tracked, old, item.entry, repo.store.read, known=reason_of(old, item))
 
 
 def _frozen_removed(repo: Repo) -> list[Failure]:
@@ -249,17 +249,19 @@ def _frozen_removed(repo: Repo) -> list[Failure]:
     from dvlite.ops.policy import keeps, rewritten
 
     here, before = refs.in_index(repo.git), refs.at(repo.git, "HEAD").found
-    gone = [path for path in before if path not in here.found and path not in here.broken]
-    blocks = []
-    for tracked in gone:
+    blocks: list[Failure] = []
+    for tracked in before.keys() - here.found.keys() - here.broken.keys():
         if keeps(repo.config, here.found, before, tracked):
             continue
-        for path in rewritten(repo.config, tracked, before[tracked].entry, None, repo.store.read):
-            said = f"'{path}' is committed, and [policy] append_only keeps it"
-            hint = f"Bring its pointer back: git restore --staged --worktree -- {quote(tracked + SUFFIX)}"
-            blocks.append(Failure(tracked, UnsavedError(said, hint)))
-            break
-    return blocks
+        try:
+            path = next(rewritten(repo.config, tracked, before[tracked].entry, None, repo.store.read), "")
+            if path:
+                said = f"'{path}' is committed, and [policy] append_only keeps it"
+                hint = f"Bring its pointer back: git restore --staged --worktree -- {quote(tracked + SUFFIX)}"
+                raise UnsavedError(said, hint)
+        except DvliteError as exc:
+            blocks.append(Failure(tracked, exc))
+    return sorted(blocks, key=lambda one: one.path)
 
 
 def _refuse_never_stored(repo: Repo, tracked: str, item: Pointer, one: Staged, known: Sequence[str]) -> None:

@@ -297,7 +297,8 @@ def _text(path: str) -> bytes:
     except OSError:
         return b""
     try:
-        return os.read(fd, _MOST) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+        status = os.fstat(fd)
+        return os.read(fd, min(status.st_size, _MOST)) if stat.S_ISREG(status.st_mode) else b""
     finally:
         os.close(fd)
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from dvlite import config, files, hashing, pointer, refs, tree
-from dvlite.errors import DvliteError, FormatError, UnsavedError, UsageError, quote
+from dvlite.errors import DvliteError, FormatError, UsageError, quote
 from dvlite.oid import Oid
 from dvlite.ops.base import Failure, select
 from dvlite.ops.checkout import checkout
 from dvlite.ops.source import Source, bring_all, bring_listings, is_local
-from dvlite.ops.status import status
+from dvlite.ops.status import refuse_unsaved
 from dvlite.ops.track import check_free, stage, write
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
@@ -365,7 +365,7 @@ def _update(
     if entry.oid == item.oid and rev == told.get("rev", "") and is_recorded == item.is_elsewhere:
         result.imported.append(Imported(tracked, str(item.oid), item.size, item.files, told, is_changed=False))
         return
-    _refuse_unsaved(repo, tracked)
+    refuse_unsaved(repo, [tracked])
     asked = {"rev": rev} if rev else {}
     now = {"repo": told["repo"], "path": told["path"], **asked, "commit": source.commit} | (
         ALONE if is_recorded else {}
@@ -391,18 +391,5 @@ def _update_url(
     if version == told.get("version") and is_recorded == item.is_elsewhere:
         result.imported.append(Imported(tracked, str(item.oid), item.size, item.files, told, is_changed=False))
         return
-    _refuse_unsaved(repo, tracked)
+    refuse_unsaved(repo, [tracked])
     _take_url(repo, told["url"], tracked, item, options, result, progress, is_recorded=is_recorded)
-
-
-def _refuse_unsaved(repo: Repo, tracked: str) -> None:
-    """Refuse to move a path whose data is not stored."""
-    found = status(repo, [tracked])
-    for failure in found.failures:
-        raise failure.error
-    kinds = {change.kind for one in found.paths for change in one.changes}
-    if kinds & {"new", "modified", "deleted", "renamed", "conflict", "unknown"}:
-        raise UnsavedError(
-            f"'{tracked}' has changes that are not stored",
-            f"Store them with 'dvlite add {quote(tracked)}', or drop them with 'dvlite checkout --force {quote(tracked)}'.",
-        )

@@ -14,7 +14,7 @@ from dvlite.pointer import SUFFIX, Pointer
 from dvlite.recipe import Recipe
 from dvlite.refs import Pointers
 from dvlite.repo import Repo
-from dvlite.tree import find
+from dvlite.tree import find, heads
 
 
 @dataclass(slots=True)
@@ -128,7 +128,7 @@ class _Walk:
             made = self.recipe(tracked)
             for one in made.inputs if made else ():
                 if one.path not in readers:
-                    for head in _heads(one.path):
+                    for head in heads(one.path):
                         below[head].append(one.path)
                 readers[one.path].append(tracked)
         return readers, below
@@ -143,7 +143,7 @@ class _Walk:
             if now in seen:
                 continue
             seen.add(now)
-            for source in [now, *_heads(now), *below.get(now, ())]:
+            for source in [now, *heads(now), *below.get(now, ())]:
                 for made in readers.get(source, ()):
                     if made not in result.nodes:
                         result.nodes[made] = self._node(made)
@@ -156,11 +156,6 @@ class _Walk:
         made = self.recipe(owner) if owner else None
         command = shlex.join(made.command) if made else ""
         return Node(path, str(oid) if oid else "", "data" if owner else "git", command)
-
-
-def _heads(path: str) -> list[str]:
-    """Return the folders above a path."""
-    return [path[:at] for at, letter in enumerate(path) if letter == "/"]
 
 
 def mermaid(result: LineageResult) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dvlite import files, git, pointer, refs, tree
+from dvlite import files, git, pointer, recipe, refs, tree
 from dvlite.errors import DvliteError, FormatError, UsageError
 from dvlite.oid import Oid
 from dvlite.ops.base import Failure, enclosing, reader
@@ -78,8 +78,17 @@ def _merge(
         pointer.merge_rest(base.rest if base else b"", ours.rest, theirs.rest, prefers_theirs=prefers)
         for prefers in (False, not is_inner)
     ]
-    one, two = (ours.pointing_to(root)._replace(rest=rest) for root, rest in zip(roots, rests, strict=True))
+    one, two = (
+        _truly(ours.pointing_to(root)._replace(rest=rest), ours, theirs)
+        for root, rest in zip(roots, rests, strict=True)
+    )
     return one, two
+
+
+def _truly(merged: Pointer, *sides: Pointer) -> Pointer:
+    """Take out how data was made, unless it is what one side has, made as that side says."""
+    of_side = any(side.oid == merged.oid and recipe.same_run(side, merged) for side in sides)
+    return merged if of_side else recipe.without(merged)
 
 
 def _get_listings(folders: Sequence[Entry], read: Read) -> None:
@@ -284,7 +293,7 @@ def _resolve_one(repo: Repo, tracked: str, inner: str, is_theirs: bool, result: 
         with repo.store.batch() as batch:
             for oid, data in made.items():
                 batch.take(oid, data, is_tree=True)
-        other = other.pointing_to(root)
+        other = _truly(other.pointing_to(root), other)
     one, two = (other, chosen) if is_theirs else (chosen, other)
     if one == two:
         files.write_atomic(path, pointer.encode(one), folder=repo.tmp(path.parent))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from dvlite import compare
 from dvlite.config import Config
-from dvlite.errors import MissingError, UnsavedError, UsageError, quote
+from dvlite.errors import UnsavedError, UsageError, quote
 from dvlite.pointer import Pointer
 from dvlite.tree import Entry, Read
 
@@ -63,16 +63,10 @@ def keeps(config: Config, here: Mapping[str, Pointer], before: Mapping[str, Poin
 
 
 def rewritten(config: Config, tracked: str, old: Entry, new: Entry | None, read: Read) -> Iterator[str]:
-    """Yield the paths of frozen files that a new version of a tracked path changes or lacks."""
-    if not config.policy.get("append_only"):
-        return
-    try:
-        found = compare.differences(tracked, old, new, read)
-        for one in found:
+    """Yield the frozen files that a new version of a tracked path changes or lacks; MissingError without its listings."""
+    if config.policy.get("append_only"):
+        for one in compare.differences(tracked, old, new, read):
             yield from (path for path in compare.old_files(one, read) if frozen(config, path))
-    except MissingError:
-        if frozen(config, tracked) or frozen(config, f"{tracked}/x"):
-            yield tracked
 
 
 def refuse_rewrite(
@@ -106,7 +100,7 @@ def reason_of(old: Pointer | None, new: Pointer) -> str:
 
 
 def _reason(item: Pointer) -> str:
-    meta = item.tables.get("meta", {}) if b"[meta]" in item.rest else {}
+    meta = item.tables.get("meta", {}) if b"meta" in item.rest else {}
     return str(meta.get(REASON, "")) if isinstance(meta, dict) else ""
 
 

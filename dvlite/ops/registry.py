@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from dvlite import files, gate, git, recipe, refs, registry, transfer
+from dvlite import gate, git, pointer, recipe, refs, registry, transfer
 from dvlite.errors import DvliteError, MissingError, UsageError, quote
 from dvlite.git import Git
-from dvlite.ops import repro
 from dvlite.ops.base import enclosing
 from dvlite.ops.meta import meta_of
+from dvlite.ops.repro import Step
+from dvlite.ops.reproduce import check
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.registry import Event, Model, Version
-from dvlite.repo import Repo, open_repo
+from dvlite.repo import Repo
 
 
 @dataclass(slots=True)
@@ -86,17 +87,27 @@ def _in_stage(model: Model, stage: str) -> Version:
 
 def pointer_of(repo: Repo, version: Version) -> tuple[str, Pointer]:
     """Return the path and pointer of a version, as its commit has them; of another tool's tag, what that commit changed."""
-    found = refs.at(repo.git, version.commit).found
-    if version.path in found:
-        return version.path, found[version.path]
-    names = git.changed_between(repo.git, git.parent(repo.git, version.commit), version.commit, SUFFIX)
-    changed = [name.removesuffix(SUFFIX) for name in names if name.removesuffix(SUFFIX) in found]
-    if len(changed) == 1 and not version.path:
-        return changed[0], found[changed[0]]
+    path = version.path
+    if not path:
+        names = git.changed_between(repo.git, git.parent(repo.git, version.commit), version.commit, SUFFIX)
+        changed = [name.removesuffix(SUFFIX) for name, state in names.items() if state != "D"]
+        path = changed[0] if len(changed) == 1 else ""
+    if item := at_commit(repo, version.commit, path):
+        return path, item
     raise MissingError(
         f"'{version.tag}' does not say which data it is of",
         f"Register it here: dvlite registry register PATH --name {version.name}",
     )
+
+
+def at_commit(repo: Repo, commit: str, path: str) -> Pointer | None:
+    """Return the pointer that a commit has of one path, which a tag names; FormatError where either can't be one."""
+    if not path:
+        return None
+    refs.check_path(path)
+    name = f"{path}{SUFFIX}"
+    data = git.file_at(repo.git, commit, name)
+    return pointer.decode(data, name) if data else None
 
 
 # ---- register -------------------------------------------------------------------------------------------------------
@@ -204,7 +215,7 @@ def promote(
     stage: str,
     *,
     reason: str = "",
-    may_run: Callable[[repro.Step], bool] = lambda _: False,
+    may_run: Callable[[Step], bool] = lambda _: False,
 ) -> Tagged:
     """Have a stage point to a version, if that meets what `dvlite.toml` requires; what was there stays in history."""
     registry.check_name(stage)
@@ -270,7 +281,7 @@ def unmet(repo: Repo, one: Version, stage: str) -> list[str]:
     return failed
 
 
-def _check_gates(repo: Repo, one: Version, stage: str, may_run: Callable[[repro.Step], bool]) -> None:
+def _check_gates(repo: Repo, one: Version, stage: str, may_run: Callable[[Step], bool]) -> None:
     failed = unmet(repo, one, stage)
     if not failed and "repro" in repo.config.gates(stage):  # it may take long
         failed = _not_reproduced(repo, one, pointer_of(repo, one)[0], may_run)
@@ -285,17 +296,12 @@ class GateError(DvliteError):
     """A version that does not meet what a stage requires."""
 
 
-def _not_reproduced(repo: Repo, one: Version, tracked: str, may_run: Callable[[repro.Step], bool]) -> list[str]:
+def _not_reproduced(repo: Repo, one: Version, tracked: str, may_run: Callable[[Step], bool]) -> list[str]:
     """Return why a version's recorded command doesn't make the same again, at its own commit; nothing where it does."""
-    place = files.temporary(repo.tmp(repo.root))
-    git.add_worktree(repo.git, place, one.commit)
     try:
-        found = repro.check(open_repo(place), [tracked], may_run=may_run, is_silent=True)
+        found = check(repo, [tracked], rev=one.commit, may_run=may_run, is_silent=True)
     except MissingError as exc:
         return [f"repro: {exc.message}"]
-    finally:
-        git.remove_worktree(repo.git, place)
-        files.remove_folder(place)
     if found.failures:
         return [f"repro: {found.failures[0].error.message}"]
     return [] if all(step.state == "same" for step in found.steps) else ["repro: it is made otherwise each time"]
@@ -325,7 +331,7 @@ def compare(repo: Repo, old: Version, new: Version) -> Compared:
 
 
 def _inputs(repo: Repo, one: Version) -> dict[str, str]:
-    item = refs.at(repo.git, one.commit).found.get(one.path)
+    item = at_commit(repo, one.commit, one.path)
     made = recipe.of(item, one.path) if item else None
     return {each.path: each.oid.short for each in made.inputs} if made else {}
 

@@ -5,12 +5,13 @@ Of two who register or promote the same at once, the first push of the tag decid
 
 from dataclasses import dataclass, field
 
-from dvlite import git, recipe, refs, registry, remotes, transfer
-from dvlite.errors import DvliteError, MissingError, RemoteError, UsageError, quote
-from dvlite.ops.push import push as push_data
-from dvlite.ops.registry import events, pointer_of, read, unmet
+from dvlite import git, recipe, registry, remotes, transfer
+from dvlite.errors import DvliteError, FormatError, UsageError, quote
+from dvlite.ops.push import missing_error, push_all
+from dvlite.ops.registry import at_commit, events, pointer_of, read, unmet
 from dvlite.registry import Event, Version
 from dvlite.repo import Repo
+from dvlite.tree import Entry
 
 _FETCHED = "refs/dvlite/registry"
 _KNOWN = "refs/dvlite/registered"  # what a Git remote was seen to have: such a tag is never another's
@@ -55,21 +56,18 @@ def push(repo: Repo, remote: str = "") -> SyncResult:
 
 
 def _push_data(repo: Repo, new: list[Event]) -> None:
-    """Push the data of versions that are about to be known to others."""
+    """Push the data of versions that are about to be known to others, each to its own remote."""
     if not remotes.default_name(repo.config, repo.settings):
         return
     found = read(repo.git)
     for one in new:
-        if one.kind != "register" or one.version not in found[one.name].versions:
-            continue
-        path, _ = pointer_of(repo, found[one.name].versions[one.version])
-        result = push_data(repo, [path], rev=one.commit)
-        for failure in result.failures:
-            raise failure.error
-        if result.missing:
-            raise MissingError(
-                f"the data of '{one.tag}' is neither here nor on '{result.remote}'", "Push from the clone that has it."
-            )
+        if one.kind == "register":
+            path, _ = pointer_of(repo, found[one.name].versions[one.version])
+            for result in push_all(repo, [path], rev=one.commit):
+                for failure in result.failures:
+                    raise failure.error
+                if result.missing:
+                    raise missing_error(result)
 
 
 def _refuse_changed(repo: Repo, name: str, other: dict[str, str]) -> None:
@@ -176,17 +174,18 @@ def verify(repo: Repo, remote: str | None = None) -> VerifyResult:
 def _verify_version(repo: Repo, one: Version, result: VerifyResult) -> None:
     if not one.path:  # another tool's
         return
-    found = refs.at(repo.git, one.commit).found.get(one.path)
+    try:
+        found = at_commit(repo, one.commit, one.path)
+        made = recipe.of(found, one.path) if found else None
+    except FormatError as exc:
+        result.problems.append(f"{one.tag}: {exc.message}")
+        return
     if found is None or str(found.oid) != one.oid:
         has = str(found.oid)[:17] if found else "nothing"
         result.problems.append(f"{one.tag} says {one.path} is {one.oid[:17]}, its commit has {has}")
         return
-    try:
-        made = recipe.of(found, one.path)
-    except DvliteError:
-        return
     metrics = recipe.merged(made.metrics) if made else {}
-    if one.metrics and registry.plain(one.metrics) != registry.plain(metrics):
+    if one.metrics and not registry.is_same(one.metrics, metrics):
         result.problems.append(f"{one.tag} says other metrics than the pointer of {one.path} at its commit")
 
 
@@ -217,24 +216,26 @@ def _verify_there(repo: Repo, name: str, mine: dict[str, Event], result: VerifyR
 
 
 def _verify_data(repo: Repo, versions: list[Version], result: VerifyResult) -> None:
-    """See that the data of all versions that are offered is on the default remote, by a listing."""
+    """See that the data of all versions that are offered is on the remote that their path is pushed to, by a listing each."""
     if not remotes.default_name(repo.config, repo.settings):
         return
-    entries = {}
+    routes = remotes.routes(repo.config, repo.settings)
+    by_remote: dict[str, dict[str, Entry]] = {}
     for one in versions:
         if not one.is_deregistered:
             try:
-                entries[one.tag] = pointer_of(repo, one)[1].entry
+                path, item = pointer_of(repo, one)
+                by_remote.setdefault(routes.of(path), {})[one.tag] = item.entry
             except DvliteError as exc:
                 result.problems.append(exc.message)
-    try:
-        store = repo.remote()
-        reaches = {tag: transfer.seen([entry], repo.store, store) for tag, entry in entries.items()}
-        wanted = {oid: size for reach in reaches.values() for oid, size in reach.blobs.items()}
-        absent = transfer.absent(wanted, store)
-    except RemoteError as exc:
-        result.problems.append(exc.message)
-        return
-    for tag, reach in reaches.items():
-        if reach.missing or absent.keys() & reach.blobs.keys():
-            result.problems.append(f"not all data of {tag} is on remote '{store.remote.name}'")
+    for name, entries in by_remote.items():
+        try:
+            store = repo.remote(name)
+            reaches = {tag: transfer.seen([entry], repo.store, store) for tag, entry in entries.items()}
+            absent = transfer.absent({oid: size for one in reaches.values() for oid, size in one.blobs.items()}, store)
+        except DvliteError as exc:
+            result.problems.append(exc.message)
+            continue
+        for tag, reach in reaches.items():
+            if reach.missing or absent.keys() & reach.blobs.keys():
+                result.problems.append(f"not all data of {tag} is on remote '{store.remote.name}'")

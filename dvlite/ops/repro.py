@@ -5,29 +5,27 @@ strangers: whoever calls says which may run.
 """
 
 import contextlib
-import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
-from dvlite import files, git, hashing, pointer, programs, recipe, refs, tree
+from dvlite import files, git, hashing, pointer, recipe, refs, tree
 from dvlite.errors import DvliteError, FormatError, MissingError, UsageError
 from dvlite.oid import Oid
-from dvlite.ops.base import Failure, enclosing, look, reader, select
+from dvlite.ops.base import Failure, enclosing, reader, select
 from dvlite.ops.checkout import checkout
 from dvlite.ops.fetch import fetch
-from dvlite.ops.run import RunResult, measure, refuse_unsaved, run, values_of
+from dvlite.ops.run import RunResult, measure, run, values_of
+from dvlite.ops.status import refuse_unsaved
 from dvlite.ops.track import stage, write
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.recipe import Input, Recipe
 from dvlite.refs import Pointers
-from dvlite.repo import Repo, open_repo
+from dvlite.repo import Repo
 
 _TRUSTED = "may run "
-_FEW = 2000  # steps; of more, an input that is a folder of outputs is not looked into
 
 
 class Step(NamedTuple):
@@ -76,21 +74,27 @@ def steps(pointers: Pointers) -> list[Step]:
     return [Step(made, tuple(paths)) for made, paths in found.values()]
 
 
+def _by_place(known: Sequence[Step]) -> dict[str, list[Step]]:
+    """Return the steps that make what lies at, or below, each path."""
+    found: dict[str, list[Step]] = {}
+    for step in known:
+        for path in step.paths:
+            for place in (path, *tree.heads(path)):
+                found.setdefault(place, []).append(step)
+    return found
+
+
 def _above(step: Step, makers: Mapping[str, list[Step]]) -> Iterator[Step]:
-    """Yield the steps that make what a step reads: the path itself, a folder that it lies in, or what lies in it."""
+    """Yield the steps that make what a step reads: the path itself, what lies in it, or the folder that it lies in."""
     for one in step.recipe.inputs:
-        heads = [one.path[:at] for at, letter in enumerate(one.path) if letter == "/"]
-        below = [path for path in makers if path.startswith(f"{one.path}/")] if len(makers) < _FEW else []
-        for path in [one.path, *heads, *below]:
-            yield from (other for other in makers.get(path, ()) if other is not step)
+        yield from (other for other in makers.get(one.path, ()) if other is not step)
+        for head in tree.heads(one.path):
+            yield from (other for other in makers.get(head, ()) if head in other.paths and other is not step)
 
 
 def in_order(wanted: Sequence[Step], known: Sequence[Step]) -> list[Step]:
     """Return steps and all that they rest on, each after what it reads; UsageError where they go in a circle."""
-    makers: dict[str, list[Step]] = {}
-    for step in known:
-        for path in step.paths:
-            makers.setdefault(path, []).append(step)
+    makers = _by_place(known)
     done: dict[tuple[str, ...], Step] = {}
     for start in wanted:
         under_way: dict[tuple[str, ...], Iterator[Step]] = {}
@@ -147,7 +151,7 @@ def repro(
     pointers = refs.in_worktree(repo.git)
     result.failures += [Failure(path, error) for path, error in pointers.broken.items()]
     known = steps(pointers)
-    wanted = _wanted(repo, pointers, known, paths, result)
+    wanted = wanted_steps(repo, pointers, known, paths, result)
     stale: set[str] = set()
     for step in in_order(wanted, known):
         one = Redone(list(step.paths), step.command, "up to date")
@@ -188,7 +192,7 @@ def _redo(
     """Look at one step, and make it again where it is out of date; False where nothing more should be done."""
     pointers = refs.in_worktree(repo.git)
     try:
-        now = current(repo, pointers, step.recipe)
+        now = _current(repo, pointers, step.recipe)
     except DvliteError as exc:
         raise GoesOnError(exc) from exc
     rests = [f"{each.path} is out of date" for each in now.inputs if enclosing(stale, each.path)]
@@ -200,7 +204,7 @@ def _redo(
         stale.update(step.paths)
         return True
     _refuse_others(pointers, step)
-    refuse_unsaved(repo, step.paths)
+    refuse_unsaved(repo, step.paths, but=("deleted",))
     if not is_forced and _from_history(repo, step, now, result, progress):
         one.state = "from history"
         return True
@@ -227,9 +231,10 @@ def _refuse_others(pointers: Pointers, step: Step) -> None:
             )
 
 
-def _wanted(
+def wanted_steps(
     repo: Repo, pointers: Pointers, known: Sequence[Step], paths: Sequence[str], result: ReproResult
 ) -> list[Step]:
+    """Return the steps that make some in-repo paths (all, without); paths that none makes become failures."""
     if not paths:
         return list(known)
     selection = select(pointers, paths, repo.store.read)
@@ -242,7 +247,7 @@ def _wanted(
     return wanted
 
 
-def current(repo: Repo, pointers: Pointers, recipe: Recipe) -> Recipe:
+def _current(repo: Repo, pointers: Pointers, recipe: Recipe) -> Recipe:
     """Return a recipe with inputs and parameters as they are now; data that isn't here counts as its pointer says."""
     inputs = tuple(Input(one.path, _oid_now(repo, pointers, one.path)) for one in recipe.inputs)
     return recipe._replace(inputs=inputs, params={path: values_of(repo, path) for path in recipe.params})
@@ -359,127 +364,3 @@ def _bring_metrics(repo: Repo, commit: str, path: str, result: ReproResult) -> N
         return
     place.parent.mkdir(parents=True, exist_ok=True)
     files.write_atomic(place, data, folder=repo.tmp(place.parent))
-
-
-# ---- the same again? ------------------------------------------------------------------------------------------------
-
-
-def check(
-    repo: Repo,
-    paths: Sequence[str],
-    *,
-    may_run: Callable[[Step], bool],
-    is_silent: bool = False,
-    told: Callable[[str], object] = lambda _: None,
-) -> ReproResult:
-    """Run commands once more, aside, with the inputs, parameters and code they had, and compare what they make by oid."""
-    result = ReproResult()
-    pointers = refs.in_worktree(repo.git)
-    for step in _wanted(repo, pointers, steps(pointers), paths, result):
-        if not may_run(step):
-            raise UsageError(
-                f"the command of '{step.paths[0]}' was not allowed to run: {step.command}",
-                "If it may: dvlite repro --yes",
-            )
-        trust(repo, step.recipe.command, step.recipe.folder)
-        different = _different(repo, step, {path: pointers.found[path] for path in step.paths}, result, is_silent, told)
-        state = "different" if different else "same"
-        result.steps.append(Redone(list(step.paths), step.command, state, different=different))
-    return result
-
-
-def _different(
-    repo: Repo,
-    step: Step,
-    expected: dict[str, Pointer],
-    result: ReproResult,
-    is_silent: bool,
-    told: Callable[[str], object],
-) -> list[str]:
-    """Return the paths that the command makes otherwise."""
-    made = step.recipe
-    code = _code_of(repo, step, result)
-    place = files.temporary(repo.tmp(repo.root))
-    git.add_worktree(repo.git, place, code)
-    try:
-        aside = open_repo(place)
-        for one in made.inputs:
-            _place_input(repo, aside, one)
-        for path, values in made.params.items():
-            _place_params(aside, path, values)
-        for path in expected:
-            (place / path).parent.mkdir(parents=True, exist_ok=True)
-        told(step.command)
-        folder = place / made.folder if made.folder else place
-        folder.mkdir(parents=True, exist_ok=True)
-        if exit_code := programs.run(made.command, folder, is_silent=is_silent):
-            raise DvliteError(f"the command failed with exit code {exit_code}: {step.command}")
-        data = {path: look(aside, path, algorithm=item.oid.algorithm).data for path, item in expected.items()}
-        return [path for path, item in expected.items() if (root := data[path]) is None or root.oid != item.oid]
-    finally:
-        git.remove_worktree(repo.git, place)
-        files.remove_folder(place)
-
-
-def _code_of(repo: Repo, step: Step, result: ReproResult) -> str:
-    """Return the commit to take the code from: the one that was noted; where it wasn't all, the one that brought the pointer."""
-    made = step.recipe
-    if not git.has_commits(repo.git):
-        raise UsageError("there is no commit yet, so there is no code to run aside", "Make one: git commit.")
-    if made.code and not made.is_dirty and git.has_commit(repo.git, made.code):
-        return made.code
-    name = f"{step.paths[0]}{SUFFIX}"
-    code, now = "HEAD", git.file_at(repo.git, "HEAD", name)
-    for one in git.touched(repo.git, "HEAD", name):
-        if git.file_at(repo.git, one.commit.id, name) != now:
-            break
-        code = one.commit.id
-    result.notes.append(
-        f"not all of the code of '{step.paths[0]}' was committed when it was made: taken as commit {code[:10]} has it"
-    )
-    return code
-
-
-def _place_input(repo: Repo, aside: Repo, wanted: Input) -> None:
-    """Have an input aside as it was: a file of Git's, or data by a version of its pointer that has it."""
-    pointers = refs.in_worktree(aside.git)
-    owner = enclosing([*pointers.found, *refs.in_worktree(repo.git).found], wanted.path)
-    if not owner:
-        if not (aside.root / wanted.path).exists() or measure(aside, pointers, wanted.path) != wanted.oid:
-            raise MissingError(
-                f"the input '{wanted.path}' can't be had as it was: neither the commit nor dvlite has it",
-                "Make the data anew with 'dvlite repro'.",
-            )
-        return
-    inner = wanted.path[len(owner) + 1 :]
-    mine = [one.found[owner] for one in (pointers, refs.in_worktree(repo.git)) if owner in one.found]
-    for item in [*mine, *History(repo).of(owner)]:
-        try:
-            found = tree.find(item.entry, inner.split("/") if inner else [], reader(repo))
-        except MissingError:
-            continue
-        if found and found.oid == wanted.oid:
-            write(aside, owner, item, is_synced=False)
-            came = fetch(repo, [wanted.path], pointers=Pointers({owner: item}, {}))
-            for failure in came.failures:
-                raise failure.error
-            checkout(aside, [wanted.path])
-            if measure(aside, refs.in_worktree(aside.git), wanted.path) != wanted.oid:
-                break
-            return
-    raise MissingError(
-        f"no commit has the input '{wanted.path}' as it was ({wanted.oid.short})", "See 'dvlite log' for what there is."
-    )
-
-
-def _place_params(aside: Repo, path: str, values: object) -> None:
-    """Have a file of parameters aside with the values that it had."""
-    place: Path = aside.root / path
-    if place.exists() and values_of(aside, path) == values:
-        return
-    if path.endswith(".toml"):
-        raise DvliteError(
-            f"the parameters in '{path}' were others, which no commit has", "Commit them, then run it anew."
-        )
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(json.dumps(values, indent=2) + "\n")

@@ -21,7 +21,7 @@ from dvlite.oid import Oid
 from dvlite.ops.add import add
 from dvlite.ops.base import Failure, Selection, algorithm_of, enclosing, look, reader
 from dvlite.ops.checkout import bring, checkout
-from dvlite.ops.status import status
+from dvlite.ops.status import refuse_unsaved, status
 from dvlite.ops.track import check_apart, check_trackable, refuse_tracked_by_git
 from dvlite.pointer import SUFFIX
 from dvlite.progress import SILENT, Progress
@@ -80,25 +80,15 @@ def run(
     """
     if not command or not command[0]:
         raise UsageError("there is no command", "For example: dvlite run -i raw.csv -o clean.csv -- python clean.py")
-    words = ("sh", "-c", command[0]) if len(command) == 1 and " " in command[0] else tuple(command)
+    words = words_of(command)
     pointers = refs.in_worktree(repo.git)
     _check_outputs(repo, pointers, inputs, outputs)
-    names = [*dict.fromkeys([*inputs, *_scripts(repo, words, folder, [*inputs, *outputs, *params, *metrics])])]
-    recipe = Recipe(
-        command=words,
-        inputs=tuple(Input(path, measure(repo, pointers, path)) for path in sorted(names)),
-        outputs=tuple(sorted(outputs)),
-        params={path: values_of(repo, path) for path in params},
-        folder=folder,
-        code=git.resolve(repo.git, "HEAD") if git.has_commits(repo.git) else "",
-    )
-    changed = git.changed_paths(repo.git)
-    own = [*outputs, *metrics, *(f"{path}{SUFFIX}" for path in outputs)]
-    recipe = recipe._replace(is_dirty=any(_is_code(path, own) for path in changed))
+    own = [*outputs, *metrics]
+    recipe = begin(repo, pointers, words, inputs=inputs, own=own, params=params, folder=folder)
+    recipe = recipe._replace(outputs=tuple(sorted(outputs)))
     result = RunResult(list(words))
-    result.notes += [
-        f"'{path}' is in neither Git nor dvlite: nobody else has it" for path in _loose(repo, pointers, names)
-    ]
+    loose = _loose(repo, pointers, [one.path for one in recipe.inputs])
+    result.notes += [f"'{path}' is in neither Git nor dvlite: nobody else has it" for path in loose]
     with _alone(repo, outputs):
         before = _state(repo, pointers, outputs)
         _clear(repo, pointers, outputs)
@@ -172,7 +162,7 @@ def begin(
     folder: str,
 ) -> Recipe:
     """Return what is known of a run before it: inputs as they are now, parameters, the code's commit. `own`: what it makes."""
-    names = [*dict.fromkeys([*inputs, *_scripts(repo, words, folder, [*inputs, *own, *params])])]
+    names = [*dict.fromkeys([*inputs, *_scripts(repo, pointers, words, folder, [*inputs, *own, *params])])]
     return Recipe(
         command=tuple(words),
         inputs=tuple(Input(path, measure(repo, pointers, path)) for path in sorted(names)),
@@ -201,21 +191,10 @@ def _check_outputs(repo: Repo, pointers: Pointers, inputs: Sequence[str], output
         for other in inputs:
             if path == other or path.startswith(f"{other}/") or other.startswith(f"{path}/"):
                 raise UsageError(f"'{path}' would be made from itself ('{other}')", "Make it another path.")
-    refuse_unsaved(repo, [path for path in outputs if path in pointers.found])
+    refuse_unsaved(repo, [path for path in outputs if path in pointers.found], but=("deleted",))
 
 
-def refuse_unsaved(repo: Repo, known: Sequence[str]) -> None:
-    """Refuse where tracked outputs have changes that are not stored: they are about to be replaced."""
-    for one in status(repo, known).paths if known else ():
-        kinds = {change.kind for change in one.changes}
-        if kinds & {"new", "modified", "renamed", "conflict", "unknown"}:
-            raise UnsavedError(
-                f"'{one.path}' has changes that are not stored, and the command would replace it",
-                f"Store them: dvlite add {quote(one.path)}. Or drop them: dvlite checkout --force {quote(one.path)}",
-            )
-
-
-def _scripts(repo: Repo, words: Sequence[str], folder: str, known: Sequence[str]) -> list[str]:
+def _scripts(repo: Repo, pointers: Pointers, words: Sequence[str], folder: str, known: Sequence[str]) -> list[str]:
     """Return the words of a command that are files of the repository and were not named otherwise; not what is ignored."""
     found = []
     for word in words:
@@ -228,8 +207,7 @@ def _scripts(repo: Repo, words: Sequence[str], folder: str, known: Sequence[str]
             if not enclosing(known, path) and path.partition("/")[0] != ".git":
                 found.append(path)
     free = set(git.not_ignored(repo.git, found)) if found else set()
-    tracked = refs.in_worktree(repo.git).found if found else {}
-    return [path for path in found if path in free or enclosing(tracked, path)]
+    return [path for path in found if path in free or enclosing(pointers.found, path)]
 
 
 def measure(repo: Repo, pointers: Pointers, path: str) -> Oid:

@@ -1,11 +1,11 @@
 """Say how data, pointers, the store and (if asked) a remote stand to each other. Changes nothing but what the index knows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dvlite import git, refs, transfer, tree
-from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, quote
+from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, UnsavedError, quote
 from dvlite.index import Base, spell
 from dvlite.oid import Oid
 from dvlite.ops.base import Failure, View, algorithm_of, leave_nowhere, look, select_stored
@@ -19,6 +19,8 @@ from dvlite.worktree.plan import Change, Kind, Only
 if TYPE_CHECKING:
     from dvlite.stores.base import Store
     from dvlite.stores.remote import RemoteStore
+
+_UNSAVED = frozenset(["new", "modified", "deleted", "renamed", "conflict", "unknown"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,23 @@ def _with_conflicts(repo: Repo, failure: Failure) -> Failure:
     found = conflicts(repo, failure.path)
     said = f"{failure.error.message}; in conflict: {', '.join(map(quote, found))}"
     return Failure(failure.path, FormatError(said, failure.error.hint)) if found else failure
+
+
+def refuse_unsaved(repo: Repo, paths: Sequence[str], *, but: Collection[str] = ()) -> None:
+    """Refuse where data of tracked paths that is about to be replaced has changes that are not stored; `but` of some kinds."""
+    if not paths:
+        return
+    found = status(repo, paths)
+    for failure in found.failures:
+        raise failure.error
+    for one in found.paths:
+        kinds = {change.kind for change in one.changes} & _UNSAVED
+        if kinds - set(but):
+            here = quote(one.path)
+            raise UnsavedError(
+                f"'{one.path}' has changes that are not stored",
+                f"Store them with 'dvlite add {here}', or drop them with 'dvlite checkout --force {here}'.",
+            )
 
 
 def _git_state(letters: str) -> str:

@@ -157,6 +157,39 @@ def test_a_report_tells_what_a_branch_changes(team):
     assert "No data changed." in team.dv("report", "HEAD..HEAD")
 
 
+def test_a_tracked_folder_is_compared_where_its_old_listing_is_on_the_remote_alone(team, tmp_path):
+    """A runner's clone has no listings: it gets those that it compares."""
+    team.write({"raw/year/jan.csv": "1", "raw/year/feb.csv": "2"})
+    team.dv("add", "raw/year", "--source", "erp")
+    team.commit("a year")
+    team.git("push", "-q", "--no-verify", "origin", "main")
+    team.git("switch", "-q", "-c", "work")
+    team.write({"raw/year/mar.csv": "3"})
+    team.dv("add", "raw/year")
+    team.commit("one more month")
+    team.dv("push", "-q", "--all")
+    team.git("push", "-q", "--no-verify", "origin", "work")
+
+    def runner(name):
+        clone = Project(tmp_path / name)
+        subprocess.run(["git", "clone", "-q", "-b", "work", tmp_path / "up.git", clone.root], check=True)
+        return clone
+
+    assert kinds(runner("grown"), code=0) == []
+    told = runner("offline").json("check", "--no-remote")
+    assert told["problems"] == [] and told["skipped"] == ["frozen"], "what can't be read is said, not taken for changed"
+    text = (team.root / "raw/year.dvlite").read_text()
+    team.write({"raw/year/jan.csv": "other"})
+    team.dv("add", "raw/year", "--force", "--reason", "x")
+    changed = (team.root / "raw/year.dvlite").read_text().replace('reason = "x"\n', "")
+    (team.root / "raw/year.dvlite").write_text(changed)
+    assert text != changed
+    team.git("commit", "-q", "--no-verify", "-a", "-m", "january")
+    team.dv("push", "-q", "--all")
+    team.git("push", "-q", "--no-verify", "origin", "work")
+    assert [one["path"] for one in runner("changed").json("check", code=1)["problems"]] == ["raw/year/jan.csv"]
+
+
 # ---- the workflows --------------------------------------------------------------------------------------------------
 
 

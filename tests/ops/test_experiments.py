@@ -13,7 +13,7 @@ import dvlite
 import dvlite.errors
 from dvlite import pointer, recipe
 from dvlite.ops import experiments
-from tests.conftest import Project
+from tests.conftest import Project, spied
 
 TRAIN = """
 import json, pathlib, sys
@@ -167,17 +167,25 @@ def test_a_file_that_is_no_json_is_said_and_the_others_are_listed(three):
     assert "exp_002/metrics.json' can't be read" in said and "exp_003" in said
 
 
-def test_ten_thousand_experiments_are_listed_and_compared(lab):
-    """In few calls of each kind: times are the benchmark's to tell."""
-    for number in range(2000):
-        folder = lab.root / f"experiments/exp_{number:05d}"
-        folder.mkdir(parents=True)
-        (folder / "params.json").write_text(json.dumps({"lr": number / 2000}))
-        (folder / "metrics.json").write_text(json.dumps({"auc": 1 - number / 2000}))
-    lab.git("add", "experiments")
-    lab.git("commit", "-q", "-m", "many")
-    assert len(lab.json("exp", "list")["experiments"]) == 2000
-    assert lab.json("exp", "best", "metrics.auc", "--all")["name"] == "exp_00000"
+def test_many_experiments_cost_git_no_more_calls_than_few(lab):
+    """Times are the benchmark's to tell; that nothing is asked once for each experiment is told here."""
+    from dvlite.git import call
+
+    counts = []
+    for count in (10, 1000):
+        for number in range(count):
+            folder = lab.root / f"experiments/exp_{number:05d}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "params.json").write_text(json.dumps({"lr": number / 1000}))
+            (folder / "metrics.json").write_text(json.dumps({"auc": 1 - number / 1000}))
+        lab.git("add", "experiments")
+        lab.git("commit", "-q", "-m", f"{count}")
+        with spied(call, "program") as asked:
+            assert len(experiments.read(lab.repo).experiments) == count and not asked
+            assert len(experiments.read(lab.repo, has_history=True).experiments) == count
+            assert len(experiments.read(lab.repo, rev="HEAD").experiments) == count
+        counts.append(len(asked))
+    assert counts[0] == counts[1]
 
 
 def test_one_page_shows_all_that_was_measured(three):

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.conftest import spied
+
 
 @pytest.fixture
 def strict(project):
@@ -141,3 +143,24 @@ def test_a_policy_of_another_shape_is_refused(project, text):
     path = project.root / "dvlite.toml"
     path.write_text(path.read_text() + f"[policy]\n{text}\n")
     assert "must be a list of texts" in project.dv("status", code=1)
+
+
+def test_the_policy_asks_git_no_more_for_many_paths_than_for_few(project):
+    from dvlite.git import call
+    from dvlite.ops.add import add
+    from dvlite.ops.commit import before_commit
+
+    path = project.root / "dvlite.toml"
+    path.write_text(path.read_text() + '[policy]\nappend_only = ["raw/**"]\nrequire = ["source"]\n')
+    project.commit("policy")
+    counts = []
+    for round_, count in enumerate((3, 60)):
+        names = [f"raw/{round_}/f{number}" for number in range(count)]
+        project.write(dict.fromkeys(names, f"{round_}"))
+        repo = project.repo
+        with spied(call, "program") as asked:
+            assert add(repo, names, meta={"source": "x"}).failures == []
+            assert before_commit(repo).blocks == []
+        project.commit("more")
+        counts.append(len(asked))
+    assert counts[0] == counts[1]
