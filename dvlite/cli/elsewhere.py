@@ -12,6 +12,7 @@ from dvlite.errors import UsageError, quote
 from dvlite.ops import export as exports
 from dvlite.ops import imports
 from dvlite.ops.base import enclosing
+from dvlite.ops.get import GetResult
 from dvlite.ops.get import get as get_op
 from dvlite.ops.imports import ImportResult
 from dvlite.ops.source import Source, open_source
@@ -52,24 +53,33 @@ def get(
     """
     run = session(ctx, json=json, quiet=quiet, verbose=verbose)
     progress = run.progress()
-    place = run.folder / (target or Path(path.removesuffix(".dvlite")).name)
-    if target and place.is_dir() and not force:
-        place = place / Path(path.removesuffix(".dvlite")).name  # as cp does
     try:
         progress.phase("look")
         source = open_source(repository, rev, run.cache(), run.folder)
         if registry.label(path) and (found := _registered(source, path)):  # a version by its name
             source = open_source(repository, found[0], run.cache(), run.folder)
-            path, place = found[1], place if target else run.folder / Path(found[1]).name
+            path = found[1]
+        place = place_of(run, path.removesuffix(".dvlite"), target, is_forced=force)
         result = get_op(source, path, place, is_forced=force, jobs=jobs or 8, progress=progress)
     finally:
         run.finish(progress)
-    if json:
+    show_got(run, result, place, f" of commit {result.commit[:10]}", is_json=json)
+    return 0
+
+
+def place_of(run: Session, path: str, target: str, *, is_forced: bool) -> Path:
+    """Return where `path` goes: to `target`, or into it where it is a folder, as cp does; without one, here."""
+    place = run.folder / (target or Path(path).name)
+    return place / Path(path).name if target and place.is_dir() and not is_forced else place
+
+
+def show_got(run: Session, result: GetResult, place: Path, of: str, *, is_json: bool) -> None:
+    """Say what was taken out to `place`, and `of` what."""
+    if is_json:
         render.as_json(result)
     elif not run.is_quiet:
         what = f"{render.count(result.files, 'file')}, {render.size(result.size)}"
-        render.out(f"got {render.name(render.relative(place, run.folder))} ({what}) of commit {result.commit[:10]}")
-    return 0
+        render.out(f"got {render.name(render.relative(place, run.folder))} ({what}){of}")
 
 
 def _registered(source: Source, label: str) -> tuple[str, str] | None:

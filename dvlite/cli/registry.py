@@ -1,7 +1,6 @@
 """The registry's commands: versions, stages, what is where, and what others have."""
 
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -289,21 +288,19 @@ def get(
 
     Exit codes: 0 done, 2 there is no such version, or the target exists, 10 its data can't be had.
     """
+    from dvlite.cli.elsewhere import place_of, show_got
+
     run = session(ctx, json=json, quiet=quiet)
     repo, progress = run.open(), run.progress()
     one = registries.find(repo.git, label)
     path, _ = registries.pointer_of(repo, one)
-    place = run.folder / (target or Path(path).name)
+    place = place_of(run, path, target, is_forced=force)
     try:
         source = open_source(str(repo.root), one.commit, run.cache(), run.folder)
         result = get_op(source, path, place, is_forced=force, progress=progress)
     finally:
         run.finish(progress)
-    if json:
-        render.as_json(result)
-    elif not run.is_quiet:
-        what = f"{render.count(result.files, 'file')}, {render.size(result.size)}"
-        render.out(f"got {render.name(render.relative(place, run.folder))} ({what}): {one.name}@{one.version}")
+    show_got(run, result, place, f": {one.name}@{one.version}", is_json=json)
     return 0
 
 

@@ -191,12 +191,18 @@ def test_a_version_is_got_by_its_name_from_anywhere(shop, tmp_path, monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     shop.dv("registry", "get", "churn@production", "-o", "old.pkl")
     assert (shop.root / "old.pkl").read_text() == "model 0.91"
+    (shop.root / "old").mkdir()
+    shop.dv("registry", "get", "churn@production", "-o", "old")
+    assert (shop.root / "old/model.pkl").read_text() == "model 0.91", "into a folder, as cp does"
     place = Project(tmp_path / "place")
     place.root.mkdir()
     place.dv("get", shop.root, "churn@v1.0.1")
     assert (place.root / "model.pkl").read_text() == "model 0.95"
     place.dv("get", f"file://{tmp_path}/up.git", "churn#production", "-o", "url.pkl")
     assert (place.root / "url.pkl").read_text() == "model 0.91"
+    (place.root / "all").mkdir()
+    place.dv("get", shop.root, "churn@v1.0.1", "-o", "all")
+    assert (place.root / "all/model.pkl").read_text() == "model 0.95"
     import dvlite
 
     with dvlite.open(model="churn@production", repo=shop.root) as file:
