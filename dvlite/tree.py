@@ -7,12 +7,11 @@ the caller's: walks are handed a function from oids to bytes. Format: docs/tree.
 import operator
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 from dvlite import hashing
 from dvlite.errors import FormatError
-from dvlite.oid import Oid
+from dvlite.oid import DIGEST_SIZE, Oid
 
 FILE, EXECUTABLE, SYMLINK, TREE, PAGE = "100644", "100755", "120000", "040000", "040001"
 BLOB_MODES = frozenset({FILE, EXECUTABLE, SYMLINK})
@@ -29,6 +28,7 @@ _LINE = re.compile(
 _HEADER = re.compile(rb"dvlite-tree 1 (0|[1-9])\n")
 _LEVEL_0 = b"dvlite-tree 1 0\n"
 _TREE = TREE.encode()
+_MODES = {mode.encode(): mode for mode in (FILE, EXECUTABLE, SYMLINK, TREE, PAGE)}
 _ORDINARY = bytes(one for one in range(9, 127) if one in b"\t\n" or one >= 32 and one not in b"%/")
 _UNSAFE = re.compile("[\x00-\x1f\x7f%\udc80-\udcff]")
 _ESCAPE = re.compile(rb"%([0-9A-F]{2})")
@@ -121,16 +121,27 @@ def check_name(name: str) -> None:
         raise FormatError(f"name '{escape(name)}' stands for .git on some file systems")
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Refuse any name that `check_name` refuses; ordinary ones are looked at all at once."""
+    joined = "\0".join(names)
+    is_ordinary = joined.isascii() and "/" not in joined and "git" not in joined.lower()
+    if not is_ordinary or joined.count("\0") >= len(names) or not {"", ".", ".."}.isdisjoint(names):
+        for name in names:
+            check_name(name)
+
+
 # ---- one object -----------------------------------------------------------------------------------------------------
 
 
 def encode(page: Page) -> bytes:
     """Return the bytes of one tree object; entries must be in order."""
-    lines = [f"dvlite-tree 1 {page.level}\n"]
-    for mode, (algorithm, digest), size, files, name in page.entries:
-        shown = name if name.isascii() and name.isprintable() and "%" not in name else escape(name)
-        lines.append(f"{mode} {algorithm}:{digest.hex()} {size} {files}\t{shown}\n")
-    return "".join(lines).encode()
+    names = "".join([entry.name for entry in page.entries])
+    spell = str if names.isascii() and names.isprintable() and "%" not in names else escape
+    lines = [
+        f"{mode} {algorithm}:{digest.hex()} {size} {files}\t{spell(name)}\n"
+        for mode, (algorithm, digest), size, files, name in page.entries
+    ]
+    return f"dvlite-tree 1 {page.level}\n{''.join(lines)}".encode()
 
 
 def decode(data: bytes, algorithm: str) -> Page:
@@ -142,30 +153,42 @@ def decode(data: bytes, algorithm: str) -> Page:
     if len(rows) != data.count(b"\n") - 1 or not data.endswith(b"\n"):
         raise FormatError("malformed line in tree")
     level = int(header[1])
-    wanted = algorithm.encode()
-    entries = []
-    try:
-        for mode, named, digits, size, files, field in rows:
-            if named != wanted:
-                raise FormatError(f"tree of {algorithm} names an object of {named.decode()}")
-            oid = Oid(algorithm, bytes.fromhex(digits.decode()))
-            entries.append(Entry(mode.decode(), oid, int(size), int(files), unescape(field)))
-    except ValueError as exc:
-        raise FormatError("malformed name in tree") from exc
-    _check_entries(level, entries)
+    if not rows:
+        return Page(level, [])
+    modes, named, digits, sizes, counts, fields = zip(*rows, strict=True)
+    if other := set(named) - {algorithm.encode()}:
+        raise FormatError(f"tree of {algorithm} names an object of {other.pop().decode()}")
+    digests = bytes.fromhex(b"".join(digits).decode())
+    entries = [
+        Entry(_MODES[mode], Oid(algorithm, digests[at : at + DIGEST_SIZE]), int(size), int(files), name)
+        for mode, at, size, files, name in zip(
+            modes, range(0, len(digests), DIGEST_SIZE), sizes, counts, _names(fields), strict=True
+        )
+    ]
+    _check_entries(level, entries, fields)
     return Page(level, entries)
 
 
-def _check_entries(level: int, entries: list[Entry]) -> None:
+def _names(fields: Sequence[bytes]) -> list[str]:
+    try:
+        names = b"\n".join(fields).decode()
+        if names.isascii() and names.replace("\n", "").isprintable() and "%" not in names:
+            return names.split("\n")
+        return [unescape(field) for field in fields]
+    except ValueError as exc:
+        raise FormatError("malformed name in tree") from exc
+
+
+def _check_entries(level: int, entries: list[Entry], fields: Sequence[bytes]) -> None:
+    check_names([entry.name for entry in entries])
     for entry in entries:
-        check_name(entry.name)
         if (entry.mode == PAGE) != (level > 0):
             raise FormatError(f"'{escape(entry.name)}' is out of place at level {level} of a tree")
-        if entry.mode in BLOB_MODES and entry.files != 1:
+        if entry.files != 1 and entry.mode in BLOB_MODES:
             raise FormatError(f"'{escape(entry.name)}' in tree counts as {entry.files} files")
-    for one, two in pairwise(raw(entry.name) for entry in entries):
-        if one >= two:
-            raise FormatError("tree is not in order, or has a name twice")
+    raws = [raw(entry.name) for entry in entries] if any(b"%" in field for field in fields) else fields
+    if not all(map(operator.lt, raws, raws[1:])):
+        raise FormatError("tree is not in order, or has a name twice")
 
 
 # ---- one folder -----------------------------------------------------------------------------------------------------
@@ -184,9 +207,8 @@ def build(algorithm: str, entries: Iterable[Entry]) -> Folder:
     """Encode a whole folder, in any order of entries, cut into pages by the rule."""
     level = 0
     rows = sorted(entries, key=lambda entry: raw(entry.name))
-    for row in rows:
-        check_name(row.name)
-    size, files = sum(row.size for row in rows), sum(row.files for row in rows)
+    check_names([row.name for row in rows])
+    size, files = sum([row.size for row in rows]), sum([row.files for row in rows])
     objects = []
     while len(rows) > UNPAGED_ENTRIES:
         upper = []
@@ -198,6 +220,7 @@ def build(algorithm: str, entries: Iterable[Entry]) -> Folder:
         rows, level = upper, level + 1
     data = encode(Page(level, rows))
     oid = hashing.oid_of(algorithm, data)
+    _note_checked(Slot(oid, size, files))
     return Folder(oid, size, files, [*objects, (oid, data)])
 
 
@@ -328,14 +351,18 @@ _CHECKED = 1 << 14
 _checked: set[Slot] = set()  # what a place asks for and names by its oid need not be checked again
 
 
+def _note_checked(slot: Slot) -> None:
+    if len(_checked) >= _CHECKED:
+        _checked.clear()
+    _checked.add(slot)
+
+
 def _lines(slot: Slot, data: bytes) -> list[bytes]:
     """Return the lines of a level-0 page, all of it checked."""
     if slot not in _checked:
         if not _is_plain(slot, data):
             open_slot(slot, data)
-        if len(_checked) >= _CHECKED:
-            _checked.clear()
-        _checked.add(slot)
+        _note_checked(slot)
     return data.split(b"\n")[1:-1]
 
 
