@@ -288,3 +288,14 @@ def test_a_wrong_checksum_in_the_note_is_not_a_corrupt_object(store, tmp_path):
     target = RemoteStore(Remote("r", str(tmp_path / "remote")), tmp_path / "known")
     report = transfer.copy(reopen(store), target, {name: 1 << 20}, jobs=1)
     assert report.copied == {name: 1 << 20} and not report.failed
+
+
+def test_packs_put_together_make_nobody_look_again(project):
+    project.write({f"f{number}": str(number) for number in range(20)}, "data")
+    project.dv("add", "data")
+    state = project.repo.store.state()
+    for number in range(6):
+        project.write({"f0": f"again {number}"}, "data")
+        project.dv("add", "data")
+        assert project.repo.store.state() == state
+    assert len(list((project.root / ".git/dvlite/packs").iterdir())) < 14, "some were put together"

@@ -5,8 +5,6 @@ in, `journal` is what is published but perhaps not on disk yet, and the record o
 """
 
 import contextlib
-import errno
-import json
 import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -21,11 +19,13 @@ from dvlite.stores import packs
 from dvlite.stores.base import Batch, Report, Store, loose_name
 from dvlite.stores.local.batch import LocalBatch
 from dvlite.stores.local.journal import Journal, Seen
+from dvlite.stores.local.state import State
 from dvlite.stores.table import Table, list_ids
 
 PACK_BELOW = 1 << 20
 PACK_SIZE = 1 << 26
 _REFRESHES = 100
+Packed = dict[Path, dict[Oid, Place]]
 _FRESH_NS = 3600 * 10**9  # an hour: what is younger need not be touched each time
 
 
@@ -49,6 +49,7 @@ class LocalStore(Store):
         self.is_synced = is_synced
         self.lock = Lock(root / "lock")
         self.seen = Seen(root / "seen")
+        self._generation = State(root)
         self.journal = Journal(root, self.seen)
         self._table = Table(root / "table", lambda id_: packs.read_index(self.pack_path(id_)))
         self._is_recovered = self._is_ready = False
@@ -71,59 +72,26 @@ class LocalStore(Store):
         that somebody else's hand took away raises it too.
         """
         self._recover()
-        return "" if self._is_blind else self._state()
-
-    def _notice_gone(self) -> None:
-        """Compare the packs with those that there were: first what is remembered, then what is there."""
-        note = self.root / "known"
-        known = set(note.read_text(errors="replace").split()) if note.exists() else set()
-        live = set(list_ids(self.root / "packs", ".pack"))
-        if known - live:
-            self.raise_generation()
-        if known != live and self.tmp.exists():
-            files.write_atomic(note, "\n".join(sorted(live)).encode(), folder=self.tmp, is_synced=False)
-
-    def _state(self) -> str:
-        try:
-            values = json.loads((self.root / "store.json").read_bytes())
-            return f"{values['id']}:{int(values['generation'])}"
-        except FileNotFoundError:
-            return ""
-        except (ValueError, KeyError, TypeError):
-            return "unknown"
+        return "" if self._is_blind else self._generation.read()
 
     def create(self) -> None:
         """Make the store's folder and its id, if they aren't there."""
-        self.tmp.mkdir(parents=True, exist_ok=True)
-        if self._state() in ("", "unknown"):
-            self._write_state(files.token(8), 1)
-
-    def _write_state(self, id_: str, generation: int) -> None:
-        data = json.dumps({"id": id_, "generation": generation}).encode() + b"\n"
-        try:
-            files.write_atomic(self.root / "store.json", data, folder=self.tmp)
-        except OSError as exc:
-            if exc.errno != errno.ENOSPC or not (self.root / "store.json").exists():
-                raise
-            # What makes room must go on, and these bytes have their block.
-            with (self.root / "store.json").open("r+b") as file:
-                file.write(data)
-            files.sync(self.root / "store.json")
+        self._generation.create()
 
     def raise_generation(self) -> None:
         """Tell everyone who remembers what is here to look again; before anything leaves the store."""
-        id_, _, generation = self._state().partition(":")
-        if generation:
-            self._write_state(id_, int(generation) + 1)
-        else:
-            self.create()
+        self._generation.advance()
+
+    def let_go(self, ids: Collection[str]) -> None:
+        """Note that packs will go whose objects all lie in others, so that nobody need look again."""
+        self._generation.let_go(ids)
 
     def _recover(self) -> None:
         """Verify what a reboot of this machine may have torn, and notice what is gone, once, before anything trusts it."""
         if not self._is_recovered:
             self._is_recovered = True
             try:
-                self._notice_gone()
+                self._generation.notice_gone()
             except OSError:
                 self._is_blind = True
             for name in self.journal.torn_names():
@@ -204,12 +172,15 @@ class LocalStore(Store):
 
     def read_many(self, oids: Collection[Oid]) -> Iterator[tuple[Oid, bytes]]:
         """Yield pack by pack in file order; CorruptError when an object isn't what its oid says, which sets it aside."""
-        self._make_ready()
         by_pack, loose, _ = self.group(oids)
-        for path, places in by_pack.items():
-            yield from self._read_pack(path, places)
+        yield from self.read_packed(by_pack)
         for oid, path in loose.items():
             yield self._checked(oid, path.read_bytes(), path)
+
+    def read_packed(self, by_pack: Packed) -> Iterator[tuple[Oid, bytes]]:
+        """Yield what lies in packs, as `group` sorted it; fails as `read_many` does."""
+        for path, places in by_pack.items():
+            yield from self._read_pack(path, places)
 
     def read_range(self, oid: Oid, start: int, end: int) -> bytes:
         """Read no more than that of an object that has a file of its own."""
@@ -242,8 +213,9 @@ class LocalStore(Store):
             "Run 'dvlite pull' to get it from the remote, or 'dvlite add' where you still have the data.",
         )
 
-    def group(self, oids: Collection[Oid]) -> tuple[dict[Path, dict[Oid, Place]], dict[Oid, Path], list[Oid]]:
+    def group(self, oids: Collection[Oid]) -> tuple[Packed, dict[Oid, Path], list[Oid]]:
         """Sort oids by where they lie: in packs, in files of their own, or nowhere."""
+        self._make_ready()
         by_pack: dict[str, dict[Oid, Place]] = {}
         loose: dict[Oid, Path] = {}
         absent = []
@@ -282,7 +254,6 @@ class LocalStore(Store):
         jobs: int = 4,
     ) -> None:
         """Send packs as they are where all of one is wanted, large objects as files, the rest one by one."""
-        self._make_ready()
         by_pack, loose, absent = self.group(oids)
         for oid in absent:
             report.fail([oid], MissingError(f"object {oid.short} is not in the local store"))

@@ -85,6 +85,7 @@ def _publish(store: LocalStore, written: list[packs.Written], age_ns: int) -> se
 def drop(store: LocalStore, names: Collection[str]) -> None:
     """Delete packs whose objects all lie in others, on disk."""
     if names:
+        store.let_go([os.path.basename(name).removesuffix(".pack") for name in names])
         with store.seen.leaving(names):
             for name in names:
                 (store.root / name).unlink(missing_ok=True)
