@@ -20,8 +20,8 @@ from dvlite.files import StatKey
 from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
 from dvlite.tree import EXECUTABLE, FILE, TREE, Entry
 
-_VERSION = 2
-_STAT = struct.Struct("<IQqqQ")
+_VERSION = 3
+_STAT = struct.Struct("=QQqqQ")
 _OID_SIZE = DIGEST_SIZE + 1
 _SCHEMA = """
 CREATE TABLE folders(path BLOB PRIMARY KEY, fingerprint BLOB, subs BLOB, oid TEXT, size INTEGER, files INTEGER,
@@ -79,10 +79,25 @@ def spell(root: Entry) -> str:
     return f"{root.mode} {root.oid}"
 
 
-def pack_stats(keys: Iterable[StatKey]) -> bytes:
-    """Return stat keys as bytes, in order."""
+def pack_stats(keys: Iterable[Iterable[int]]) -> bytes:
+    """Return stat keys as bytes, in order: five words of eight bytes each, in the machine's order."""
     pack = _STAT.pack
     return b"".join([pack(*key) for key in keys])
+
+
+def unpack_stats(packed: bytes) -> list[StatKey]:
+    """Return stat keys from their bytes."""
+    return list(map(StatKey._make, _STAT.iter_unpack(packed)))
+
+
+def each_stat(packed: bytes) -> list[bytes]:
+    """Return the bytes of each stat key."""
+    return [packed[at : at + _STAT.size] for at in range(0, len(packed), _STAT.size)]
+
+
+def total_size(packed: bytes) -> int:
+    """Return the bytes of all files whose stat keys these are."""
+    return sum(memoryview(packed).cast("Q")[1::5])
 
 
 def pack_names(names: Iterable[str]) -> bytes:
@@ -105,7 +120,7 @@ def unpack(row: Row) -> dict[str, tuple[StatKey, Oid]]:
     if not row.stats:
         return {}
     names = row.names.decode("utf-8", "surrogateescape").split("\0")
-    keys = map(StatKey._make, _STAT.iter_unpack(row.stats))
+    keys = unpack_stats(row.stats)
     starts = range(0, len(row.oids), _OID_SIZE)
     oids = (Oid(ALGORITHMS[row.oids[at]], row.oids[at + 1 : at + _OID_SIZE]) for at in starts)
     return dict(zip(names, zip(keys, oids, strict=True), strict=True))
@@ -127,7 +142,7 @@ def split(row: Row) -> Packed:
     if not row.stats:
         return {}
     names = row.names.decode("utf-8", "surrogateescape").split("\0")
-    stats = [row.stats[at : at + _STAT.size] for at in range(0, len(row.stats), _STAT.size)]
+    stats = each_stat(row.stats)
     oids = [row.oids[at : at + _OID_SIZE] for at in range(0, len(row.oids), _OID_SIZE)]
     return dict(zip(names, zip(stats, oids, strict=True), strict=True))
 
@@ -144,6 +159,11 @@ def join(row: Row, packed: Packed, subs: Iterable[str]) -> Row:
 def unpack_stat(packed: bytes) -> StatKey:
     """Return a stat key from its bytes."""
     return StatKey._make(_STAT.unpack(packed))
+
+
+def unpack_oid(packed: bytes) -> Oid:
+    """Return an oid from its bytes."""
+    return Oid(ALGORITHMS[packed[0]], packed[1:])
 
 
 def pack_entry(key: StatKey, one: Oid) -> tuple[bytes, bytes]:
@@ -263,6 +283,19 @@ class Index:
         try:
             return unpack(self.filled(path, row))
         except (ValueError, IndexError, struct.error):
+            return {}
+
+    def packed(self, path: str, row: Row) -> "Packed":
+        """Return the entries of a folder's row as they are packed."""
+        filled = self.filled(path, row)
+        is_whole = (
+            len(filled.stats) // _STAT.size * _OID_SIZE == len(filled.oids) and len(filled.stats) % _STAT.size == 0
+        )
+        if not is_whole or not set(filled.oids[::_OID_SIZE]) <= set(range(len(ALGORITHMS))):
+            return {}
+        try:
+            return split(filled)
+        except ValueError:
             return {}
 
     def filled(self, path: str, row: Row) -> Row:

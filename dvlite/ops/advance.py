@@ -35,7 +35,7 @@ class _Known:
         """Return a folder's entries (in-repo path)."""
         if path not in self.packed:
             row = self.rows.get(path)
-            self.packed[path] = index.split(self.repo.index.filled(path, row)) if row and row.fingerprint else {}
+            self.packed[path] = self.repo.index.packed(path, row) if row and row.fingerprint else {}
         return self.packed[path]
 
     def stat(self, path: str) -> StatKey | None:

@@ -9,6 +9,7 @@ import functools
 import os
 import re
 import stat
+from array import array
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from dvlite import files, hashing, index, pointer, tree
 from dvlite.errors import DvliteError, MissingError, UsageError, explain, quote
 from dvlite.files import StatKey
 from dvlite.index import Index, Row
-from dvlite.oid import Oid
+from dvlite.oid import ALGORITHMS, Oid
 from dvlite.progress import SILENT, Progress
 from dvlite.stores.base import Batch
 from dvlite.tree import EXECUTABLE, FILE, SYMLINK, TREE, Entry
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _THREADED = 1 << 16  # from this size on, reading and hashing in a thread pays
 _AHEAD = 16
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TRIES = 3
 
 
@@ -72,9 +74,12 @@ class Scan:
         self.gone: set[str] = set()
 
 
-class _Found(NamedTuple):
-    name: str
-    key: StatKey
+class _Listing(NamedTuple):
+    """What lies in a folder: its files in order of their names, their stats as the index keeps them, and its subfolders."""
+
+    names: list[str]
+    stats: bytes
+    subs: list[str]
 
 
 class TooMuchError(DvliteError):
@@ -152,10 +157,10 @@ class _Scanner:
         _refuse_special(status.st_mode, tracked)
         if stat.S_ISLNK(status.st_mode) and not _STORED.search(os.readlink(path)):
             raise UsageError(f"'{tracked}' is a symbolic link", "Add the file or folder that it leads to.")
-        listed = [_Found("", self._key_of(status))]
+        listed = _Listing([""], index.pack_stats([self._key_of(status)]), [])
         row = self._rows.get(tracked)
         self._result.gone.discard(tracked)
-        entries, new = self._resolve(str(path.parent), tracked, [listed[0]], row, name=path.name)
+        entries, new = self._resolve(str(path.parent), tracked, listed, row, name=path.name)
         entry = entries[0]
         new = new._replace(oid=entry.oid, size=entry.size, files=1)
         before = [key for key, _ in self._memory.seen.entries(tracked, row).values()] if row else []
@@ -166,22 +171,21 @@ class _Scanner:
     def _folder(self, path: str, tracked: str, rules: ignores.Ignore, depth: int) -> Entry:
         if depth > tree.MAX_DEPTH:
             raise UsageError(f"'{tracked}' lies more than {tree.MAX_DEPTH} folders deep")
-        listed, subs, rules = self._list(path, tracked, rules)
+        listed, rules = self._list(path, tracked, rules)
+        subs = listed.subs
         row = self._rows.get(tracked)
         self._result.gone.discard(tracked)
-        self._progress.advance(files=len(listed), size=sum(found.key.size for found in listed))
-        mark = index.fingerprint(
-            index.pack_names([found.name for found in listed]), index.pack_stats([found.key for found in listed]), subs
-        )
+        self._progress.advance(files=len(listed.names), size=index.total_size(listed.stats))
+        mark = index.fingerprint(index.pack_names(listed.names), listed.stats, subs)
         is_same = bool(row and row.fingerprint == mark and self._is_current(row))
-        entries, new = ([], None) if is_same else self._resolve(path, tracked, listed, row, mark=mark, subs=subs)
+        entries, new = ([], None) if is_same else self._resolve(path, tracked, listed, row, mark=mark)
         below = [self._folder(f"{path}/{name}", f"{tracked}/{name}", rules, depth + 1) for name in subs]
         below = [entry._replace(name=name) for entry, name in zip(below, subs, strict=True)]
         sub_sum = hashing.checksum(tree.encode(tree.Page(0, below)))
         if is_same and row and row.subs == sub_sum:
             return Entry(TREE, row.oid, row.size, row.files, "")
         if new is None:
-            entries, new = self._resolve(path, tracked, listed, row, mark=mark, subs=subs)
+            entries, new = self._resolve(path, tracked, listed, row, mark=mark)
         folder = tree.build(self._algorithm, [*entries, *below])
         for oid, data in folder.objects:
             self._batch.take(oid, data, is_tree=True)
@@ -195,31 +199,45 @@ class _Scanner:
     def _is_current(self, row: Row) -> bool:
         return bool(row.state) and row.state == self._memory.state and row.oid.algorithm == self._algorithm
 
-    def _list(self, path: str, tracked: str, rules: ignores.Ignore) -> tuple[list[_Found], list[str], ignores.Ignore]:
-        listed, subs = [], []
-        built_in = ignores.BUILT_IN
+    def _list(self, path: str, tracked: str, rules: ignores.Ignore) -> tuple[_Listing, ignores.Ignore]:
+        names: list[str] = []
         try:
-            with os.scandir(path) as found:
-                for item in found:
-                    if item.name in built_in:
-                        continue
-                    status = item.stat(follow_symlinks=False)
-                    if stat.S_ISDIR(status.st_mode):
-                        subs.append(item.name)
-                    else:
-                        listed.append(_Found(item.name, self._key_of(status)))
+            fd = os.open(path, _FOLDER)
+            try:
+                names = sorted(name for name in os.listdir(fd) if name not in ignores.BUILT_IN)
+                if ignores.FILE in names:
+                    rules = rules.within(tracked, Path(path, ignores.FILE))
+                listed = self._stat(fd, names)
+            finally:
+                os.close(fd)
         except OSError as exc:
-            raise explain(exc, exc.filename or tracked, "can't read") from exc
-        if any(found.name == ignores.FILE for found in listed):
-            rules = rules.within(tracked, Path(path, ignores.FILE))
+            where = f"{tracked}/{exc.filename}" if exc.filename in names else tracked
+            raise explain(exc, where, "can't read") from exc
         if rules.specs:
-            listed = [found for found in listed if not rules.has(f"{tracked}/{found.name}")]
-            subs = [name for name in subs if not rules.has(f"{tracked}/{name}", is_folder=True)]
-        for name in subs:
+            listed = _wanted(listed, tracked, rules)
+        for name in listed.subs:
             _refuse_name(name, tracked)
-        listed.sort()
-        subs.sort()
-        return listed, subs, rules
+        return listed, rules
+
+    def _stat(self, fd: int, names: list[str]) -> _Listing:
+        """Ask for the stats of names in an open folder. One call a file, and little else: this is what a no-op costs."""
+        stat_of, shared = os.stat, self._shared_ctime
+        found, subs, stats = [], [], array("Q")
+        put = stats.extend
+        for name in names:
+            status = stat_of(name, dir_fd=fd, follow_symlinks=False)
+            mode = status.st_mode
+            if mode & 0o170000 == stat.S_IFDIR:
+                subs.append(name)
+                continue
+            found.append(name)
+            ctime_ns = status.st_ctime_ns if status.st_nlink == 1 else shared(status)
+            try:
+                put((mode, status.st_size, status.st_mtime_ns, ctime_ns, status.st_ino))
+            except OverflowError:  # a time before 1970
+                del stats[5 * len(found) - 5 :]
+                stats.frombytes(index.pack_stats([self._key_of(status)]))
+        return _Listing(found, stats.tobytes(), subs)
 
     # ---- files ----
 
@@ -227,82 +245,77 @@ class _Scanner:
         self,
         path: str,
         tracked: str,
-        listed: list[_Found],
+        listed: _Listing,
         row: Row | None,
         *,
         mark: bytes = b"",
-        subs: list[str] | None = None,
         name: str = "",
     ) -> tuple[list[Entry], Row]:
         """Return the entries of a folder's files (or of one tracked file) and its row, reading what isn't known."""
         known = self._known(tracked, row)
-        keys = [found.key for found in listed]
-        entries: list[Entry] = [_UNREAD] * len(listed)
+        stats = index.each_stat(listed.stats)
+        entries: list[Entry] = [_UNREAD] * len(stats)
         waiting: deque[tuple[int, Callable[[], _Read]]] = deque()
         is_seen = row is None or self._is_current(row)
+        number = ALGORITHMS.index(self._algorithm)
+        modes: dict[int, str] = {}
 
         def finish() -> None:
+            nonlocal is_seen
             position, read = waiting.popleft()
             entry, data, key = read()
+            hit = known.get(listed.names[position])
+            is_seen = is_seen and hit is not None and hit[1] == index.pack_oids([entry.oid])
             if data is not None:
                 self._batch.take(entry.oid, data)
             is_old = max(key.mtime_ns, key.ctime_ns) < (self._stamp or 0)
-            keys[position] = key if is_old else key._replace(ctime_ns=-1)
-            entries[position] = entry._replace(name=listed[position].name)
+            stats[position] = index.pack_stats([key if is_old else key._replace(ctime_ns=-1)])
+            entries[position] = entry._replace(name=listed.names[position])
 
-        for position, found in enumerate(listed):
-            where = f"{tracked}/{found.name}" if found.name else tracked
-            oid = self._oid_known(where, found, known)
-            if oid and not stat.S_ISLNK(found.key.mode):
-                entries[position] = _entry(found.name, found.key, oid)
+        for position, (inner, key) in enumerate(zip(listed.names, index.unpack_stats(listed.stats), strict=True)):
+            hit = known.get(inner)
+            mode = modes.get(key.mode) or modes.setdefault(key.mode, _mode(key.mode))
+            if hit and hit[0] == stats[position] and hit[1][0] == number and mode != SYMLINK:
+                entries[position] = Entry(mode, Oid(self._algorithm, hit[1][1:]), key.size, 1, inner)
                 continue
-            _refuse_special(found.key.mode, where)
-            _refuse_name(found.name or name, tracked)
-            is_seen = is_seen and oid is not None
-            waiting.append((position, self._start(f"{path}/{found.name or name}", where, found.key)))
+            where = f"{tracked}/{inner}" if inner else tracked
+            if oid := self._oid_written(where, key):
+                entries[position] = Entry(mode, oid, key.size, 1, inner)
+                continue
+            _refuse_special(key.mode, where)
+            _refuse_name(inner or name, tracked)
+            waiting.append((position, self._start(f"{path}/{inner or name}", where, key)))
             if len(waiting) > _AHEAD:
                 finish()
         while waiting:
             finish()
-        return entries, self._row(listed, keys, entries, mark, subs or [], is_seen)
+        return entries, self._row(listed, b"".join(stats), entries, mark, is_seen)
 
-    def _row(
-        self,
-        listed: list[_Found],
-        keys: list[StatKey],
-        entries: list[Entry],
-        mark: bytes,
-        subs: list[str],
-        is_seen: bool,
-    ) -> Row:
-        names = index.pack_names([found.name for found in listed])
-        stats = index.pack_stats(keys)
-        if index.fingerprint(names, stats, subs) != mark:  # an entry is young, or moved since it was listed
+    def _row(self, listed: _Listing, stats: bytes, entries: list[Entry], mark: bytes, is_seen: bool) -> Row:
+        names = index.pack_names(listed.names)
+        if stats != listed.stats:  # an entry is young, or moved since it was listed
             mark = b""
         state = self._memory.state if self._memory.is_storing or is_seen else ""
         oids = index.pack_oids([entry.oid for entry in entries])
         return Row(mark, b"", Oid(self._algorithm, b""), 0, 0, state, stats, names, oids)
 
-    def _known(self, tracked: str, row: Row | None) -> dict[str, tuple[StatKey, Oid]]:
+    def _known(self, tracked: str, row: Row | None) -> index.Packed:
         if row is None:
             return {}
-        known = self._memory.seen.entries(tracked, row)
+        known = self._memory.seen.packed(tracked, row)
         if not self._is_current(row):
-            stored = {name: value for name, value in known.items() if self._memory.has(value[1])}
+            stored = {name: value for name, value in known.items() if self._memory.has(index.unpack_oid(value[1]))}
             if self._memory.is_storing:
                 return stored
             if row.state:
                 self._result.unstored += len(known) - len(stored)
         return known
 
-    def _oid_known(self, where: str, found: _Found, known: dict[str, tuple[StatKey, Oid]]) -> Oid | None:
-        hit = known.get(found.name)
-        if hit and hit[0] == found.key and hit[1].algorithm == self._algorithm:
-            return hit[1]
+    def _oid_written(self, where: str, key: StatKey) -> Oid | None:
+        """Return the oid of what this process wrote there itself; that of a link is read."""
         wrote = self._memory.written.get(where)
-        if wrote and wrote[:3] == (found.key.size, found.key.mtime_ns, found.key.inode):
-            return wrote.oid
-        return None
+        is_same = wrote and wrote[:3] == (key.size, key.mtime_ns, key.inode) and not stat.S_ISLNK(key.mode)
+        return wrote.oid if wrote and is_same else None
 
     def _start(self, path: str, where: str, key: StatKey) -> Callable[[], _Read]:
         """Begin to read a file, in a thread where that pays; return what waits for the result."""
@@ -343,7 +356,7 @@ class _Scanner:
             data, status = files.read_small(path)
             oid = hashing.oid_of(self._algorithm, data)
         key = self._key_of(status)
-        return _Read(_entry("", key, oid), data, key)
+        return _Read(_entry(key, oid), data, key)
 
     def _read_link(self, path: str) -> _Read:
         target = os.readlink(path)
@@ -353,19 +366,22 @@ class _Scanner:
             try:
                 status = os.stat(self._memory.objects / found[1] / found[2] / found[3])
                 oid = Oid(found[1], bytes.fromhex(found[2] + found[3]))
-                return _Read(_entry("", self._key_of(status), oid), None, key)
+                return _Read(_entry(self._key_of(status), oid), None, key)
             except FileNotFoundError as exc:
                 raise MissingError(
                     f"'{path}' links to an object that is not in the store", "Run 'dvlite pull' to get it."
                 ) from exc
         data = tree.raw(target)
-        return _Read(_entry("", key, hashing.oid_of(self._algorithm, data)), data, key)
+        return _Read(_entry(key, hashing.oid_of(self._algorithm, data)), data, key)
 
     def _key_of(self, status: os.stat_result) -> StatKey:
         """Return a stat's key; without ctime for the store's own objects, which changes when they are linked elsewhere."""
-        mode = status.st_mode
-        is_ours = status.st_nlink > 1 and not mode & 0o222 and status.st_ino in self._object_inodes
-        return StatKey(mode, status.st_size, status.st_mtime_ns, 0 if is_ours else status.st_ctime_ns, status.st_ino)
+        ctime_ns = status.st_ctime_ns if status.st_nlink == 1 else self._shared_ctime(status)
+        return StatKey(status.st_mode, status.st_size, status.st_mtime_ns, ctime_ns, status.st_ino)
+
+    def _shared_ctime(self, status: os.stat_result) -> int:
+        is_ours = not status.st_mode & 0o222 and status.st_ino in self._object_inodes
+        return 0 if is_ours else status.st_ctime_ns
 
     @functools.cached_property
     def _object_inodes(self) -> set[int]:
@@ -373,10 +389,23 @@ class _Scanner:
         return {path.stat().st_ino for path in folder.glob("*/??/*")} if folder else set()
 
 
-def _entry(name: str, key: StatKey, oid: Oid) -> Entry:
-    if stat.S_ISLNK(key.mode):
-        return Entry(SYMLINK, oid, key.size, 1, name)
-    return Entry(EXECUTABLE if key.mode & 0o100 else FILE, oid, key.size, 1, name)
+def _wanted(listed: _Listing, tracked: str, rules: ignores.Ignore) -> _Listing:
+    """Return what the rules don't leave out of a listing."""
+    kept = [
+        (name, stats)
+        for name, stats in zip(listed.names, index.each_stat(listed.stats), strict=True)
+        if not rules.has(f"{tracked}/{name}")
+    ]
+    subs = [name for name in listed.subs if not rules.has(f"{tracked}/{name}", is_folder=True)]
+    return _Listing([name for name, _ in kept], b"".join([stats for _, stats in kept]), subs)
+
+
+def _mode(mode: int) -> str:
+    return SYMLINK if stat.S_ISLNK(mode) else EXECUTABLE if mode & 0o100 else FILE
+
+
+def _entry(key: StatKey, oid: Oid) -> Entry:
+    return Entry(_mode(key.mode), oid, key.size, 1, "")
 
 
 def _refuse_special(mode: int, where: str) -> None:
