@@ -33,6 +33,7 @@ def main() -> None:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)  # taking the interpreter down in order needs longer than most hooks
+    gc.set_threshold(100_000, 20, 100)  # commands make many small values, few cycles, and end soon
     from dvlite.cli import main as full
 
     sys.exit(full.run(arguments))

@@ -144,7 +144,7 @@ def is_alive(process: int) -> bool:
     return True
 
 
-def create(path: Path, mode: int = 0o666) -> int:
+def create(path: str | Path, mode: int = 0o666) -> int:
     """Create a new file, never an existing one and never through a link; return its descriptor."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOFOLLOW, mode)
 

@@ -185,7 +185,7 @@ def _advance(
         or not (base.entry.is_tree and target.is_tree)
         or base.entry.oid.algorithm != target.oid.algorithm
         or repo.link not in ("reflink", "copy")
-        or repo.index.note(f"link {tracked}") != repo.link
+        or repo.index.note(f"link {tracked}") not in ("", repo.link)
     ):
         return False
     announce()

@@ -17,17 +17,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dvlite import files, hashing, tree
-from dvlite.errors import CorruptError, FormatError, MissingError, explain
+from dvlite import files, forking, hashing, tree
+from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, explain
 from dvlite.oid import Oid
 from dvlite.progress import SILENT, Progress
-from dvlite.stores.local import LocalStore
+from dvlite.stores.local import LocalStore, Packed
 from dvlite.tree import EXECUTABLE, SYMLINK, Entry, Read
 from dvlite.worktree.plan import Change
 from dvlite.worktree.scan import Written
 from dvlite.worktree.settle import Kept, Outcome, Place, Walker, settle
 
 _CHUNK = 256
+_SHARED = 4096  # from so many files on, a second process pays
 _LARGE = 1 << 26
 
 
@@ -97,8 +98,15 @@ def _files_of(path: str, entry: Entry, read: Read) -> Iterator[tuple[str, Entry]
 
 class _Job(NamedTuple):
     entry: Entry
-    target: Path
+    target: str
     path: str  # in-repo
+
+
+class _Made(NamedTuple):
+    """What became of some jobs, by in-repo path."""
+
+    written: list[tuple[str, Written]]
+    failed: dict[str, DvliteError]
 
 
 class _Builder:
@@ -117,13 +125,14 @@ class _Builder:
         _check_space(self._stage, total, sum(change.target.size for change in changes if change.target))
         staged: dict[int, Path] = {}
         jobs: list[_Job] = []
-        links: list[_Job] = []
         for position, change in enumerate(changes):
             if change.target is None:
                 continue
             staged[position] = self._stage / str(position)
-            for job in self._lay_out(change.target, staged[position], self._full(change.path), read):
-                (links if job.entry.mode == SYMLINK else jobs).append(job)
+            self._lay_out(change.target, str(staged[position]), self._full(change.path), read, jobs)
+        links = [job for job in jobs if job.entry.mode == SYMLINK]
+        if links:
+            jobs = [job for job in jobs if job.entry.mode != SYMLINK]
         self._progress.phase("checkout", files=len(jobs), size=sum(job.entry.size for job in jobs))
         self._write_all(jobs)
         self._write_all(links)
@@ -141,10 +150,10 @@ class _Builder:
     def _full(self, path: str) -> str:
         return f"{self._place.tracked}/{path}" if path else self._place.tracked
 
-    def _lay_out(self, entry: Entry, target: Path, path: str, read: Read) -> Iterator[_Job]:
-        """Make the folders; yield what must be written into them."""
+    def _lay_out(self, entry: Entry, target: str, path: str, read: Read, jobs: list[_Job]) -> None:
+        """Make the folders; list what must be written into them."""
         if not entry.is_tree:
-            yield _Job(entry, target, path)
+            jobs.append(_Job(entry, target, path))
             return
         tree.check_depth(path[len(self._place.tracked) :])
         try:
@@ -153,74 +162,86 @@ class _Builder:
             self._outcome.failed[path] = exc
             return
         try:
-            target.mkdir()
+            os.mkdir(target)
         except FileExistsError as exc:
             raise _names_meet(path) from exc
         for child in below:
-            yield from self._lay_out(child, target / child.name, f"{path}/{child.name}", read)
+            if child.is_tree:
+                self._lay_out(child, f"{target}/{child.name}", f"{path}/{child.name}", read, jobs)
+            else:
+                jobs.append(_Job(child, f"{target}/{child.name}", f"{path}/{child.name}"))
 
     def _write_all(self, jobs: list[_Job]) -> None:
         chunks = [jobs[at : at + _CHUNK] for at in range(0, len(jobs), _CHUNK)]
+        count = forking.processors() if len(jobs) >= _SHARED else 1
+        if count > 1:
+            forking.share(self._write_chunk, chunks, self._take, count)
+            return
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(2) as pool:
-            for written in pool.map(self._write_chunk, chunks):
-                for path, record in written:
-                    self._outcome.written[path] = record
-                    self._outcome.files += 1
-                    self._outcome.size += record.size
-                    self.newest_ns = max(self.newest_ns, record.mtime_ns)
+            for made in pool.map(self._write_chunk, chunks):
+                self._take(made)
 
-    def _write_chunk(self, jobs: list[_Job]) -> list[tuple[str, Written]]:
-        packed: dict[Oid, list[_Job]] = {}
-        written = []
+    def _take(self, made: _Made) -> None:
+        self._outcome.written.update(made.written)
+        self._outcome.failed.update(made.failed)
+        self._outcome.files += len(made.written)
+        size = sum([record.size for _, record in made.written])
+        self._outcome.size += size
+        self.newest_ns = max([self.newest_ns, *(record.mtime_ns for _, record in made.written)])
+        self._progress.advance(files=len(made.written), size=size)
+
+    def _write_chunk(self, jobs: list[_Job]) -> _Made:
+        made = _Made([], {})
+        waiting: dict[Oid, list[_Job]] = {}
         for job in jobs:
-            path = self._store.path_of(job.entry.oid)
-            if path and job.entry.mode != SYMLINK:
-                written += self._try(job, lambda job=job, path=path: self._write_loose(job, path))  # type: ignore[misc]
-            else:
-                packed.setdefault(job.entry.oid, []).append(job)
-        for oid, data in self._read(packed):
-            for job in packed.pop(oid):
-                written += self._try(job, lambda job=job, data=data: _write_small(job, data))  # type: ignore[misc]
-        for oid, left in packed.items():
+            waiting.setdefault(job.entry.oid, []).append(job)
+        packed, loose, _ = self._store.group(waiting)
+        for oid, path in loose.items():
+            for job in [job for job in waiting[oid] if job.entry.mode != SYMLINK]:
+                waiting[oid].remove(job)
+                self._try(job, made, lambda job=job, path=path: self._write_loose(job, path))  # type: ignore[misc]
+        for oid, data in self._read(packed, [oid for oid in loose if waiting[oid]], waiting, made):
+            for job in waiting.pop(oid):
+                self._try(job, made, lambda job=job, data=data: _write_small(job, data))  # type: ignore[misc]
+        for oid, left in waiting.items():
             for job in left:
-                self._outcome.failed.setdefault(job.path, MissingError(f"object {oid.short} is not here"))
-        self._progress.advance(files=len(written), size=sum(record.size for _, record in written))
-        return written
+                made.failed.setdefault(job.path, MissingError(f"object {oid.short} is not here"))
+        return made
 
-    def _read(self, packed: dict[Oid, list[_Job]]) -> Iterator[tuple[Oid, bytes]]:
-        wanted = list(packed)
+    def _read(
+        self, packed: Packed, others: Sequence[Oid], waiting: dict[Oid, list[_Job]], made: _Made
+    ) -> Iterator[tuple[Oid, bytes]]:
+        wanted = [*(oid for places in packed.values() for oid in places), *others]
         try:
-            for oid, data in self._store.read_many(wanted):
-                yield oid, data
+            yield from self._store.read_packed(packed)
+            yield from self._store.read_many(others)
         except CorruptError:  # one of them is: find out which, and take the others
-            for oid in [oid for oid in wanted if oid in packed]:
+            for oid in [oid for oid in wanted if oid in waiting]:
                 try:
                     yield oid, self._store.read(oid)
                 except CorruptError as exc:
-                    for job in packed.pop(oid):
-                        self._outcome.failed[job.path] = exc
+                    for job in waiting.pop(oid):
+                        made.failed[job.path] = exc
                 except MissingError as exc:
-                    for job in packed.pop(oid):
-                        self._outcome.failed[job.path] = CorruptError(
-                            f"{exc.message} any more: it was corrupt", exc.hint
-                        )
+                    for job in waiting.pop(oid):
+                        made.failed[job.path] = CorruptError(f"{exc.message} any more: it was corrupt", exc.hint)
 
-    def _try(self, job: _Job, write: Callable[[], os.stat_result]) -> list[tuple[str, Written]]:
+    def _try(self, job: _Job, made: _Made, write: Callable[[], os.stat_result]) -> None:
         try:
             status = write()
         except FileExistsError as exc:
             raise _names_meet(job.path) from exc
         except CorruptError as exc:
-            self._outcome.failed[job.path] = exc
-            return []
+            made.failed[job.path] = exc
+            return
         if status.st_size != job.entry.size and not stat.S_ISLNK(status.st_mode):
-            job.target.unlink()
+            os.unlink(job.target)
             said = f"'{job.path}' has {status.st_size} bytes, not {job.entry.size} as its pointer or tree says"
-            self._outcome.failed[job.path] = FormatError(said, "Add it again in a clone that has the data.")
-            return []
-        return [(job.path, Written(status.st_size, status.st_mtime_ns, status.st_ino, job.entry.oid))]
+            made.failed[job.path] = FormatError(said, "Add it again in a clone that has the data.")
+            return
+        made.written.append((job.path, Written(status.st_size, status.st_mtime_ns, status.st_ino, job.entry.oid)))
 
     def _write_loose(self, job: _Job, path: Path) -> os.stat_result:
         link = self._place.link
@@ -229,15 +250,15 @@ class _Builder:
             if not self._store.is_trusted(path):
                 raise CorruptError(f"object {job.entry.oid.short} was corrupt in the local store", "Run 'dvlite pull'.")
             if link == "symlink":
-                job.target.symlink_to(path)
+                os.symlink(path, job.target)
             else:
                 os.link(path, job.target)
-            return job.target.lstat()
+            return os.lstat(job.target)
         source = files.open_regular(path)
         target = files.create(job.target, 0o777 if is_executable else 0o666)
         try:
             if not self._is_copied(job.entry.oid, path, source, target):
-                job.target.unlink()
+                os.unlink(job.target)
                 raise self._store.corrupt(job.entry.oid, path)
             return os.fstat(target)
         finally:
@@ -268,7 +289,7 @@ def _check_space(folder: Path, count: int, size: int) -> None:
 def _write_small(job: _Job, data: bytes) -> os.stat_result:
     if job.entry.mode == SYMLINK:
         os.symlink(data, os.fsencode(job.target))
-        return job.target.lstat()
+        return os.lstat(job.target)
     fd = files.create(job.target, 0o777 if job.entry.mode == EXECUTABLE else 0o666)
     try:
         files.write_all(fd, data)

@@ -1,0 +1,104 @@
+"""Work shared with forks: each item once, errors come out, nobody outlives anybody."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dvlite import forking
+from dvlite.errors import CorruptError, DvliteError
+from dvlite.worktree import materialise
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("number", [0, 1, 2, 7])
+def test_each_item_is_worked_on_once(count, number):
+    taken = []
+    forking.share(lambda item: (item * item, os.getpid()), range(number), taken.append, count)
+    assert sorted(value for value, _ in taken) == [item * item for item in range(number)]
+    assert len({process for _, process in taken}) <= count
+
+
+@pytest.mark.parametrize("item", [0, 9], ids=["here", "there"])
+def test_an_error_comes_out_as_it_is(item):
+    def work(one):
+        if one == item:
+            raise CorruptError("bad", "Mend it.")
+
+    with pytest.raises(CorruptError, match="bad") as caught:
+        forking.share(work, range(10), lambda result: None, 2)
+    assert caught.value.hint == "Mend it."
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)  # none is left
+
+
+def test_a_process_that_is_killed_is_an_error_and_no_wait():
+    parent = os.getpid()
+
+    def work(one):
+        if os.getpid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(OSError, match="was ended"):
+        forking.share(work, range(10), lambda result: None, 2)
+
+
+def test_a_fork_ends_soon_after_its_parent_was_killed(tmp_path):
+    code = (
+        "import os, sys, time\nfrom dvlite import forking\n"
+        "def work(one):\n    time.sleep(0.05)\n    open(f'{sys.argv[1]}/{os.getpid()}', 'a').write('x')\n"
+        "forking.share(work, range(10_000), lambda result: None, 2)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) as process:
+        while len(os.listdir(tmp_path)) < 2:
+            time.sleep(0.02)
+        process.kill()
+    (child,) = (int(name) for name in os.listdir(tmp_path) if int(name) != process.pid)
+    for _ in range(200):
+        if not os.path.exists(f"/proc/{child}") or open(f"/proc/{child}/stat").read().split()[2] == "Z":
+            return
+        time.sleep(0.02)
+    pytest.fail("still at work")
+
+
+@pytest.fixture
+def shared(monkeypatch):
+    """Have every checkout shared by three processes."""
+    monkeypatch.setattr(materialise, "_SHARED", 1)
+    monkeypatch.setattr(materialise, "_CHUNK", 3)
+    monkeypatch.setattr(forking, "processors", lambda: 3)
+
+
+def check_out(project):
+    from dvlite.ops.checkout import checkout
+
+    return checkout(project.repo)
+
+
+def test_a_shared_checkout_brings_the_same_and_reads_nothing_again(project, shared):
+    data = {f"d{number % 4}/f{number}": str(number) for number in range(40)} | {"large": "x" * (1 << 21)}
+    project.write(data, "data")
+    (project.root / "data/link").symlink_to("d0")
+    project.dv("add", "data")
+    before = project.read("data")
+    subprocess.run(["rm", "-r", project.root / "data"], check=True)
+    result = check_out(project)
+    assert (result.written, result.missing, result.failures) == (42, [], [])
+    assert project.read("data") == before
+    assert "clean" in project.dv("status")
+
+
+def test_what_is_corrupt_in_another_process_is_named_and_the_rest_is_there(project, shared):
+    project.write({f"f{number:02}": f"content {number}" for number in range(30)}, "data")
+    project.dv("add", "data")
+    (pack,) = (one for one in (project.root / ".git/dvlite/packs").iterdir() if b"content 29" in one.read_bytes())
+    pack.chmod(0o600)
+    pack.write_bytes(pack.read_bytes().replace(b"content 29", b"kontent 29"))
+    subprocess.run(["rm", "-r", project.root / "data"], check=True)
+    result = check_out(project)
+    named = [*result.missing, *(failure.path for failure in result.failures)]
+    assert named == ["data/f29"] and len(project.read("data")) == 29
+    assert all(isinstance(failure.error, DvliteError) for failure in result.failures)
