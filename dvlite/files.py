@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -149,8 +149,10 @@ def create(path: str | Path, mode: int = 0o666) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOFOLLOW, mode)
 
 
-def write_atomic(path: Path, data: bytes, *, folder: Path | None = None, is_synced: bool = True) -> None:
-    """Replace `path` by `data` in one step; `folder` (same file system) takes the unfinished file.
+def write_atomic(
+    path: Path, data: bytes | Sequence[bytes], *, folder: Path | None = None, is_synced: bool = True
+) -> None:
+    """Replace `path` by `data` (or its parts) in one step; `folder` (same file system) takes the unfinished file.
 
     The mode of an existing file is kept.
     """
@@ -159,7 +161,8 @@ def write_atomic(path: Path, data: bytes, *, folder: Path | None = None, is_sync
     try:
         fd = create(unfinished)
         try:
-            write_all(fd, data)
+            for part in [data] if isinstance(data, bytes) else data:
+                write_all(fd, part)
             with contextlib.suppress(FileNotFoundError):
                 os.fchmod(fd, stat.S_IMODE(path.stat().st_mode))
             if is_synced:

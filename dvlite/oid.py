@@ -4,6 +4,7 @@ An oid's text is `<algorithm>:<lowercase hex>` and nothing else. Object identity
 checksums of packs and of the index are never oids. Format: docs/oid.md.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from dvlite.errors import FormatError
@@ -32,6 +33,28 @@ class Oid(NamedTuple):
     def short(self) -> str:
         """The first twelve hex digits, for people."""
         return self.digest.hex()[:12]
+
+
+class Oids:
+    """A set of oids that holds their digests alone: a third of the memory, where there are a million."""
+
+    def __init__(self) -> None:
+        self._digests: dict[str, set[bytes]] = {name: set() for name in ALGORITHMS}
+
+    def add(self, one: Oid) -> None:
+        """Add one."""
+        self._digests[one.algorithm].add(one.digest)
+
+    def update(self, oids: Iterable[Oid]) -> None:
+        """Add several."""
+        for algorithm, digest in oids:
+            self._digests[algorithm].add(digest)
+
+    def __contains__(self, one: Oid) -> bool:
+        return one.digest in self._digests[one.algorithm]
+
+    def __iter__(self) -> Iterator[Oid]:
+        return (Oid(algorithm, digest) for algorithm, digests in self._digests.items() for digest in digests)
 
 
 def parse(text: str) -> Oid:

@@ -38,12 +38,28 @@ class PackWriter:
         self._objects: list[tuple[Oid, int]] = []
         self._size = 0
 
-    def add(self, oid: Oid, data: bytes) -> Written | None:
-        """Append an object; return the pack that is full by it, if any."""
+    def end(self) -> tuple[Path, int]:
+        """Return where the next object will lie: the file and the offset in it."""
+        self._begin()
+        return self._path, self._size
+
+    def read(self, path: Path, size: int, offset: int) -> bytes:
+        """Return bytes of a pack that was written here and has no final name yet."""
+        if path != self._path or self._fd < 0:
+            with path.open("rb") as file:
+                return files.read_at(file.fileno(), size, offset)
+        self._flush()
+        return files.read_at(self._fd, size, offset)
+
+    def _begin(self) -> None:
         if self._fd < 0:
             self._path = files.temporary(self._folder)
             self._fd = files.create(self._path, 0o600)
             self._parts, self._pending, self._size = [pack.MAGIC], len(pack.MAGIC), len(pack.MAGIC)
+
+    def add(self, oid: Oid, data: bytes) -> Written | None:
+        """Append an object; return the pack that is full by it, if any."""
+        self._begin()
         self._parts.append(data)
         self._objects.append((oid, len(data)))
         self._pending += len(data)

@@ -7,7 +7,9 @@ memory, and the table is rewritten when they are many, so that the cost follows 
 import mmap
 import os
 import struct
-from collections.abc import Callable, Collection, Container, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +21,7 @@ _MAGIC = b"DVLTABL1"
 _HEAD = struct.Struct(">8sQQI")  # magic, packs, rows, bits of the fan-out
 _ROW = struct.Struct(">32sBIQQ")  # digest, algorithm, pack, offset, size
 _SMALL = 1 << 16
+_FEW = 4096
 _MAX_LOOSE_PACKS = 16
 
 
@@ -53,12 +56,18 @@ class Table:
         covered = set(self._packs)
         for gone in self._recent.keys() - (self._live - covered):
             del self._recent[gone]
-        for id_ in sorted(self._live - covered - self._recent.keys()):
-            self._recent[id_] = self._load(id_)
         recent = sum(len(index.places) for index in self._recent.values())
-        is_many = len(self._recent) > _MAX_LOOSE_PACKS or recent > max(4096, self._rows // 4)
+        packed: dict[str, bytes] = {}  # what goes straight to the table: a million places as objects need much memory
+        for id_ in sorted(self._live - covered - self._recent.keys()):
+            index = self._load(id_)
+            recent += len(index.places)
+            if may_write and recent > max(_FEW, self._rows // 4):
+                packed[id_] = _rows_of(index)
+            else:
+                self._recent[id_] = index
+        is_many = packed or len(self._recent) > _MAX_LOOSE_PACKS or recent > max(_FEW, self._rows // 4)
         if may_write and (is_many or len(covered - self._live) > len(covered) // 2):
-            self._rewrite()
+            self._rewrite(packed)
 
     def drop(self, id_: str) -> None:
         """Answer for a pack no more."""
@@ -83,34 +92,46 @@ class Table:
         self._fan = struct.unpack(f">{(1 << bits) + 1}I", data[ids_end:start])
         self._rows, self._start, self._bits, self._map = rows, start, bits, data
 
-    def _rewrite(self) -> None:
+    def _rewrite(self, packed: dict[str, bytes]) -> None:
+        """Write the table for the live packs: what it has, what is recent, and some packs' rows that are packed already."""
         ids = sorted(self._live)
         number = {id_: position for position, id_ in enumerate(ids)}
-        rows = [
-            _ROW.pack(digest, algorithm, number[self._packs[pack]], offset, size)
-            for digest, algorithm, pack, offset, size in self._all_rows()
-            if self._packs[pack] in number
-        ]
-        for id_, index in self._recent.items():
-            at = number[id_]
-            rows.extend(
-                _ROW.pack(oid.digest, ALGORITHMS.index(oid.algorithm), at, place.offset, place.size)
-                for oid, place in index.places.items()
-            )
-        rows.sort()
-        bits = 16 if len(rows) > _SMALL else 8
+        packed = packed | {id_: _rows_of(index) for id_, index in self._recent.items()}
+        sources = [self._renumbered(number), *(_numbered(rows, number[id_]) for id_, rows in packed.items())]
+        packed.clear()
+        rows, parts = sum(len(source) for source in sources) // _ROW.size, []
+        bits = 16 if rows > _SMALL else 8
         counts = [0] * ((1 << bits) + 1)
-        for row in rows:
-            counts[(int.from_bytes(row[:2]) >> (16 - bits)) + 1] += 1
+        for part in _merged(sources):
+            for row in part:
+                counts[(int.from_bytes(row[:2]) >> (16 - bits)) + 1] += 1
+            parts.append(b"".join(part))
         for position in range(1, len(counts)):
             counts[position] += counts[position - 1]
-        head = _HEAD.pack(_MAGIC, len(ids), len(rows), bits) + bytes.fromhex("".join(ids))
-        head += struct.pack(f">{len(counts)}I", *counts)
-        body = b"".join([head, *rows])
-        files.write_atomic(self._path, body + hashing.checksum(body), is_synced=False)
+        head = _HEAD.pack(_MAGIC, len(ids), rows, bits) + bytes.fromhex("".join(ids))
+        parts.insert(0, head + struct.pack(f">{len(counts)}I", *counts))
+        work = hashing.checksummer()
+        for data in parts:
+            work.update(memoryview(data))
+        files.write_atomic(self._path, [*parts, work.digest()], is_synced=False)
         self._clear()
         self._recent = {}
         self._open()
+
+    def _renumbered(self, number: Mapping[str, int]) -> bytes:
+        """Return the table's rows of live packs, under their new numbers."""
+        new = [number.get(id_, -1) for id_ in self._packs]
+        rows = self._all_rows()
+        parts = []
+        while some := list(islice(rows, _SMALL)):
+            parts.append(
+                b"".join([
+                    _ROW.pack(digest, algorithm, new[pack], offset, size)
+                    for digest, algorithm, pack, offset, size in some
+                    if new[pack] >= 0
+                ])
+            )  # fmt: skip
+        return b"".join(parts)
 
     def _all_rows(self) -> Iterator[tuple[bytes, int, int, int, int]]:
         if self._rows:
@@ -163,6 +184,38 @@ class Table:
     def holds_nothing(self) -> bool:
         """Tell whether there is nothing to look up."""
         return not self._live
+
+
+def _rows_of(index: PackIndex) -> bytes:
+    """Return a pack's rows, in order, under number 0."""
+    rows = [
+        _ROW.pack(digest, ALGORITHMS.index(algorithm), 0, offset, size)
+        for (algorithm, digest), (offset, size) in index.places.items()
+    ]
+    return b"".join(sorted(rows))
+
+
+def _numbered(rows: bytes, number: int) -> bytes:
+    """Return a pack's rows under its number."""
+    return b"".join([
+        _ROW.pack(digest, algorithm, number, offset, size)
+        for digest, algorithm, _, offset, size in _ROW.iter_unpack(rows)
+    ])  # fmt: skip
+
+
+def _merged(sources: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """Yield the rows of all sources in order, those with one first byte at a time."""
+    width = _ROW.size
+    starts = [0] * len(sources)
+    for first in range(256):
+        rows: list[bytes] = []
+        for position, source in enumerate(sources):
+            places = range(starts[position], len(source), width)
+            end = starts[position] + width * bisect_right(places, first, key=source.__getitem__)
+            rows += [source[at : at + width] for at in range(starts[position], end, width)]
+            starts[position] = end
+        rows.sort()
+        yield rows
 
 
 def list_ids(folder: Path, suffix: str) -> list[str]:

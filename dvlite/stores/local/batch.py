@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dvlite import files, hashing
 from dvlite.errors import CorruptError, UsageError
 from dvlite.hashing import Content
-from dvlite.oid import Oid
+from dvlite.oid import Oid, Oids
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Taken, loose_name, refuse_other
 from dvlite.stores.local import tombs
@@ -35,13 +35,13 @@ class LocalBatch(Batch):
         self._lock = threading.RLock()
         self._blobs = packs.PackWriter(store.tmp, store.pack_size)
         self._trees = packs.PackWriter(store.tmp, store.pack_size)
-        self._taken: set[Oid] = set()
-        self._published: set[Oid] = set()
+        self._taken = Oids()
+        self._published = Oids()
         self._trusted: set[str] = set()
         self._is_fresh = store.is_empty()
         self._now_ns = files.stamp(store.tmp)
         self._purged = tombs.oids(store.root)
-        self._tree_data: dict[Oid, bytes] = {}
+        self._tree_places: dict[Oid, tuple[Path, int, int]] = {}  # file, size, offset
         self._checksums: dict[str, bytes] = {}
         # Unfinished file -> final name, contents and trees apart.
         self._contents: dict[Path, str] = {}
@@ -52,10 +52,11 @@ class LocalBatch(Batch):
         self._refuse_purged(oid)
         with self._lock:
             if oid not in self._taken:
-                if is_tree:
-                    self._tree_data[oid] = data
                 if not self._is_known(oid):
                     writer = self._trees if is_tree else self._blobs
+                    if is_tree:
+                        path, offset = writer.end()
+                        self._tree_places[oid] = path, len(data), offset
                     if full := writer.add(oid, data):
                         self._note(full, is_tree=is_tree)
                 self._taken.add(oid)
@@ -93,8 +94,11 @@ class LocalBatch(Batch):
             return oid in self._taken or self._is_known(oid)
 
     def tree(self, oid: Oid) -> bytes | None:
-        """Return a tree that this batch took in, before it is published."""
-        return self._tree_data.get(oid)
+        """Return a tree that this batch took in and the store doesn't have, before it is published."""
+        if found := self._tree_places.get(oid):
+            with self._lock, contextlib.suppress(FileNotFoundError):
+                return self._trees.read(*found)
+        return None
 
     def put_file(
         self, path: Path, algorithm: str, *, oid: Oid | None = None, checksum: bytes = b"", is_given: bool = False
@@ -176,7 +180,7 @@ class LocalBatch(Batch):
 
     def unpublished(self) -> set[Oid]:
         """Return what is not visible yet."""
-        return self._taken - self._published
+        return {oid for oid in self._taken if oid not in self._published}
 
     def publish(self) -> None:
         """Rename everything into place; what the worktree doesn't hold any more is on disk first."""
@@ -197,7 +201,7 @@ class LocalBatch(Batch):
         if self._is_synced and finals:
             files.sync_folders({final.parent for final in finals.values()})
             self._store.seen.note_many({name: mark(final.stat()) for name, final in finals.items()})
-        self._published = set(self._taken)
+        self._published = self._taken
         if finals or self._is_synced:
             self._store.refresh()
             self._fold()
