@@ -44,7 +44,9 @@ def copy(source: Store, target: Store, wanted: Mapping[Oid, int], *, jobs: int, 
     return report
 
 
-def reach(roots: Iterable[Entry], here: Store, there: Store | None = None, *, jobs: int = 4) -> Reach:
+def reach(
+    roots: Iterable[Entry], here: Store, there: Store | None = None, *, jobs: int = 4, skip: Container[Oid] = ()
+) -> Reach:
     """Return all that some roots reach, by the trees `here`; those that lack are copied from `there` first, if given."""
 
     def read_many(oids: Collection[Oid]) -> Iterator[tuple[Oid, bytes]]:
@@ -56,7 +58,7 @@ def reach(roots: Iterable[Entry], here: Store, there: Store | None = None, *, jo
                     raise error
         yield from here.read_many(oids)
 
-    return tree.walk(roots, read_many)
+    return tree.walk(roots, read_many, skip)
 
 
 def seen(roots: Iterable[Entry], *stores: Store) -> Reach:

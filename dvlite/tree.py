@@ -6,7 +6,7 @@ the caller's: walks are handed a function from oids to bytes. Format: docs/tree.
 
 import operator
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from dvlite import hashing
@@ -462,16 +462,20 @@ def named(data: bytes) -> tuple[list[Oid], list[Oid]]:
 
 
 class Reach(NamedTuple):
-    """All that some roots reach: trees in the order found, blobs with their sizes, and trees that could not be read."""
+    """All that some roots reach: trees in the order found, blobs with their sizes, and trees that could not be read.
+
+    `skipped`: trees that were asked to be left out, with all below them.
+    """
 
     trees: dict[Oid, None]
     blobs: dict[Oid, int]
     missing: set[Oid]
+    skipped: set[Oid]
 
 
-def walk(roots: Iterable[Entry], read_many: ReadMany) -> Reach:
-    """Follow trees to all objects they name, a level at a time so that `read_many` can read in bulk."""
-    reach = Reach({}, {}, set())
+def walk(roots: Iterable[Entry], read_many: ReadMany, skip: Container[Oid] = ()) -> Reach:
+    """Follow trees to all objects they name, but those to `skip`, a level at a time so that `read_many` can read in bulk."""
+    reach = Reach({}, {}, set(), set())
     level = []
     for root in roots:
         if root.is_tree:
@@ -479,7 +483,8 @@ def walk(roots: Iterable[Entry], read_many: ReadMany) -> Reach:
         else:
             reach.blobs[root.oid] = root.size
     while level:
-        wanted = {slot.oid: slot for slot in level if slot.oid not in reach.trees}
+        reach.skipped.update(slot.oid for slot in level if slot.oid in skip)
+        wanted = {slot.oid: slot for slot in level if slot.oid not in reach.trees and slot.oid not in skip}
         reach.trees.update(dict.fromkeys(wanted))
         level = []
         for oid, data in read_many(list(wanted)):

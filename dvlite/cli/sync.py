@@ -229,7 +229,7 @@ def _say_pushed(run: Session, repo: Repo, result: PushResult) -> None:
     elif not result.failures and not result.missing and not result.present and result.elsewhere:
         render.out("nothing to push: all of it stays at its source")
     elif not result.failures and not result.missing:
-        render.out(f"everything is on '{result.remote}' ({render.count(result.present, 'object')})")
+        render.out(f"everything is on '{result.remote}' ({render.count(result.pointers, 'pointer')})")
     if result.elsewhere and result.present + result.pushed:
         render.out(f"not sent: {render.count(len(result.elsewhere), 'path')} whose data stays at its source")
     if result.verified and not result.verified.errors:

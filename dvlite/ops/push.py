@@ -1,6 +1,6 @@
 """Send objects to a remote: claim, list, contents, then trees. "Everything is there" is said only after a fresh listing."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from dvlite.progress import SILENT, Progress
 from dvlite.repo import Repo
 from dvlite.stores.local import tombs
 from dvlite.stores.remote import RemoteStore, sweep
+from dvlite.stores.remote.covers import Cover, packs_of
 from dvlite.stores.remote.verify import Verified, verify
 from dvlite.tree import Entry, Reach
 from dvlite.worktree.plan import Only
@@ -108,27 +109,58 @@ def push(
     with repo.writing("push"):
         repo.store.settle()
         progress.phase("look")
-        reach = _reach(repo, target, roots, jobs or target.remote.jobs, result)
-        if result.elsewhere:
-            here = transfer.reach(
-                [entry for label, entry in roots.items() if label not in result.elsewhere], repo.store
-            )
-            for oid in reach.blobs.keys() - here.blobs.keys():
-                del reach.blobs[oid]
-        wanted = dict.fromkeys(reach.trees.keys() - reach.missing, 0) | reach.blobs
-        if not is_dry_run:
+        jobs = jobs or target.remote.jobs
+        may_skip = not (is_verified or result.elsewhere or tombs.oids(repo.store.root))
+        known = target.covers() if may_skip else {}
+        reach = _reach(repo, target, roots, jobs, result, known)
+        covered = packs_of(known[oid] for oid in reach.skipped)
+        wanted = _wanted(repo, roots, reach, result)
+        if is_dry_run:
+            target.look(is_whole=False, oids=wanted, covered=covered, progress=progress)
+            target.is_fresh = True
+        else:
             oids = {entry.oid for entry in roots.values()}
             may_begin = bool(repo.store.find(oids))
             sweep.claim(
-                target, repo.config.id, repo.clone_id, oids, wanted=wanted, may_begin=may_begin, progress=progress
+                target,
+                repo.config.id,
+                repo.clone_id,
+                oids,
+                wanted=wanted,
+                covered=covered,
+                may_begin=may_begin,
+                progress=progress,
             )
-        _push(repo, target, roots, reach, jobs or target.remote.jobs, result, progress)
+        if reach.skipped and (not covered <= target.live or target.purged()):  # what was remembered holds no more
+            known = {}
+            reach = _reach(repo, target, roots, jobs, result, known)
+            wanted = _wanted(repo, roots, reach, result)
+        result.present = sum(known[oid].objects for oid in reach.skipped)
+        _push(repo, target, roots, reach, jobs, result, progress)
+        if may_skip and not (is_dry_run or result.failures or result.missing or result.purged):
+            _remember(repo, target, reach, known)
         if is_verified and not is_dry_run:
             progress.phase("verify")
             result.verified = verify(target, wanted.keys() - {parse(oid) for oid in result.missing}, repo.store)
             result.failures += [Failure("", error) for error in result.verified.errors]
     result.was_emptied = target.was_emptied
     return result
+
+
+def _wanted(repo: Repo, roots: dict[str, Entry], reach: Reach, result: PushResult) -> dict[Oid, int]:
+    """Return what is to be on the remote, with sizes (0 for trees); takes out of `reach` the contents that stay elsewhere."""
+    if result.elsewhere:
+        here = transfer.reach([entry for label, entry in roots.items() if label not in result.elsewhere], repo.store)
+        for oid in reach.blobs.keys() - here.blobs.keys():
+            del reach.blobs[oid]
+    return dict.fromkeys(reach.trees.keys() - reach.missing, 0) | reach.blobs
+
+
+def _remember(repo: Repo, target: RemoteStore, reach: Reach, known: Mapping[Oid, Cover]) -> None:
+    """Let the next push skip the trees that are all there now."""
+    if reach.trees:
+        read = repo.store.read_many(list(reach.trees))
+        target.note_covers({oid: tree.named(data) for oid, data in read}, known)
 
 
 def _pointers(
@@ -199,10 +231,10 @@ def _push(
     purged = target.purged() | tombs.oids(repo.store.root)
     absent = {oid: size for oid, size in absent.items() if oid not in purged}
     result.purged = len(purged & reach.blobs.keys())
-    result.present = len(trees) + len(reach.blobs) - len(absent) - result.purged
+    result.present += len(trees) + len(reach.blobs) - len(absent) - result.purged
     contents = {oid: size for oid, size in absent.items() if oid in reach.blobs}
     above = {oid: size for oid, size in absent.items() if oid not in reach.blobs}
-    lost = {oid for oid in contents if not repo.store.find([oid])} | reach.missing
+    lost = (contents.keys() - repo.store.find(contents).keys()) | reach.missing
     if lost:
         if not result.is_dry_run:
             repo.store.raise_generation()  # so that 'dvlite add' looks, and stores anew what lies in the worktree
@@ -225,15 +257,22 @@ def _push(
         result.failures += once_each([Failure(names.get(str(oid), ""), error) for oid, error in failed.items()])
 
 
-def _reach(repo: Repo, target: RemoteStore, roots: dict[str, Entry], jobs: int, result: PushResult) -> Reach:
+def _reach(
+    repo: Repo,
+    target: RemoteStore,
+    roots: dict[str, Entry],
+    jobs: int,
+    result: PushResult,
+    skip: Container[Oid],
+) -> Reach:
     """Walk all roots at once; where one can't be walked, each for itself, so that it stops no other."""
     try:
-        return transfer.reach(roots.values(), repo.store, target, jobs=jobs)
+        return transfer.reach(roots.values(), repo.store, target, jobs=jobs, skip=skip)
     except (CorruptError, FormatError):
-        total = Reach({}, {}, set())
+        total = Reach({}, {}, set(), set())
     for label, entry in list(roots.items()):
         try:
-            reach = transfer.reach([entry], repo.store, target, jobs=jobs)
+            reach = transfer.reach([entry], repo.store, target, jobs=jobs, skip=skip)
         except (CorruptError, FormatError) as exc:
             result.failures.append(Failure(label, exc))
             del roots[label]
@@ -241,6 +280,7 @@ def _reach(repo: Repo, target: RemoteStore, roots: dict[str, Entry], jobs: int, 
         total.trees.update(reach.trees)
         total.blobs.update(reach.blobs)
         total.missing.update(reach.missing)
+        total.skipped.update(reach.skipped)
     return total
 
 

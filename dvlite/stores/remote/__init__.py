@@ -17,9 +17,11 @@ from dvlite.progress import SILENT, Progress
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Report, Store, loose_name, refuse_other
 from dvlite.stores.local import tombs
+from dvlite.stores.remote import covers
 from dvlite.stores.remote import listing as listings
 from dvlite.stores.remote.batch import RemoteBatch
 from dvlite.stores.remote.bucket import Bucket
+from dvlite.stores.remote.covers import Cover, Named
 from dvlite.stores.remote.download import Came, sweep_partial
 from dvlite.stores.remote.indexes import Indexes, ids
 from dvlite.stores.remote.listing import Listing
@@ -52,6 +54,7 @@ class RemoteStore(Store):
         self.indexes = Indexes(self.bucket, folder, self.name)
         self.listing: Listing | None = None
         self.live: set[str] = set()
+        self._sent: set[str] = set()  # packs that went up since the last look
         self.was_emptied = False  # this clone has seen a remote there before, and there was nothing left
         self.is_fresh = False  # the listing was made for the look-up to come
         self._is_whole = False  # it has been listed whole, and so it stays
@@ -65,16 +68,18 @@ class RemoteStore(Store):
         is_whole: bool = True,
         names: Collection[str] = (),
         oids: Collection[Oid] = (),
+        covered: Collection[str] = (),
         progress: Progress = SILENT,
     ) -> Listing:
         """Look at the remote anew, and get the pack indexes that aren't here yet.
 
         Narrow (not `is_whole`), large objects and claims are left out; `names` are looked at all the same. Where this clone
-        knows where all of `oids` should lie, and that is less, those files alone are asked for.
+        knows where all of `oids` should lie, and that is less, those files alone are asked for, and the packs `covered`.
         """
         self._is_whole |= is_whole
         names = {config.MARKER, *names}
-        found = None if self._is_whole else self._answers(names, oids)
+        names |= {f"packs/{id_}{suffix}" for id_ in covered for suffix in (".pack", ".idx")}
+        found = None if self._is_whole else self._answers(names, oids, is_known=bool(covered))
         if found is None:
             expected = self._expected()
             found = listings.look(
@@ -108,16 +113,16 @@ class RemoteStore(Store):
         if count != self._expected():
             files.write_atomic(self.folder / "names", str(count).encode(), folder=self.tmp, is_synced=False)
 
-    def _answers(self, names: Collection[str], oids: Collection[Oid]) -> Listing | None:
+    def _answers(self, names: Collection[str], oids: Collection[Oid], *, is_known: bool) -> Listing | None:
         """Ask by name for the files that hold all of some oids, as far as is known here; None where to list is less."""
         pages = self._expected() // listings.PAGE
-        if not oids or pages < _MANY_PAGES:
+        if not (oids or is_known) or pages < _MANY_PAGES:
             return None
         self._table.refresh(self.indexes.here(), may_write=False)
         places = {oid: self._table.find(oid) for oid in oids}
         packed = {one.pack for one in places.values() if one}
         loose = [oid for oid, one in places.items() if not one]
-        if 2 * len(packed) + len(loose) > pages:
+        if 2 * len(packed) + len(loose) + len(names) > pages:
             return None
         wanted = {f"packs/{id_}{suffix}" for id_ in packed for suffix in (".pack", ".idx")}
         wanted |= {loose_name(oid) for oid in loose}
@@ -129,9 +134,9 @@ class RemoteStore(Store):
     def _know(self, oids: Collection[Oid]) -> Listing:
         """Make the listing tell of the files that these oids would have, if they are in no pack."""
         listing = self.listing if self.listing is not None else self.look(is_whole=False)
-        if listing.is_whole:
+        if listing.is_whole or not listing.has_large:
             return listing
-        other = {name for oid in oids if not self._table.find(oid) and (name := loose_name(oid)) not in listing}
+        other = {loose_name(oid) for oid in oids if not self._table.find(oid) and not listing.large(oid)}
         if other and listing.is_part:
             listing = self.look(is_whole=False)
         listings.ask(self.bucket, listing, other)
@@ -206,11 +211,37 @@ class RemoteStore(Store):
         """Return the index of a live pack."""
         return self.indexes.load(id_, self.listing or _NOTHING)
 
+    # ---- what is remembered of trees ----
+
+    @property
+    def _covers_path(self) -> Path:
+        return self.folder / "covers"
+
+    def covers(self) -> dict[Oid, Cover]:
+        """Return what is remembered of trees that lie there with all they reach: true while their packs are there."""
+        return covers.read(self._covers_path)
+
+    def note_covers(
+        self, trees: Mapping[Oid, tuple[Collection[Oid], Collection[Oid]]], known: Mapping[Oid, Cover]
+    ) -> None:
+        """Remember of trees that are all there now, with the trees and blobs they name, which packs hold them."""
+        self._table.refresh(self.live | self._sent)
+        named = {}
+        for oid, (subs, blobs) in trees.items():
+            places = [self._table.find(one) for one in (oid, *blobs)]
+            is_packed = all(places)
+            packs_ = frozenset(one.pack for one in places if one) if is_packed else None
+            named[oid] = Named(list(subs), len(blobs), packs_)
+        if new := dict(covers.resolve(named, known)):
+            kept = {oid: one for oid, one in known.items() if one.packs <= self.live}
+            covers.write(self._covers_path, kept | new, self.tmp)
+
     def upload_pack(self, path: Path, id_: str, tail: bytes, progress: Progress = SILENT) -> None:
         """Upload a pack, then its index: a pack without one does not exist yet."""
         self.bucket.put_file(f"packs/{id_}.pack", path, lambda size: progress.advance(size=size))
         self.bucket.put(f"packs/{id_}.idx", tail)
         self.indexes.keep(id_, tail)
+        self._sent.add(id_)
 
     # ---- looking and reading ----
 
@@ -225,7 +256,7 @@ class RemoteStore(Store):
     def _size_of(self, oid: Oid, listing: Listing) -> int | None:
         if found := self._table.find(oid):
             return found.place.size
-        one = listing.get(loose_name(oid))
+        one = listing.large(oid)
         return one.size if one else None
 
     def group(self, oids: Collection[Oid]) -> tuple[dict[str, dict[Oid, Place]], list[Oid], list[Oid]]:
@@ -236,7 +267,7 @@ class RemoteStore(Store):
         for oid in oids:
             if found := self._table.find(oid):
                 by_pack.setdefault(found.pack, {})[oid] = found.place
-            elif loose_name(oid) in listing:
+            elif listing.large(oid):
                 loose.append(oid)
             else:
                 absent.append(oid)

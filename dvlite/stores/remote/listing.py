@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from dvlite.oid import ALGORITHMS, Oid
 from dvlite.progress import SILENT, Progress
+from dvlite.stores.base import loose_name
 from dvlite.stores.remote.bucket import Bucket
 from dvlite.stores.remote.drivers.base import Listed, Page
 
@@ -29,12 +30,17 @@ MANY = 16_000  # so many names in one folder are asked for in sixteen parts at o
 
 
 class Listing(Mapping[str, Listed]):
-    """Files by name, as one look at a remote found them. `is_part`: only what was asked for by name."""
+    """Files by name, as one look at a remote found them. `is_part`: only what was asked for by name.
+
+    `has_large`: there may be large objects that are not listed here.
+    """
 
     def __init__(self, *, is_whole: bool = True, is_part: bool = False) -> None:
         self.is_whole = is_whole
         self.is_part = is_part
+        self.has_large = True
         self._files: dict[str, Listed] = {}
+        self._has_unsized = False
         self._rows: list[bytes] = []
         self._is_sorted = True
 
@@ -48,6 +54,7 @@ class Listing(Mapping[str, Listed]):
                 self._is_sorted = False
             else:
                 self._files[name] = one
+                self._has_unsized |= found is not None
 
     def _sort(self) -> None:
         if not self._is_sorted:
@@ -57,14 +64,24 @@ class Listing(Mapping[str, Listed]):
     def __getitem__(self, name: str) -> Listed:
         if name in self._files:
             return self._files[name]
-        if found := _OBJECT.fullmatch(name):
-            self._sort()
-            key = bytes([ALGORITHMS.index(found[1])]) + bytes.fromhex(found[2] + found[3])
-            at = bisect.bisect_left(self._rows, key)
-            if at < len(self._rows) and self._rows[at].startswith(key):
-                _, _, size, time_ns = _ROW.unpack(self._rows[at])
-                return Listed(size, time_ns)
+        if self._rows and (found := _OBJECT.fullmatch(name)):
+            if one := self.large(Oid(found[1], bytes.fromhex(found[2] + found[3]))):
+                return one
         raise KeyError(name)
+
+    def large(self, oid: Oid) -> Listed | None:
+        """Return an object's own file."""
+        if self._has_unsized and (one := self._files.get(loose_name(oid))):
+            return one
+        if not self._rows:
+            return None
+        self._sort()
+        key = bytes([ALGORITHMS.index(oid.algorithm)]) + oid.digest
+        at = bisect.bisect_left(self._rows, key)
+        if at < len(self._rows) and self._rows[at].startswith(key):
+            _, _, size, time_ns = _ROW.unpack(self._rows[at])
+            return Listed(size, time_ns)
+        return None
 
     def __len__(self) -> int:
         return len(self._files) + len(self._rows)
@@ -123,6 +140,7 @@ def look(
     else:
         page, folders = bucket.top()
         take(page)
+        listing.has_large = "objects" in folders
         parts = WHOLE if is_whole else NARROW
         if SWEEPS.rstrip("/") in folders:
             bucket.list([SWEEPS], take)
@@ -149,6 +167,8 @@ def ask(bucket: Bucket, listing: Listing, names: Iterable[str]) -> None:
     """Make a narrow listing know of some files, by name; of many, by what lies beside them."""
     if listing.is_whole:
         return
+    if not listing.has_large:
+        names = [name for name in names if not name.startswith("objects/")]
     lacking = {name for name in names if name not in listing}
     objects = {name for name in lacking if name.startswith("objects/")}
     if len(objects) > _BY_NAME:

@@ -109,19 +109,20 @@ def claim(
     roots: Collection[Oid],
     *,
     wanted: Collection[Oid] = (),
+    covered: Collection[str] = (),
     may_begin: bool = True,
     progress: Progress = SILENT,
 ) -> bool:
     """Say on the remote what this clone is about to push, so that gc keeps it; False if it was said already.
 
     A remote that is empty is begun, unless `may_begin` is false: then nothing is said. Looks at the remote, and again after a
-    claim was written: the look-up of what is `wanted` rests on a look after the claim.
+    claim was written: the look-up of what is `wanted` rests on a look after the claim, and so do the packs `covered`.
     """
     names = sorted(str(oid) for oid in roots)
     fingerprint = hashing.digest("sha256", "\n".join(names).encode()).hex()
     claim = f"claims/{repository}/{clone}/{fingerprint}.json"
     known = f"repos/{repository}.json"
-    listing = store.look(is_whole=False, names=(claim, known), oids=wanted, progress=progress)
+    listing = store.look(is_whole=False, names=(claim, known), oids=wanted, covered=covered, progress=progress)
     store.is_fresh = claim in listing and not is_stale(store, claim)
     if not listing and not may_begin:
         return False
@@ -136,7 +137,7 @@ def claim(
         store.bucket.put(known, json.dumps({"id": repository}).encode() + b"\n")
     for _ in range(_CLAIMS):
         store.bucket.put(claim, json.dumps({"oids": names}, separators=(",", ":")).encode() + b"\n")
-        store.look(is_whole=False, names=(claim,), oids=wanted)
+        store.look(is_whole=False, names=(claim,), oids=wanted, covered=covered)
         wait_for_others(store, (claim,))  # either this sees their mark, or they see the claim
         if claim in (store.listing or ()):  # else they took it for the old one
             store.is_fresh = True

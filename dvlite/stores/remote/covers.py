@@ -1,0 +1,105 @@
+"""Which packs hold all that a tree reaches, remembered from push to push, so that a push costs what changed.
+
+A pack never changes, so this is true for as long as its packs are there, and that a fresh listing must say each time. Deletable
+without loss: what isn't known is walked.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from dvlite import files, hashing
+from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
+
+_MAGIC = b"DVLCOVR1"
+_ROW = struct.Struct(">B32sQI")  # algorithm, digest, objects, number of packs; then that many numbers
+_HEAD = struct.Struct(">8sI")
+_NUMBER = struct.Struct(">I")
+
+
+class Cover(NamedTuple):
+    """The packs that hold a tree and all that it reaches, and how many objects that is, one that comes twice counted twice."""
+
+    packs: frozenset[str]
+    objects: int
+
+
+class Named(NamedTuple):
+    """What one tree object names: trees and pages, and the packs of its blobs and of itself; None where one is in no pack."""
+
+    trees: list[Oid]
+    blobs: int
+    packs: frozenset[str] | None
+
+
+def resolve(named: Mapping[Oid, Named], known: Mapping[Oid, Cover]) -> Iterator[tuple[Oid, Cover]]:
+    """Yield the covers of all trees that have one; `known` are those found earlier."""
+    found: dict[Oid, Cover | None] = dict(known)
+
+    def cover(oid: Oid) -> Cover | None:
+        if oid not in found:
+            found[oid] = None  # also for a tree that would reach itself
+            one = named.get(oid)
+            if one and one.packs is not None:
+                below = [cover(sub) for sub in one.trees]
+                if all(below):
+                    whole = one.packs.union(*(each.packs for each in below if each))
+                    found[oid] = Cover(whole, 1 + one.blobs + sum(each.objects for each in below if each))
+        return found[oid]
+
+    for oid in named:
+        if (one := cover(oid)) and oid not in known:
+            yield oid, one
+
+
+def encode(covers: Mapping[Oid, Cover]) -> bytes:
+    """Return covers as bytes, with the xxh3-128 of all before at the end."""
+    ids = sorted(frozenset[str]().union(*(one.packs for one in covers.values())))
+    number = {id_: position for position, id_ in enumerate(ids)}
+    parts = [_HEAD.pack(_MAGIC, len(ids)), bytes.fromhex("".join(ids))]
+    for (algorithm, digest), (packs, objects) in sorted(covers.items()):
+        parts.append(_ROW.pack(ALGORITHMS.index(algorithm), digest, objects, len(packs)))
+        parts += [_NUMBER.pack(number[id_]) for id_ in sorted(packs)]
+    body = b"".join(parts)
+    return body + hashing.checksum(body)
+
+
+def decode(data: bytes) -> dict[Oid, Cover]:
+    """Read covers; nothing where anything is wrong."""
+    body = data[:-16]
+    if len(body) < _HEAD.size or hashing.checksum(body) != data[-16:] or not body.startswith(_MAGIC):
+        return {}
+    count = _HEAD.unpack_from(body)[1]
+    at = _HEAD.size
+    ids = [body[at + one * DIGEST_SIZE : at + (one + 1) * DIGEST_SIZE].hex() for one in range(count)]
+    at += count * DIGEST_SIZE
+    covers = {}
+    same: dict[bytes, frozenset[str]] = {}  # few sets, each of many trees
+    while at < len(body):
+        algorithm, digest, objects, size = _ROW.unpack_from(body, at)
+        at += _ROW.size
+        numbers = body[at : at + size * _NUMBER.size]
+        at += len(numbers)
+        if numbers not in same:
+            same[numbers] = frozenset(ids[one] for (one,) in _NUMBER.iter_unpack(numbers))
+        covers[Oid(ALGORITHMS[algorithm], digest)] = Cover(same[numbers], objects)
+    return covers
+
+
+def read(path: Path) -> dict[Oid, Cover]:
+    """Return the covers in a file; none where it isn't there or is damaged."""
+    try:
+        return decode(path.read_bytes())
+    except (OSError, ValueError, IndexError, struct.error):
+        return {}
+
+
+def write(path: Path, covers: Mapping[Oid, Cover], folder: Path) -> None:
+    """Replace the file of covers."""
+    files.write_atomic(path, encode(covers), folder=folder, is_synced=False)
+
+
+def packs_of(covers: Iterable[Cover]) -> set[str]:
+    """Return all packs that some covers rest on."""
+    return set().union(*(one.packs for one in covers))
