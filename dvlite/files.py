@@ -25,6 +25,7 @@ ASIDE = ".aside"  # the end of a name under which a user's file waits to be dele
 _COPY_STEP = 1 << 26
 _FICLONE = 0x40049409
 # A stat is trusted when it is older than a stamp by this; file systems with whole seconds need two of them.
+_AT_ONCE = 1000  # buffers that one call takes; IOV_MAX is 1024
 _GRAIN_NS = 10_000_000
 _COARSE_GRAIN_NS = 2_000_000_000
 _NOFOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
@@ -67,6 +68,15 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def write_parts(fd: int, parts: Sequence[bytes]) -> None:
+    """Write many parts in few calls, without putting them together first."""
+    for at in range(0, len(parts), _AT_ONCE):
+        some = parts[at : at + _AT_ONCE]
+        done = os.writev(fd, some)
+        if done < sum(map(len, some)):
+            write_all(fd, b"".join(some)[done:])
 
 
 def token(size: int) -> str:

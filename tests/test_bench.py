@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from tests.bench import table, tools
+from tests.bench import scale, table, tools
 from tests.bench.play import Day, plain
 from tests.bench.work import Work, make
 
@@ -12,6 +12,7 @@ TINY = Work(40, 500, 4)
 
 def test_a_small_day_with_dvlite_beside_plain_tools(tmp_path):
     make(TINY, tmp_path / "source")
+    (tmp_path / "play").mkdir()
     tool = tools.Dvlite(Path(sys.executable).parent / "dvlite", tmp_path / "play")
     day = Day(tool, tmp_path / "source", tmp_path / "play")
     found = {"dvlite": {}, "plain tools": {}}
@@ -19,10 +20,19 @@ def test_a_small_day_with_dvlite_beside_plain_tools(tmp_path):
         found[name] = {operation: [one] for operation, one in taken.items()}
     wanted = {"add", "re-add unchanged", "no-op status", "push to a folder", "no-op push", "gc, nothing to do", "--version",
               "add after 1 file changed", "add after 1 % changed", "checkout of the other version", "git switch, data along",
-              "git commit, hooks with nothing to do", "checkout of a fresh folder", "clone's pull"}  # fmt: skip
+              "git commit, hooks with nothing to do", "pre-commit hook, nothing to do", "diff of the two versions", "checkout of a fresh folder", "clone's pull"}  # fmt: skip
     assert set(found["dvlite"]) == wanted, "each was played, and brought the right bytes"
     assert all(one.seconds > 0 and one.peak > 0 for taken in found["dvlite"].values() for one in taken)
-    assert 0 < day.counts["files created"] < 40, "small files are packed"
+    assert 0 < day.counts["files created by the add"] < 40, "small files are packed"
     lines = list(table.rows("tiny", ["dvlite", "plain tools"], found, ["dvlite", "plain tools"]))
-    assert len(lines) == len(wanted) and all(line.count("|") == 5 for line in lines)
-    assert not (tmp_path / "play").exists()
+    assert len(lines) == len(wanted | {"hash"}) and all(line.count("|") == 5 for line in lines)
+
+
+def test_the_cost_of_a_change_by_what_is_tracked(tmp_path):
+    found = {}
+    for count in (20, 40):
+        (tmp_path / str(count)).mkdir()
+        tool = tools.Dvlite(Path(sys.executable).parent / "dvlite", tmp_path / str(count))
+        found[count] = scale.costs(tool, count, tmp_path / str(count))
+    lines = list(scale.table(found))
+    assert len(lines) == 2 + 7 and all(line.count("|") == 5 for line in lines)

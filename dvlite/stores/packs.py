@@ -70,7 +70,7 @@ class PackWriter:
         return self.finish() if is_full else None
 
     def _flush(self) -> None:
-        files.write_all(self._fd, b"".join(self._parts))
+        files.write_parts(self._fd, self._parts)
         self._parts, self._pending = [], 0
 
     def finish(self) -> Written | None:

@@ -1,15 +1,19 @@
 """Measure dvlite beside its peers in one run, A B C, A B C, …; print Markdown tables of medians, and see that the bytes are there.
 
-    scripts/bench [--rounds 5] [--work small,medium,big] [--tools dvlite,DVC,LFS,annex,Oxen,xvc] [--server ceph] [--cold] [--trace]
+    scripts/bench [--rounds 5] [--work small,medium,big] [--tools dvlite,DVC,LFS,annex,Oxen,xvc] [--fs ext4] [--cold] [--trace]
+    scripts/bench --server ceph
+    scripts/bench --scale [--fs ext4]
 
 Workloads: small (100,000 x 2 KB in 100 folders), flat (200,000 x 1 KB in one folder), medium (10,000 x 100 KB in 100 folders), big (one
 file of 2 GB), tree (this Python's library and packages), million (1,000,000 x 1 KB; use --tools dvlite). Page cache warm unless --cold (needs
-root). --server starts that S3 server on loopback and compares push and pull to it with DVC, rclone and s5cmd instead. --trace counts system calls.
+root). --fs has each tool play each round on a new file system of that kind in a loop device (ext4, xfs, btrfs; needs root): a disk remembers
+what others did to it. Tools: also dvlite-blake3. --scale measures what ten changed files cost among 10,000, 100,000 and a million. --server starts that S3 server on loopback and compares push and pull to it with DVC, rclone and s5cmd instead. --trace counts system calls.
 A tool whose round takes longer than --patience seconds gets no further one. Peers are installed below --place. The machine's noise makes
 only ratios of one run count.
 """
 
 import argparse
+import contextlib
 import datetime
 import functools
 import os
@@ -22,9 +26,10 @@ import time
 from pathlib import Path
 
 from tests import servers
-from tests.bench import table, tools
+from tests.bench import scale, table, tools
 from tests.bench.distance import Bucket
 from tests.bench.measure import Failed
+from tests.bench.place import fresh
 from tests.bench.play import Day, plain
 from tests.bench.work import WORKS, make
 
@@ -69,14 +74,43 @@ def days(options, work, source, place):
         name: Day(tool, source, place / name, is_cold=options.cold, is_traced=options.trace)
         for name, tool in made.items()
     }
-    players = {name: day.play for name, day in plays.items()}
-    players[PLAIN] = lambda: plain(WORKS[work], source, place / "plain", is_cold=options.cold)
+
+    def on_its_own(play, folder):
+        with _emptied(options, folder):
+            return play()
+
+    players = {name: functools.partial(on_its_own, day.play, place / name) for name, day in plays.items()}
+    bare = functools.partial(plain, WORKS[work], source, place / "plain", is_cold=options.cold)
+    players[PLAIN] = functools.partial(on_its_own, bare, place / "plain")
     report(work, rounds(options, players))
     for name, day in plays.items():
         if day.counts:
             print(
                 f"\n{work}: {name}: " + ", ".join(f"{what} {count:,}" for what, count in day.counts.items()), flush=True
             )
+
+
+@contextlib.contextmanager
+def _emptied(options, folder):
+    """Give a player an empty place, and take it away after."""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with fresh(options.fs, folder):
+            yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def scales(options, place):
+    """Measure what a change of ten files costs."""
+    found = {}
+    for count in map(int, options.scale.split(",")):
+        with _emptied(options, place):
+            found[count] = scale.costs(tools.tool("dvlite", options.dvlite, None, place), count, place)
+        say(f"bench: {count:,} files")
+    print()
+    for line in scale.table(found):
+        print(line, flush=True)
 
 
 def report(work, found):
@@ -120,6 +154,8 @@ def main():
     parser.add_argument("--server", choices=("ceph", "s3"))
     parser.add_argument("--cold", action="store_true")
     parser.add_argument("--trace", action="store_true")
+    parser.add_argument("--fs", choices=("ext4", "xfs", "btrfs"))
+    parser.add_argument("--scale", nargs="?", const="10000,100000,1000000", metavar="COUNTS")
     parser.add_argument("--patience", type=float, default=300)
     parser.add_argument("--place", type=Path, default=ROOT / ".bench")
     parser.add_argument("--dvlite", default=str(ROOT / ".venv/bin/dvlite"))
@@ -128,7 +164,10 @@ def main():
     options.place.mkdir(parents=True, exist_ok=True)
     head = subprocess.run(["git", "-C", ROOT, "describe", "--always"], capture_output=True, text=True).stdout.strip()
     print(f"{datetime.date.today()}, dvlite {head}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, "
-          f"Python {platform.python_version()}, up to {options.rounds} rounds")  # fmt: skip
+          f"Python {platform.python_version()}, {options.fs or 'the folder as it is'}, up to {options.rounds} rounds")  # fmt: skip
+    if options.scale:
+        scales(options, options.place / "play")
+        return
     for work in options.work.split(","):
         source = options.place / "source" / work
         if not source.exists():

@@ -72,11 +72,9 @@ class Day:
                 part()
             except Failed as exc:
                 print(f"bench: {self.tool.name}: {exc}", file=sys.stderr, flush=True)
-        shutil.rmtree(self.place)
         return self.taken
 
     def begin(self):
-        shutil.rmtree(self.place, ignore_errors=True)
         self.project.mkdir(parents=True)
         (self.place / "remote").mkdir()
         (self.place / "gitconfig").write_text(
@@ -90,12 +88,14 @@ class Day:
         subprocess.run(["sync"], check=True)
 
     def first_add(self):
-        before = _count(self.place)
+        before, room = _count(self.place), _room(self.place)
         if self.is_cold and drop_caches():
             self.time("add, cold cache", self.tool.add())
         else:
             self.time("add", self.tool.add())
-        self.counts["files created"] = _count(self.place) - before
+        self.counts["files created by the add"] = _count(self.place) - before
+        subprocess.run(["sync"], check=True)
+        self.counts["MB that the disk has less after it"] = (room - _room(self.place)) // 1_000_000
         self.do(self.tool.commit("one"))
         self.do(self.tool.branch("one"))
 
@@ -119,7 +119,9 @@ class Day:
         change(self.project / "data", 1)
         self.time("add after 1 % changed", tool.update())
         self.do(tool.commit("many files"))
+        self.time("diff of the two versions", tool.diff("one", "main"))
         shutil.copytree(self.project / "data", self.place / "two", symlinks=True)
+        subprocess.run(["sync"], check=True)
 
     def switches(self):
         """Between two versions: data by the tool's own command, then data along with Git's."""
@@ -137,8 +139,11 @@ class Day:
         self.compare(self.place / "two", self.project, "git switch, data along")
         if tool.uses_git:
             self.time("git commit, hooks with nothing to do", [["git", "commit", "-q", "--allow-empty", "-m", "idle"]])
+        if (self.project / ".git/hooks/pre-commit").exists():
+            self.time("pre-commit hook, nothing to do", [[".git/hooks/pre-commit"]])
         if tool.checkout():
             shutil.rmtree(self.project / "data")
+            subprocess.run(["sync"], check=True)
             self.time("checkout of a fresh folder", tool.checkout())
             self.compare(self.place / "two", self.project, "checkout of a fresh folder")
 
@@ -147,6 +152,7 @@ class Day:
             self.do([*self.tool.go("main"), *self.tool.push()])
             self.clone.mkdir()
             self.do(self.tool.clone(self.project), self.clone)
+            subprocess.run(["sync"], check=True)
             self.time("clone's pull", self.tool.pull(), self.clone)
             self.compare(self.place / "two", self.clone, "clone's pull")
 
@@ -155,9 +161,13 @@ def _count(place):
     return sum(len(files) for _, _, files in os.walk(place))
 
 
+def _room(place):
+    space = os.statvfs(place)
+    return space.f_bavail * space.f_frsize
+
+
 def plain(work, source, place, *, is_cold=False):
     """What plain tools take for the same bytes, by operation."""
-    shutil.rmtree(place, ignore_errors=True)
     (place / "git").mkdir(parents=True)
     env = environment(place)
     together(
@@ -180,13 +190,15 @@ def plain(work, source, place, *, is_cold=False):
         "--version": f"{sys.executable} -c pass",
         "git switch, data along": "git -C git switch -q -c other",
         "git commit, hooks with nothing to do": "git -C git commit -q --allow-empty -m two",
+        "hash": f"find {source} -type f -exec sha256sum {{}} + > /dev/null",
     }
     taken = {}
     for operation, line in lines.items():
         subprocess.run(["sync"], check=True)
         taken[operation] = together([line], place, env)
-    if is_cold and drop_caches():
+    if is_cold:
         taken.pop("add")
-        taken["add, cold cache"] = together([f"find {source} -type f -exec cat {{}} + > /dev/null"], place, env)
-    shutil.rmtree(place)
+        shutil.copytree(source, place / "cold", symlinks=True)
+        drop_caches()
+        taken["add, cold cache"] = together([f"find {place}/cold -type f -exec cat {{}} + > /dev/null"], place, env)
     return taken

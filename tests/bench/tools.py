@@ -71,12 +71,20 @@ class Tool:
     def gc(self):
         return []
 
+    def diff(self, one, two):
+        return []
+
 
 class Dvlite(Tool):
     name = "dvlite"
+    hash = "sha256"
+
+    def diff(self, one, two):
+        return [self.ask("diff", one, two)]
 
     def start(self):
-        return [self.ask("init", "-q", "--no-hooks"), self.ask("remote", "add", "origin", str(self.place / "remote"))]
+        init = self.ask("init", "-q", "--no-hooks", "--hash", self.hash)
+        return [init, self.ask("remote", "add", "origin", str(self.place / "remote"))]
 
     def add(self):
         return [self.ask("add", "data")]
@@ -100,8 +108,18 @@ class Dvlite(Tool):
         return [self.ask("gc")]
 
 
+class Blake3(Dvlite):
+    """dvlite with its second hash."""
+
+    name = "dvlite-blake3"
+    hash = "blake3"
+
+
 class Dvc(Tool):
     name = "DVC"
+
+    def diff(self, one, two):
+        return [self.ask("diff", one, two)]
 
     def start(self):
         return [self.ask("init", "-q"), self.ask("remote", "add", "-d", "origin", str(self.place / "remote"))]
@@ -133,6 +151,9 @@ class Lfs(Tool):
 
     name = "LFS"
     carries = True
+
+    def diff(self, one, two):
+        return [["git", "diff", "--stat", one, two]]
 
     def version(self):
         return [["git", "lfs", "version"]]
@@ -180,6 +201,9 @@ class Annex(Tool):
 
     name = "annex"
     carries = True
+
+    def diff(self, one, two):
+        return [["git", "diff", "--stat", one, two]]
 
     def version(self):
         return [["git", "annex", "version", "--raw"]]
@@ -287,13 +311,13 @@ def install(package, place, program):
 
 
 PACKAGES = {"DVC": ("dvc[s3]", "dvc"), "Oxen": ("oxenai", "python"), "xvc": ("xvc", "python")}
-CLASSES = {tool.name: tool for tool in (Dvlite, Dvc, Lfs, Annex, Oxen, Xvc)}
+CLASSES = {tool.name: tool for tool in (Dvlite, Blake3, Dvc, Lfs, Annex, Oxen, Xvc)}
 
 
 def tool(name, dvlite, peers, place):
     """Return a tool of the name, installed below `peers`; None where this machine can't have it."""
-    if name == "dvlite":
-        return Dvlite(dvlite, place)
+    if name in ("dvlite", "dvlite-blake3"):
+        return CLASSES[name](dvlite, place)
     if name in PACKAGES:
         package, program = PACKAGES[name]
         found = install(package, Path(peers) / name, program)
