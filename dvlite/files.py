@@ -13,10 +13,11 @@ import stat
 import sys
 import threading
 import time
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
+
+from dvlite import machine
 
 BLOCK = 1 << 20
 LINKS = ("reflink", "copy", "hardlink", "symlink")  # how a large file gets from the store into the worktree
@@ -87,7 +88,7 @@ def token(size: int) -> str:
 def temporary(folder: Path) -> Path:
     """Return a path in `folder` that nobody else uses; makes the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{host_mark()}-{os.getpid():x}-{token(8)}"
+    return folder / f"{machine.host_mark()}-{os.getpid():x}-{token(8)}"
 
 
 def sweep(folder: Path) -> None:
@@ -99,7 +100,7 @@ def sweep(folder: Path) -> None:
         for path in folder.iterdir():
             mark, _, rest = path.name.partition("-")
             process = rest.partition("-")[0]
-            if mark != host_mark() or not process or is_alive(int(process, 16)):
+            if mark != machine.host_mark() or not process or machine.is_alive(int(process, 16)):
                 continue
             if not path.is_dir():
                 path.unlink(missing_ok=True)
@@ -136,22 +137,6 @@ def remove_folder(path: Path) -> None:
     import shutil  # needs 2 ms
 
     shutil.rmtree(path, ignore_errors=True)
-
-
-def host_mark() -> str:
-    """Return a short mark of this machine."""
-    return f"{zlib.crc32(host_id().encode()):08x}"
-
-
-def is_alive(process: int) -> bool:
-    """Tell whether a process of this machine runs."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def create(path: str | Path, mode: int = 0o666) -> int:
@@ -482,25 +467,3 @@ def stamp_after(folder: Path, newest_ns: int) -> int:
             return now
         time.sleep(0.004)
     return now
-
-
-# ---- who and where --------------------------------------------------------------------------------------------------
-
-
-@functools.cache
-def host_id() -> str:
-    """Return what names this machine, across reboots."""
-    for path in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
-        with contextlib.suppress(OSError):
-            if text := Path(path).read_text().strip():
-                return text
-    return os.uname().nodename
-
-
-@functools.cache
-def boot_id() -> str:
-    """Return what names this machine's current boot; changes with a reboot or a power cut."""
-    with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    # Elsewhere: the start of the system's clock that never jumps, to ten seconds.
-    return f"boot-{int(time.time() - time.monotonic()) // 10}"

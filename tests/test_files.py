@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from dvlite import files, hashing
+from dvlite import files, hashing, machine
 from dvlite.errors import LockedError
 from dvlite.locks import Lock
 
@@ -128,7 +128,7 @@ def test_shared_and_exclusive_locks_between_processes(tmp_path, theirs, ours, wa
 
 
 def test_the_boot_and_the_host_have_names():
-    assert files.boot_id() and files.host_id() and files.boot_id() == files.boot_id()
+    assert machine.boot_id() and machine.host_id() and machine.boot_id() == machine.boot_id()
 
 
 def test_a_rename_that_is_said_to_be_done_and_is_not_is_an_error(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import dvlite
 
 ROOT = Path(dvlite.__file__).parent
 FLOORS = [
-    ["errors", "progress"],
+    ["errors", "progress", "machine"],
     ["oid", "files", "forking", "locks", "gate"],
     ["hashing", "tree", "pointer", "recipe", "registry", "pack", "config", "programs", "plots"],
     ["stores"],

@@ -66,7 +66,8 @@ class Bars:
         if self._is_verbose and self._name:
             seconds = time.monotonic() - self._start
             rate = f", {render.size(int(self._size / seconds))}/s" if self._size and seconds else ""
-            render.note(f"{self._name}: {seconds:.2f} s, {self._files:,} files, {render.size(self._size)}{rate}")
+            done = f", {self._files:,} files, {render.size(self._size)}{rate}" if self._files or self._size else ""
+            render.note(f"{self._name}: {seconds:.2f} s{done}")
 
     def close(self) -> None:
         """End the last phase."""

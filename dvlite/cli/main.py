@@ -117,6 +117,7 @@ def top(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    profile: Annotated[Path | None, typer.Option(metavar="FILE", hidden=True)] = None,
 ) -> None:
     """Version data and models beside Git: small pointers in Git, content in a store and on remotes.
 
@@ -127,6 +128,11 @@ def top(
     if not start.is_dir():
         raise UsageError(f"'{folder}' is not a folder")
     ctx.obj = Session(start.resolve(), is_quiet=quiet, is_verbose=verbose, after_dashes=ctx.obj)
+    if profile:
+        from dvlite.cli.trace import Trace
+
+        ctx.obj.trace = Trace(profile)
+        ctx.call_on_close(ctx.obj.trace.write)
     if ctx.invoked_subcommand is None:
         render.out(FIRST.rstrip())
 

@@ -18,6 +18,7 @@ from dvlite.errors import UsageError
 from dvlite.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from dvlite.cli.trace import Trace
     from dvlite.repo import Repo
 
 Paths = Annotated[
@@ -43,6 +44,7 @@ class Session:
     is_quiet: bool = False
     is_verbose: bool = False
     is_json: bool = False
+    trace: Trace | None = None
     after_dashes: int | None = None  # how many arguments stand after '--', which the parser takes away
 
     @property
@@ -80,14 +82,18 @@ class Session:
 
     def progress(self) -> Progress:
         """Return bars, for a terminal; or lines with times, when asked; else nothing."""
-        if self.is_verbose or (sys.stderr.isatty() and not self.is_quiet and not self.is_json):
-            return Bars(is_verbose=self.is_verbose)
-        return SILENT
+        has_bars = self.is_verbose or (sys.stderr.isatty() and not self.is_quiet and not self.is_json)
+        shown: Progress = Bars(is_verbose=self.is_verbose) if has_bars else SILENT
+        if self.trace:
+            from dvlite.cli.trace import Traced  # seldom
+
+            return Traced(shown, self.trace)
+        return shown
 
     def finish(self, progress: Progress) -> None:
         """Take the bars away."""
-        if isinstance(progress, Bars):
-            progress.close()
+        if close := getattr(progress, "close", None):
+            close()
 
 
 @functools.lru_cache(1024)  # listings are long, and their folders few

@@ -102,8 +102,10 @@ def add(
                         ready[tracked] = one
                     except DvliteError as exc:
                         result.failures.append(Failure(path, exc))
+                progress.phase("publish")
         except OSError as exc:
             raise explain(exc, repo.store.root, "can't store in") from exc
+        progress.phase("write")
         with repo.writing_pointers("add"):
             _write(repo, list(ready.values()), meta or {}, recipe, result)
             result.staged, result.to_stage = stage(

@@ -137,6 +137,7 @@ def _checkout_one(
     if target and not is_forced and not wanted.paths and _advance(repo, tracked, target, result, progress, announce):
         return
     algorithm = item.oid.algorithm if item else repo.config.hash
+    progress.phase("look")
     view = look(repo, tracked, algorithm=algorithm, progress=progress)
     part = leave_nowhere(view, target, wanted, result.failures)
     if part is None:
@@ -159,6 +160,7 @@ def _checkout_one(
         announce()
         repo.index.begin(tracked, target, result.rev)
     outcome = materialise.apply(place, doable, repo.store, view.read, progress)
+    progress.phase("note")
     repo.index.set_note(f"link {tracked}", repo.link)
     _count(outcome, changes, target, result, tracked)
     _remember(repo, view, target, wanted, changes, outcome, result.rev)

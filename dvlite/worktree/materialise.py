@@ -47,6 +47,7 @@ def apply(
         _refuse_meeting_names(place, changes, stage)
         builder = _Builder(place, store, stage, outcome, progress)
         staged = builder.build(changes, read)
+        progress.phase("settle")
         if builder.newest_ns:
             files.stamp_after(stage, builder.newest_ns)
         with Walker(place.root) as walker:

@@ -191,3 +191,18 @@ def test_a_default_remote_that_is_not_there_is_told(project):
     project.git("config", "dvlite.remote", "nope")
     assert "none of them is the default" in project.dv("remote", "list")
     assert "there is no remote 'nope'" in project.dv("doctor", code=1)
+
+
+def test_a_profile_shows_phases_and_calls_and_verbose_says_them(project, tmp_path):
+    project.write({f"d{number % 7}/f{number}": str(number) * 50 for number in range(700)}, "data")
+    done = project.run("--profile", tmp_path / "trace.json", "add", "-v", "data")
+    assert done.returncode == 0 and all(f"{phase}: " in done.stderr for phase in ("add", "publish", "write"))
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    phases = {one["name"]: one for one in events if one["tid"] == "phases"}
+    assert list(phases) == ["start", "add", "publish", "write"] and phases["add"]["args"]["files"] == 700
+    calls = [one for one in events if one["tid"] == "calls"]
+    assert any(one["name"] == "ops/add:add" for one in calls)
+    end = max(one["ts"] + one["dur"] for one in phases.values())
+    assert all(0 <= one["ts"] and one["ts"] + one["dur"] <= end + 1 for one in calls)
+    refused = project.run("--profile", tmp_path / "no/trace.json", "status")
+    assert refused.returncode == 1 and "no/trace.json" in refused.stderr

@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from dvlite import files
+from dvlite import machine
 from tests.faults import harness
 from tests.faults.powercut import KINDS, PowerCut
 from tests.faults.scenarios import SCENARIOS
@@ -19,7 +19,7 @@ STEPS = int(os.environ.get("DVLITE_CUTS", "5"))  # of each scenario and kind, ev
 
 
 def after_reboot(monkeypatch):
-    monkeypatch.setattr(files, "boot_id", lambda: "the boot after the cut")
+    monkeypatch.setattr(machine, "boot_id", lambda: "the boot after the cut")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -123,8 +123,8 @@ def test_the_objects_of_another_host_are_verified_on_each_read_and_never_judged(
     assert journal
     tear(project)
     with monkeypatch.context() as patch:
-        patch.setattr(files, "host_id", lambda: "the second host")
-        patch.setattr(files, "boot_id", lambda: "its boot")
+        patch.setattr(machine, "host_id", lambda: "the second host")
+        patch.setattr(machine, "boot_id", lambda: "its boot")
         (project.root / "big.bin").rename(tmp_path / "big.bin")
         assert harness.call(project.root, ("checkout", "-q", "big.bin")) == 11  # read, and not what its name says
         assert not (project.root / "big.bin").exists()

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from dvlite import pointer
+from dvlite import machine, pointer
 from tests.conftest import Project, make_project
 
 
@@ -438,9 +438,9 @@ def test_what_a_killed_add_left_is_swept(project):
     dead.wait()
     from dvlite import files
 
-    left = store.tmp / f"{files.host_mark()}-{dead.pid:x}-0123"
+    left = store.tmp / f"{machine.host_mark()}-{dead.pid:x}-0123"
     left.write_bytes(b"half a pack")
-    aside = store.tmp / f"{files.host_mark()}-{dead.pid:x}-4567"
+    aside = store.tmp / f"{machine.host_mark()}-{dead.pid:x}-4567"
     aside.mkdir()
     (aside / f"0{files.ASIDE}").write_bytes(b"an edit that a killed checkout had moved aside")
     project.write({"data/b": "2"})

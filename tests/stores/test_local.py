@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from dvlite import files, pack, transfer
+from dvlite import files, machine, pack, transfer
 from dvlite.config import Remote
 from dvlite.errors import CorruptError
 from dvlite.stores import packs
@@ -164,7 +164,7 @@ def test_a_batch_from_the_worktree_is_journaled_not_synced(store, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")) or real(fd))
     put(store, b"x", is_synced=False)
     (entry,) = journal(store)
-    assert entry["host"] == files.host_id() and entry["boot"] == files.boot_id()
+    assert entry["host"] == machine.host_id() and entry["boot"] == machine.boot_id()
     assert [name for name in entry["names"] if name.startswith("packs/")]
     assert not any(name.endswith(".pack") for name in synced)
     store.settle()

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from dvlite import files
+from dvlite import files, machine
 from dvlite.locks import Lock
 
 _NAME = re.compile(r"packs/[0-9a-f]{64}\.pack|objects/(sha256|blake3)/[0-9a-f]{2}/[0-9a-f]{62}")
@@ -132,7 +132,7 @@ class Journal:
     def write(self, pending: Mapping[Path, str], checksums: Mapping[str, bytes]) -> None:
         """Note files (unfinished path to final name) before they are published, and wait until the note is on disk."""
         names = {name: mark(path.stat(), checksums.get(name, b"")) for path, name in pending.items()}
-        entry = {"host": files.host_id(), "boot": files.boot_id(), "names": names}
+        entry = {"host": machine.host_id(), "boot": machine.boot_id(), "names": names}
         self._folder.mkdir(exist_ok=True)
         path = files.temporary(self._folder)
         files.write_atomic(path, json.dumps(entry).encode(), folder=self._root / "tmp")
@@ -157,7 +157,7 @@ class Journal:
         return [
             name
             for _, host, boot, names in self._entries()
-            if host == files.host_id() and boot != files.boot_id()
+            if host == machine.host_id() and boot != machine.boot_id()
             for name in names
             if (self._root / name).exists()
         ]
@@ -165,13 +165,13 @@ class Journal:
     def forget_earlier_boots(self) -> None:
         """Drop the entries of this machine's earlier boots; their files were verified."""
         for path, host, boot, _ in self._entries():
-            if host == files.host_id() and boot != files.boot_id():
+            if host == machine.host_id() and boot != machine.boot_id():
                 path.unlink(missing_ok=True)
 
     def settle(self) -> list[str]:
         """Sync all that this machine's entries name, note it as seen, and drop the entries; return what could not be synced."""
         for path, host, _, names in self._entries():
-            if host != files.host_id():
+            if host != machine.host_id():
                 continue
             for name in names:
                 try:

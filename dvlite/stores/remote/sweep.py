@@ -14,7 +14,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from dvlite import config, files, hashing, pack
+from dvlite import config, files, hashing, machine, pack
 from dvlite.errors import CorruptError, FormatError, RemoteError, quote
 from dvlite.oid import Oid, parse
 from dvlite.progress import SILENT, Progress
@@ -95,7 +95,7 @@ def _is_dead(store: RemoteStore, mark: str) -> bool:
     """Tell whether a mark was written on this machine, by a process that has ended."""
     with contextlib.suppress(ValueError, KeyError, TypeError, FormatError, RemoteError):
         values = json.loads(store.read_small(mark))
-        return values["host"] == files.host_mark() and not files.is_alive(int(values["process"]))
+        return values["host"] == machine.host_mark() and not machine.is_alive(int(values["process"]))
     return False
 
 
@@ -233,7 +233,7 @@ def begin(store: RemoteStore) -> str:
     for name in _below(store, "sweeps/"):
         store.bucket.remove(name)
     mark = f"sweeps/{files.token(16)}.json"
-    store.bucket.put(mark, json.dumps({"host": files.host_mark(), "process": os.getpid()}).encode() + b"\n")
+    store.bucket.put(mark, json.dumps({"host": machine.host_mark(), "process": os.getpid()}).encode() + b"\n")
     return mark
 
 
