@@ -37,6 +37,10 @@ def test_what_needs_no_remote_imports_nothing_heavy(added, arguments):
     assert modules(added, *arguments).isdisjoint(HEAVY)
 
 
+def test_status_loads_nothing_of_remotes(added):
+    assert modules(added, "status").isdisjoint(["dvlite.stores.remote", "dvlite.remotes", "dvlite.ops.source"])
+
+
 def test_checking_out_data_imports_nothing_heavy(added):
     (added.root / "data/a").unlink()
     assert modules(added, "checkout").isdisjoint(HEAVY)

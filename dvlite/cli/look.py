@@ -10,7 +10,6 @@ import typer
 from dvlite.cli import render
 from dvlite.cli.session import Json, Paths, Quiet, Rev, Session, ask_trust, session
 from dvlite.errors import quote
-from dvlite.ops import source as source_ops
 from dvlite.ops.du import du as du_op
 from dvlite.ops.read import cat as cat_op
 from dvlite.ops.read import ls as ls_op
@@ -145,6 +144,8 @@ def ls(
     run = session(ctx, json=json)
     here: Callable[[str], str] = str
     if repository:
+        from dvlite.ops import source as source_ops  # with all of remotes, which status needs not
+
         source = source_ops.open_source(repository, rev or "", run.cache(), run.folder)
         result = source_ops.ls(source, path, where=where or (), is_recursive=recursive)
     else:
@@ -180,6 +181,8 @@ def cat(
     """
     run = session(ctx)
     if repository:
+        from dvlite.ops import source as source_ops
+
         blocks = source_ops.cat(source_ops.open_source(repository, rev or "", run.cache(), run.folder), path)
     else:
         repo = run.open()
