@@ -16,23 +16,31 @@ _READ_GAP = 1 << 16
 
 
 class Written(NamedTuple):
-    """A finished pack file that has no final name yet. `objects` are oids and sizes, in file order."""
+    """A finished pack that has no final name yet. `objects` are oids and sizes, in file order.
+
+    `data` is all of it, where it is small and there is no file.
+    """
 
     path: Path
     id: str
     size: int
     tail: bytes
     objects: list[tuple[Oid, int]]
+    data: bytes = b""
 
 
 class PackWriter:
-    """Writes packs into a folder, a new one when one is full. Not for several threads."""
+    """Writes packs into a folder, a new one when one is full. Not for several threads.
 
-    def __init__(self, folder: Path, limit: int) -> None:
+    `keeps_small`: a pack that fits into the buffer is handed over as bytes, and no file is made for it.
+    """
+
+    def __init__(self, folder: Path, limit: int, *, keeps_small: bool = False) -> None:
         self._folder = folder
         self._limit = limit
+        self._keeps_small = keeps_small
         self._fd = -1
-        self._path = folder
+        self._path: Path | None = None
         self._parts: list[bytes] = []
         self._pending = 0
         self._objects: list[tuple[Oid, int]] = []
@@ -40,22 +48,21 @@ class PackWriter:
 
     def end(self) -> tuple[Path, int]:
         """Return where the next object will lie: the file and the offset in it."""
-        self._begin()
-        return self._path, self._size
+        return self._begin(), self._size
 
     def read(self, path: Path, size: int, offset: int) -> bytes:
         """Return bytes of a pack that was written here and has no final name yet."""
-        if path != self._path or self._fd < 0:
+        if path != self._path:
             with path.open("rb") as file:
                 return files.read_at(file.fileno(), size, offset)
         self._flush()
         return files.read_at(self._fd, size, offset)
 
-    def _begin(self) -> None:
-        if self._fd < 0:
+    def _begin(self) -> Path:
+        if self._path is None:
             self._path = files.temporary(self._folder)
-            self._fd = files.create(self._path, 0o600)
             self._parts, self._pending, self._size = [pack.MAGIC], len(pack.MAGIC), len(pack.MAGIC)
+        return self._path
 
     def add(self, oid: Oid, data: bytes) -> Written | None:
         """Append an object; return the pack that is full by it, if any."""
@@ -70,29 +77,35 @@ class PackWriter:
         return self.finish() if is_full else None
 
     def _flush(self) -> None:
+        if self._fd < 0:
+            self._fd = files.create(self._begin(), 0o600)
         files.write_parts(self._fd, self._parts)
         self._parts, self._pending = [], 0
 
     def finish(self) -> Written | None:
         """Close the pack in hand, if any, and return it."""
-        if self._fd < 0:
+        if self._path is None:
             return None
         id_, tail = pack.encode_index(self._objects)
         self._parts.append(tail)
-        self._flush()
-        files.start_writeback(self._fd)
-        os.fchmod(self._fd, 0o444)
-        os.close(self._fd)
-        done = Written(self._path, id_, self._size + len(tail), tail, self._objects)
-        self._fd, self._objects = -1, []
+        data = b""
+        if self._keeps_small and self._fd < 0:
+            data = b"".join(self._parts)
+        else:
+            self._flush()
+            files.start_writeback(self._fd)
+            os.fchmod(self._fd, 0o444)
+            os.close(self._fd)
+        done = Written(self._path, id_, self._size + len(tail), tail, self._objects, data)
+        self._fd, self._path, self._objects, self._parts = -1, None, [], []
         return done
 
     def abandon(self) -> None:
         """Remove the pack in hand."""
-        if self._fd >= 0:
+        if self._fd >= 0 and self._path:
             os.close(self._fd)
             self._path.unlink(missing_ok=True)
-            self._fd, self._objects, self._parts = -1, [], []
+        self._fd, self._path, self._objects, self._parts = -1, None, [], []
 
 
 def read_tail(path: Path) -> bytes:

@@ -236,9 +236,14 @@ class RemoteStore(Store):
             kept = {oid: one for oid, one in known.items() if one.packs <= self.live}
             covers.write(self._covers_path, kept | new, self.tmp)
 
-    def upload_pack(self, path: Path, id_: str, tail: bytes, progress: Progress = SILENT) -> None:
-        """Upload a pack, then its index: a pack without one does not exist yet."""
-        self.bucket.put_file(f"packs/{id_}.pack", path, lambda size: progress.advance(size=size))
+    def upload_pack(self, content: Path | bytes, id_: str, tail: bytes, progress: Progress = SILENT) -> None:
+        """Upload a pack (a file, or all its bytes), then its index: a pack without one does not exist yet."""
+        name = f"packs/{id_}.pack"
+        if isinstance(content, bytes):
+            self.bucket.put(name, content, is_sampled=True)
+            progress.advance(size=len(content))
+        else:
+            self.bucket.put_file(name, content, lambda size: progress.advance(size=size))
         self.bucket.put(f"packs/{id_}.idx", tail)
         self.indexes.keep(id_, tail)
         self._sent.add(id_)

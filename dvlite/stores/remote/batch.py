@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Collection
 from pathlib import Path
@@ -33,7 +32,7 @@ class RemoteBatch(Batch):
         self._store = store
         self._progress = progress
         self._lock = threading.Lock()
-        self._writer = packs.PackWriter(store.tmp, store.pack_size)
+        self._writer = packs.PackWriter(store.tmp, store.pack_size, keeps_small=True)
         self._taken: set[Oid] = set()
         self._arrived: set[Oid] = set()
         from concurrent.futures import ThreadPoolExecutor
@@ -89,10 +88,11 @@ class RemoteBatch(Batch):
 
     def _upload_written(self, written: packs.Written) -> None:
         try:
-            self._store.upload_pack(written.path, written.id, written.tail, self._progress)
+            content = written.data or written.path
+            self._store.upload_pack(content, written.id, written.tail, self._progress)
             self._note([oid for oid, _ in written.objects])
         finally:
-            os.unlink(written.path)
+            written.path.unlink(missing_ok=True)
 
     def publish(self) -> None:
         """Upload the pack in hand and wait for all; then merge the indexes, if they have become many."""

@@ -4,12 +4,13 @@ Knows no oids and no packs. A put is atomic here: where the protocol's own isn't
 """
 
 import contextlib
+import io
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from dvlite import config, files
 from dvlite.errors import DvliteError, RemoteError
@@ -309,10 +310,12 @@ class Bucket:
 
     # ---- putting ----
 
-    def put(self, name: str, data: bytes) -> None:
-        """Write a small file in one step."""
+    def put(self, name: str, data: bytes, *, is_sampled: bool = False) -> None:
+        """Write a small file in one step; `is_sampled`: read a part back where the server proves nothing."""
         self._put(name, len(data), lambda to: self.driver.write(to, data))
         self._pace.spend(len(data))
+        if is_sampled and not self.driver.proves:
+            self._do("can't read from", lambda: self._sample(name, io.BytesIO(data), len(data)))
 
     def put_file(self, name: str, path: Path, advance: Advance = _ignore) -> None:
         """Upload a local file in one step. What an earlier try left behind on the server is aborted."""
@@ -333,7 +336,8 @@ class Bucket:
 
             self._put(name, size, send)
         if not self.driver.proves:
-            self._do("can't read from", lambda: self._sample(name, path, size))
+            with path.open("rb") as file:
+                self._do("can't read from", lambda: self._sample(name, file, size))
         if note:
             note.unlink(missing_ok=True)
 
@@ -341,14 +345,13 @@ class Bucket:
         """Return the file that says, while it is there, that an upload began and did not end."""
         return self._folder / "uploads" / name.replace("/", "-") if self._folder else None
 
-    def _sample(self, name: str, path: Path, size: int) -> None:
+    def _sample(self, name: str, sent: BinaryIO, size: int) -> None:
         """Read a part of what was sent back, where the server proves nothing."""
         start = random.randrange(max(1, size - _SAMPLE + 1))
         end = min(size, start + _SAMPLE)
-        with path.open("rb") as file:
-            file.seek(start)
-            if self.driver.read(name, start, end) != file.read(end - start):
-                raise OSError(f"{name}: other bytes arrived than were sent")
+        sent.seek(start)
+        if self.driver.read(name, start, end) != sent.read(end - start):
+            raise OSError(f"{name}: other bytes arrived than were sent")
 
     def put_hashed(
         self, path: Path, work: Callable[[], Digester], name_of: Callable[[bytes], str], advance: Advance = _ignore
