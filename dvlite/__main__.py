@@ -34,6 +34,9 @@ def main() -> None:
             sys.stderr.flush()
         os._exit(code)  # taking the interpreter down in order needs longer than most hooks
     gc.set_threshold(100_000, 20, 100)  # commands make many small values, few cycles, and end soon
+    bytearray(
+        1 << 24
+    )  # glibc, once it has freed so much at a time, keeps freed buffers instead of asking for new pages each time
     from dvlite.cli import main as full
 
     sys.exit(full.run(arguments))

@@ -4,7 +4,6 @@ The others are forks of this process. They send back what became of their shares
 """
 
 import contextlib
-import errno
 import os
 import pickle
 import queue
@@ -12,11 +11,27 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
+
+from dvlite.errors import DvliteError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _MOST = 4
+_STOPS = {signal.SIGINT, signal.SIGTERM}
+
+
+class _Fork(NamedTuple):
+    process: int
+    reader: int  # where its results come from
+
+
+class _Message(NamedTuple):
+    """What a fork says: some results, or the error that ended it; nothing: all is done."""
+
+    process: int
+    results: tuple[object, ...]
+    error: BaseException | None
 
 
 def processors() -> int:
@@ -28,73 +43,123 @@ def processors() -> int:
 def share(work: Callable[[Item], Result], items: Sequence[Item], take: Callable[[Result], None], count: int) -> None:
     """Call `take` with what `work` makes of each item; `count` processes (this one too) work on neighbouring items each.
 
-    Results can be pickled. An exception of any of them comes out here, when all others have ended.
+    Results can be pickled. An exception of any of them comes out here, when all others have ended. Where there is no room for
+    another process, this one does its share.
     """
-    shares = [items[at * len(items) // count : (at + 1) * len(items) // count] for at in range(count)]
-    results: queue.SimpleQueue[object] = queue.SimpleQueue()
-    others = [_start(work, its) for its in shares[1:]]
-    threads = [threading.Thread(target=_receive, args=(reader, results)) for _, reader in others]
+    mine, *shares = [items[at * len(items) // count : (at + 1) * len(items) // count] for at in range(count)]
+    forks = _Forks()
     try:
-        for thread in threads:
-            thread.start()
-        running = len(others)
-        for item in shares[0]:
+        for its in shares:
+            if not forks.start(work, its):
+                mine = [*mine, *its]
+        forks.listen()
+        for item in mine:
             take(work(item))
-            while not results.empty():
-                running -= not _accept(results.get(), take)
-        while running:
-            running -= not _accept(results.get(), take)
+            forks.take(take, is_waiting=False)
+        forks.take(take, is_waiting=True)
     finally:
-        for process, _ in others:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-            os.waitpid(process, 0)
-        for thread in threads:
+        forks.end()
+
+
+class _Forks:
+    """The other processes, and what they say."""
+
+    def __init__(self) -> None:
+        self._forks: list[_Fork] = []
+        self._threads: list[threading.Thread] = []
+        self._messages: queue.SimpleQueue[_Message] = queue.SimpleQueue()
+        self._running: set[int] = set()
+
+    def start(self, work: Callable[[Item], Result], items: Sequence[Item]) -> bool:
+        """Start one; False where the system doesn't let us."""
+        try:
+            self._forks.append(_start(work, items, [fork.reader for fork in self._forks]))
+        except OSError:
+            return False
+        self._running.add(self._forks[-1].process)
+        return True
+
+    def listen(self) -> None:
+        """Hear what they say from now on: no thread may be there while a process forks."""
+        for fork in self._forks:
+            thread = threading.Thread(target=_receive, args=(fork, self._messages))
+            thread.start()
+            self._threads.append(thread)
+
+    def take(self, take: Callable[..., None], *, is_waiting: bool) -> None:
+        """Take what has come, or all that will come; raises what went wrong in one of them."""
+        while self._running if is_waiting else not self._messages.empty():
+            message = self._messages.get()
+            if message.error:
+                raise message.error
+            if not message.results:
+                self._running.discard(message.process)
+            for result in message.results:
+                take(result)
+
+    def end(self) -> None:
+        """Stop those that are still at work, and wait for all."""
+        for fork in self._forks:
+            with contextlib.suppress(ChildProcessError):  # where SIGCHLD is ignored, the kernel has waited already
+                if fork.process in self._running and not os.waitpid(fork.process, os.WNOHANG)[0]:
+                    os.kill(fork.process, signal.SIGKILL)
+                    os.waitpid(fork.process, 0)
+                elif fork.process not in self._running:
+                    os.waitpid(fork.process, 0)
+        for thread in self._threads:
             thread.join()
+        for fork in self._forks[len(self._threads) :]:
+            os.close(fork.reader)
 
 
-def _accept(message: object, take: Callable[..., None]) -> bool:
-    """Take a result, or raise what it is; False for the last word of a process."""
-    if isinstance(message, BaseException):
-        raise message
-    if message is None:
-        return False
-    take(*message)  # type: ignore[misc]
-    return True
-
-
-def _start(work: Callable[[Item], Result], items: Sequence[Item]) -> tuple[int, int]:
-    """Return the process that works on the items, and where its results can be read."""
+def _start(work: Callable[[Item], Result], items: Sequence[Item], others: Sequence[int]) -> _Fork:
+    """Start a process that works on the items; `others`: what it must not hold open."""
     reader, writer = os.pipe()
-    process = os.fork()
-    if process:
-        os.close(writer)
-        return process, reader
+    mask = signal.pthread_sigmask(
+        signal.SIG_BLOCK, _STOPS
+    )  # else a Ctrl-C in the fork would unwind through all of this
     try:
+        process = os.fork()
+        if not process:
+            try:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # its parent ends it
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+                for one in (reader, *others):
+                    os.close(one)
+                _send_results(work, items, writer)
+            finally:
+                os._exit(0)  # nothing of what this process shares with its parent is to be ended twice
+    except OSError:
         os.close(reader)
-        _send_results(work, items, writer)
+        raise
     finally:
-        os._exit(0)  # nothing of what this process shares with its parent is to be ended twice
+        os.close(writer)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return _Fork(process, reader)
 
 
 def _send_results(work: Callable[[Item], Result], items: Sequence[Item], writer: int) -> None:
-    with open(writer, "wb") as stream:
+    process = os.getpid()
+    with os.fdopen(writer, "wb", closefd=False) as stream:
+        last = _Message(process, (), None)
         try:
             for item in items:
-                stream.write(pickle.dumps((work(item),)))
+                stream.write(pickle.dumps(_Message(process, (work(item),), None)))
                 stream.flush()  # fails when the parent is gone
-            last: object = None
         except Exception as exc:
-            last = exc
+            last = _Message(process, (), exc)
         stream.write(pickle.dumps(last))
 
 
-def _receive(reader: int, results: "queue.SimpleQueue[object]") -> None:
-    with open(reader, "rb") as stream:
+def _receive(fork: _Fork, messages: "queue.SimpleQueue[_Message]") -> None:
+    with os.fdopen(fork.reader, "rb") as stream:
         try:
-            message: object = ()
-            while isinstance(message, tuple):
-                message = pickle.load(stream)
-                results.put(message)
-        except (EOFError, pickle.UnpicklingError):
-            results.put(OSError(errno.EIO, "a process that shared the work was ended"))
+            while True:
+                message: _Message = pickle.load(stream)
+                messages.put(message)
+                if not message.results:
+                    return
+        except Exception:
+            said = "a process that shared the work was ended, perhaps for want of memory"
+            messages.put(_Message(fork.process, (), DvliteError(said, "Run the same command again.")))

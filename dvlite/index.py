@@ -10,7 +10,7 @@ import contextlib
 import errno
 import sqlite3
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
 from dvlite.tree import EXECUTABLE, FILE, TREE, Entry
 
 _VERSION = 3
+_PAGE = 1 << 14  # bytes: a row of a thousand files is 85 kB, and each page of it a system call
 _STAT = struct.Struct("=QQqqQ")
 _OID_SIZE = DIGEST_SIZE + 1
 _SCHEMA = """
@@ -79,10 +80,13 @@ def spell(root: Entry) -> str:
     return f"{root.mode} {root.oid}"
 
 
-def pack_stats(keys: Iterable[Iterable[int]]) -> bytes:
+def pack_stats(keys: Sequence[StatKey]) -> bytes:
     """Return stat keys as bytes, in order: five words of eight bytes each, in the machine's order."""
     pack = _STAT.pack
-    return b"".join([pack(*key) for key in keys])
+    try:
+        return b"".join([pack(*key) for key in keys])
+    except struct.error:  # a time after 2262
+        return b"".join([pack(*(one if one < 1 << 63 else one - (1 << 64) for one in key[:4]), key[4]) for key in keys])
 
 
 def unpack_stats(packed: bytes) -> list[StatKey]:
@@ -220,7 +224,10 @@ class Index:
             db.execute("PRAGMA synchronous = NORMAL")
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
+                db.execute(f"PRAGMA page_size = {_PAGE}")
                 db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+            elif version == 2:  # it had other stats: files are read again, bases stay
+                db.executescript(f"BEGIN; DELETE FROM folders; PRAGMA user_version = {_VERSION}; COMMIT;")
             elif version != _VERSION:
                 raise sqlite3.DatabaseError("another version's index")
             return db
@@ -288,15 +295,13 @@ class Index:
     def packed(self, path: str, row: Row) -> "Packed":
         """Return the entries of a folder's row as they are packed."""
         filled = self.filled(path, row)
-        is_whole = (
-            len(filled.stats) // _STAT.size * _OID_SIZE == len(filled.oids) and len(filled.stats) % _STAT.size == 0
-        )
-        if not is_whole or not set(filled.oids[::_OID_SIZE]) <= set(range(len(ALGORITHMS))):
-            return {}
         try:
-            return split(filled)
-        except ValueError:
-            return {}
+            is_even = len(filled.stats) % _STAT.size == len(filled.oids) % _OID_SIZE == 0
+            if is_even and set(filled.oids[::_OID_SIZE]) <= set(range(len(ALGORITHMS))):
+                return split(filled)
+        except (ValueError, TypeError):
+            pass
+        return {}
 
     def filled(self, path: str, row: Row) -> Row:
         """Return a folder's row with its entries; without any where they can't be had."""

@@ -5,15 +5,16 @@ first, because they say what else is wanted; the pointer already stands.
 """
 
 import contextlib
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from dvlite import tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError
 from dvlite.oid import Oid
 from dvlite.progress import SILENT, FilesOnly, Progress
+from dvlite.reach import Reach, walk
 from dvlite.stores.base import Report, Store
-from dvlite.tree import Entry, Reach
+from dvlite.tree import Entry, Slot
 
 
 def copy(source: Store, target: Store, wanted: Mapping[Oid, int], *, jobs: int, progress: Progress = SILENT) -> Report:
@@ -45,7 +46,12 @@ def copy(source: Store, target: Store, wanted: Mapping[Oid, int], *, jobs: int, 
 
 
 def reach(
-    roots: Iterable[Entry], here: Store, there: Store | None = None, *, jobs: int = 4, skip: Container[Oid] = ()
+    roots: Iterable[Entry],
+    here: Store,
+    there: Store | None = None,
+    *,
+    jobs: int = 4,
+    skip: Callable[[Slot], bool] | None = None,
 ) -> Reach:
     """Return all that some roots reach, by the trees `here`; those that lack are copied from `there` first, if given."""
 
@@ -58,7 +64,7 @@ def reach(
                     raise error
         yield from here.read_many(oids)
 
-    return tree.walk(roots, read_many, skip)
+    return walk(roots, read_many, skip) if skip else walk(roots, read_many)
 
 
 def seen(roots: Iterable[Entry], *stores: Store) -> Reach:
@@ -71,7 +77,7 @@ def seen(roots: Iterable[Entry], *stores: Store) -> Reach:
                 left = left - {oid}
                 yield oid, data
 
-    return tree.walk(roots, read_many)
+    return walk(roots, read_many)
 
 
 class Named(NamedTuple):

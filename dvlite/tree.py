@@ -1,12 +1,12 @@
-"""A folder's listing as bytes, cut into pages where it is long; and walks over trees of such listings.
+"""A folder's listing as bytes, cut into pages where it is long; and ways through trees of such listings.
 
-Exactly one valid encoding for each listing. `decode` and the walks trust nothing: a tree comes from strangers. Reading is
-the caller's: walks are handed a function from oids to bytes. Format: docs/tree.md.
+Exactly one valid encoding for each listing. `decode` and the ways trust nothing: a tree comes from strangers. Reading is
+the caller's: they are handed a function from oids to bytes. Format: docs/tree.md.
 """
 
 import operator
 import re
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from dvlite import hashing
@@ -456,43 +456,3 @@ def named(data: bytes) -> tuple[list[Oid], list[Oid]]:
         for mode, algorithm, digits, _, _, _ in _LINE.findall(data):
             (trees if mode[:1] == b"0" else blobs).append(Oid(algorithm.decode(), bytes.fromhex(digits.decode())))
     return trees, blobs
-
-
-# ---- many folders ---------------------------------------------------------------------------------------------------
-
-
-class Reach(NamedTuple):
-    """All that some roots reach: trees in the order found, blobs with their sizes, and trees that could not be read.
-
-    `skipped`: trees that were asked to be left out, with all below them.
-    """
-
-    trees: dict[Oid, None]
-    blobs: dict[Oid, int]
-    missing: set[Oid]
-    skipped: set[Oid]
-
-
-def walk(roots: Iterable[Entry], read_many: ReadMany, skip: Container[Oid] = ()) -> Reach:
-    """Follow trees to all objects they name, but those to `skip`, a level at a time so that `read_many` can read in bulk."""
-    reach = Reach({}, {}, set(), set())
-    level = []
-    for root in roots:
-        if root.is_tree:
-            level.append(root_slot(root))
-        else:
-            reach.blobs[root.oid] = root.size
-    while level:
-        reach.skipped.update(slot.oid for slot in level if slot.oid in skip)
-        wanted = {slot.oid: slot for slot in level if slot.oid not in reach.trees and slot.oid not in skip}
-        reach.trees.update(dict.fromkeys(wanted))
-        level = []
-        for oid, data in read_many(list(wanted)):
-            slot = wanted.pop(oid)
-            page = open_slot(slot, data)
-            level.extend(slots_below(slot, page))
-            for row in page.entries:
-                if row.mode in BLOB_MODES:
-                    reach.blobs[row.oid] = row.size
-        reach.missing.update(wanted)
-    return reach

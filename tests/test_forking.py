@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -22,17 +23,21 @@ def test_each_item_is_worked_on_once(count, number):
     assert len({process for _, process in taken}) <= count
 
 
+def children():
+    return open(f"/proc/self/task/{threading.get_native_id()}/children").read().split()
+
+
 @pytest.mark.parametrize("item", [0, 9], ids=["here", "there"])
 def test_an_error_comes_out_as_it_is(item):
     def work(one):
         if one == item:
             raise CorruptError("bad", "Mend it.")
 
+    before = children(), os.listdir("/proc/self/fd")
     with pytest.raises(CorruptError, match="bad") as caught:
-        forking.share(work, range(10), lambda result: None, 2)
+        forking.share(work, range(10), lambda result: None, 3)
     assert caught.value.hint == "Mend it."
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)  # none is left
+    assert (children(), os.listdir("/proc/self/fd")) == before, "no process is left, and no pipe"
 
 
 def test_a_process_that_is_killed_is_an_error_and_no_wait():
@@ -42,8 +47,62 @@ def test_a_process_that_is_killed_is_an_error_and_no_wait():
         if os.getpid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.raises(OSError, match="was ended"):
+    with pytest.raises(DvliteError, match="was ended"):
         forking.share(work, range(10), lambda result: None, 2)
+
+
+def test_where_the_kernel_waits_for_processes_itself_all_is_well(tmp_path):
+    code = (
+        "import signal\nfrom dvlite import forking\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\ntaken = []\n"
+        "forking.share(lambda one: one, range(100), taken.append, 3)\nassert sorted(taken) == list(range(100))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_where_no_process_can_be_had_this_one_does_it_all(monkeypatch):
+    def refuse():
+        raise BlockingIOError("no room")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    taken = []
+    forking.share(lambda one: one, range(10), taken.append, 3)
+    assert sorted(taken) == list(range(10))
+
+
+class Odd(Exception):
+    """Can be pickled, and not be read again."""
+
+    def __init__(self, one, two):
+        super().__init__(one)
+
+
+def test_an_error_that_cannot_be_sent_is_an_error_too():
+    def work(one):
+        raise Odd(1, 2)
+
+    with pytest.raises((Odd, DvliteError)):
+        forking.share(lambda one: work(one) if one else one, [0, 1], lambda result: None, 2)
+
+
+def test_ctrl_c_leaves_no_process_behind(tmp_path):
+    code = (
+        "import os, sys, time\nfrom dvlite import forking\n"
+        "def work(one):\n    open(f'{sys.argv[1]}/{os.getpid()}', 'w').close()\n    time.sleep(0.01)\n"
+        "forking.share(work, range(10_000), lambda result: None, 3)"
+    )
+    for wait in (0.0, 0.01, 0.05):
+        with subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)], start_new_session=True, stderr=subprocess.PIPE
+        ) as process:
+            while not os.listdir(tmp_path):
+                time.sleep(0.005)
+            time.sleep(wait)
+            os.killpg(process.pid, signal.SIGINT)
+            said = process.stderr.read().decode()
+        assert "KeyboardInterrupt" in said and "RuntimeError" not in said
+        assert not [name for name in os.listdir(tmp_path) if os.path.exists(f"/proc/{name}")]
+        for name in os.listdir(tmp_path):
+            os.unlink(tmp_path / name)
 
 
 def test_a_fork_ends_soon_after_its_parent_was_killed(tmp_path):

@@ -1,3 +1,6 @@
+import contextlib
+import sqlite3
+
 import pytest
 
 from dvlite import hashing, index
@@ -77,3 +80,23 @@ def test_the_fingerprint_sees_every_part():
         ),
     }
     assert len(marks) == 3 + len(StatKey._fields)
+
+
+def test_an_index_of_the_version_before_keeps_its_bases(tmp_path):
+    first = Index(tmp_path / "index.db")
+    base = Base(Entry(TREE, OID, 5, 2, ""), "", "mark", False)
+    first.save({"data": row(["a", "b"])})
+    first.set_base("data", base, {OID: b"a tree"})
+    first.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "index.db")) as db:
+        db.execute("PRAGMA user_version = 2")
+    again = Index(tmp_path / "index.db")
+    assert again.rows("data") == {} and again.base("data") == base and again.tree(OID) == b"a tree"
+    assert not again.was_lost
+
+
+@pytest.mark.parametrize("time_ns", [-1, -(1 << 62), (1 << 63) + 5, (1 << 64) - 2])
+def test_times_long_ago_and_far_away_are_kept(time_ns):
+    key = KEYS[0]._replace(mtime_ns=time_ns)
+    (kept,) = index.unpack_stats(index.pack_stats([key]))
+    assert (kept.mtime_ns - time_ns) % (1 << 64) == 0 and kept._replace(mtime_ns=0) == key._replace(mtime_ns=0)

@@ -11,7 +11,7 @@ ROOT = Path(dvlite.__file__).parent
 FLOORS = [
     ["errors", "progress", "machine"],
     ["oid", "files", "forking", "locks", "gate"],
-    ["hashing", "tree", "pointer", "recipe", "registry", "pack", "config", "programs", "plots"],
+    ["hashing", "tree", "reach", "pointer", "recipe", "registry", "pack", "config", "programs", "plots"],
     ["stores"],
     ["index", "git", "transfer", "compare", "tables"],
     ["worktree", "remotes", "refs"],
@@ -23,9 +23,10 @@ FLOORS = [
     ["__main__"],
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-# Formats build on each other, in this order: hashing, tree, pointer, pack.
+# Formats build on each other, in this order: hashing, tree, reach, pointer, pack.
 SIDEWAYS = {
     ("tree", "hashing"),
+    ("reach", "tree"),
     ("pointer", "tree"),
     ("pack", "hashing"),
     ("recipe", "pointer"),

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from dvlite import hashing, tree
 from dvlite.errors import FormatError
+from dvlite.reach import walk
 from dvlite.tree import EXECUTABLE, FILE, PAGE, SYMLINK, TREE, Entry, Page, Slot
 
 
@@ -303,17 +304,17 @@ def read_many(objects):
 
 def test_a_walk_finds_everything_and_names_what_is_missing():
     top, objects = nest(5)
-    reach = tree.walk([top], read_many(objects))
+    reach = walk([top], read_many(objects))
     assert len(reach.trees) == 5 and reach.blobs == {blob(): 1} and not reach.missing
     lost = next(iter(objects))
-    reach = tree.walk([top], read_many({oid: data for oid, data in objects.items() if oid != lost}))
+    reach = walk([top], read_many({oid: data for oid, data in objects.items() if oid != lost}))
     assert reach.missing == {lost}
 
 
 def test_a_walk_refuses_what_is_too_deep():
     top, objects = nest(tree.MAX_DEPTH + 5)
     with pytest.raises(FormatError, match="deep"):
-        tree.walk([top], read_many(objects))
+        walk([top], read_many(objects))
 
 
 @settings(max_examples=60)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from dvlite.errors import UsageError
 from dvlite.progress import Progress
 
 _EVERY_S = 0.005
@@ -28,12 +29,19 @@ class Trace:
         self._stack: list[tuple[str, int]] = []  # names of what is open, and since when
         self._phase = ("start", self._began)
         self._files = self._size = 0
-        path.write_bytes(b"")  # what can't be written is said now
+        self._is_looking = False
+        try:
+            path.open("xb").close()  # what can't be written is said now
+        except FileExistsError as exc:
+            raise UsageError(f"'{path}' is there already", "Name a file that isn't.") from exc
         signal.signal(signal.SIGALRM, self._look)
         signal.siginterrupt(signal.SIGALRM, False)
         signal.setitimer(signal.ITIMER_REAL, _EVERY_S, _EVERY_S)
 
     def _look(self, _: int, frame: FrameType | None) -> None:
+        if self._is_looking:  # it took longer than the timer waits
+            return
+        self._is_looking = True
         names = []
         while frame:
             if _OURS in frame.f_code.co_filename:
@@ -41,6 +49,7 @@ class Trace:
                 names.append(f"{room}:{frame.f_code.co_qualname}")
             frame = frame.f_back
         self._settle(names[::-1])
+        self._is_looking = False
 
     def _settle(self, names: list[str]) -> None:
         """Close what is over and open what is new."""

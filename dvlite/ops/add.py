@@ -18,6 +18,7 @@ from dvlite.ops.base import MAGIC, Failure, View, algorithm_of, enclosing, look
 from dvlite.ops.track import check_apart, check_trackable, refuse_tracked_by_git, stage, write
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
+from dvlite.reach import walk
 from dvlite.recipe import Recipe
 from dvlite.refs import Pointers
 from dvlite.repo import Repo
@@ -302,7 +303,7 @@ def _inner(root: Entry | None, parts: list[str], read: tree.Read) -> Entry | Non
 
 def _trees_of(root: Entry | None, read: tree.Read) -> Iterable[tuple[Oid, bytes]]:
     if root and root.is_tree:
-        for found in tree.walk([root], lambda oids: ((oid, read(oid)) for oid in oids)).trees:
+        for found in walk([root], lambda oids: ((oid, read(oid)) for oid in oids)).trees:
             yield found, read(found)
 
 

@@ -17,6 +17,7 @@ from dvlite.ops.base import Failure, Selection, View, leave_nowhere, look, point
 from dvlite.ops.links import relinks
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
+from dvlite.reach import walk
 from dvlite.refs import Pointers
 from dvlite.repo import Repo, pointer_path
 from dvlite.tree import Entry
@@ -305,7 +306,7 @@ def _new_base(
         root, made = tree.graft(root, {key: grafts[path]}, read)
         trees.update(made)
     if root and root.is_tree:
-        walked = tree.walk([root], lambda oids: ((oid, read(oid)) for oid in oids))
+        walked = walk([root], lambda oids: ((oid, read(oid)) for oid in oids))
         return root._replace(name=""), {oid: read(oid) for oid in walked.trees}
     return (root._replace(name="") if root else None), {}
 

@@ -17,6 +17,7 @@ from dvlite.ops.checkout import CheckoutResult, checkout
 from dvlite.ops.commit import AFTER_COMMIT
 from dvlite.ops.fetch import refuse_unused, tree_reader
 from dvlite.pointer import SUFFIX, Pointer
+from dvlite.reach import walk
 from dvlite.repo import Repo, pointer_path
 from dvlite.tree import BLOB_MODES, SYMLINK, Entry, Read
 
@@ -94,7 +95,7 @@ def _truly(merged: Pointer, *sides: Pointer) -> Pointer:
 def _get_listings(folders: Sequence[Entry], read: Read) -> None:
     """Have the trees below whole folders that were taken over, so that they can be listed and checked out in part."""
     with contextlib.suppress(DvliteError):
-        tree.walk(folders, lambda oids: ((oid, read(oid)) for oid in oids))
+        walk(folders, lambda oids: ((oid, read(oid)) for oid in oids))
 
 
 def _inner(item: Pointer, path: str, read: Read) -> Entry | None:

@@ -16,6 +16,7 @@ from dvlite.oid import Oid, parse
 from dvlite.ops import where
 from dvlite.ops.registry import pointer_of, read
 from dvlite.ops.where import Place
+from dvlite.reach import walk
 from dvlite.repo import Repo
 from dvlite.stores import packs
 from dvlite.stores.base import Store, loose_name
@@ -83,7 +84,7 @@ def _of_path(repo: Repo, path: str, stores: Sequence[Store]) -> set[Oid]:
 
 
 def _blobs(entry: tree.Entry, read: tree.Read) -> set[Oid]:
-    reach = tree.walk([entry], lambda oids: ((oid, read(oid)) for oid in oids))
+    reach = walk([entry], lambda oids: ((oid, read(oid)) for oid in oids))
     return set(reach.blobs)
 
 

@@ -1,6 +1,6 @@
 """Send objects to a remote: claim, list, contents, then trees. "Everything is there" is said only after a fresh listing."""
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,19 +10,20 @@ from dvlite.oid import Oid, parse
 from dvlite.ops.base import Failure, nowhere, once_each, pointers_at, select
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
+from dvlite.reach import Reach
 from dvlite.repo import Repo
 from dvlite.stores.local import tombs
-from dvlite.stores.remote import RemoteStore, sweep
-from dvlite.stores.remote.covers import Cover, packs_of
+from dvlite.stores.remote import RemoteStore, covers, sweep
 from dvlite.stores.remote.verify import Verified, verify
-from dvlite.tree import Entry, Reach
+from dvlite.tree import Entry
 from dvlite.worktree.plan import Only
 
 
 @dataclass(slots=True)
 class PushResult:
-    """What was sent: objects and bytes; `present` were there. `missing`: objects that are nowhere, and who wants them.
+    """What was sent: objects and bytes; `present` were there (one that is named twice may count twice).
 
+    `missing`: objects that are nowhere, and who wants them.
     `elsewhere`: paths whose data stays at its source, and was not sent (their listings were).
     `was_emptied`: what this clone has seen there before is gone. `by_path`: of a dry run, objects and bytes by path;
     `verified`: what was looked at once more, if that was asked for.
@@ -113,7 +114,8 @@ def push(
         may_skip = not (is_verified or result.elsewhere or tombs.oids(repo.store.root))
         known = target.covers() if may_skip else {}
         reach = _reach(repo, target, roots, jobs, result, known)
-        covered = packs_of(known[oid] for oid in reach.skipped)
+        skipped = [known[covers.key(slot)] for slot in reach.skipped.values()]
+        covered = covers.packs_of(skipped)
         wanted = _wanted(repo, roots, reach, result)
         if is_dry_run:
             target.look(is_whole=False, oids=wanted, covered=covered, progress=progress)
@@ -132,13 +134,14 @@ def push(
                 progress=progress,
             )
         if reach.skipped and (not covered <= target.live or target.purged()):  # what was remembered holds no more
-            known = {}
+            known, skipped = {}, []
             reach = _reach(repo, target, roots, jobs, result, known)
             wanted = _wanted(repo, roots, reach, result)
-        result.present = sum(known[oid].objects for oid in reach.skipped)
+        result.present = sum(one.objects for one in skipped)
+        failures = len(result.failures)
         _push(repo, target, roots, reach, jobs, result, progress)
-        if may_skip and not (is_dry_run or result.failures or result.missing or result.purged):
-            _remember(repo, target, reach, known)
+        if may_skip and not (is_dry_run or len(result.failures) > failures or result.missing or result.purged):
+            target.note_covers(reach, known)  # the next push skips what is all there now
         if is_verified and not is_dry_run:
             progress.phase("verify")
             result.verified = verify(target, wanted.keys() - {parse(oid) for oid in result.missing}, repo.store)
@@ -154,13 +157,6 @@ def _wanted(repo: Repo, roots: dict[str, Entry], reach: Reach, result: PushResul
         for oid in reach.blobs.keys() - here.blobs.keys():
             del reach.blobs[oid]
     return dict.fromkeys(reach.trees.keys() - reach.missing, 0) | reach.blobs
-
-
-def _remember(repo: Repo, target: RemoteStore, reach: Reach, known: Mapping[Oid, Cover]) -> None:
-    """Let the next push skip the trees that are all there now."""
-    if reach.trees:
-        read = repo.store.read_many(list(reach.trees))
-        target.note_covers({oid: tree.named(data) for oid, data in read}, known)
 
 
 def _pointers(
@@ -263,13 +259,14 @@ def _reach(
     roots: dict[str, Entry],
     jobs: int,
     result: PushResult,
-    skip: Container[Oid],
+    known: Mapping[bytes, covers.Cover],
 ) -> Reach:
     """Walk all roots at once; where one can't be walked, each for itself, so that it stops no other."""
+    skip = (lambda slot: covers.key(slot) in known) if known else None
     try:
         return transfer.reach(roots.values(), repo.store, target, jobs=jobs, skip=skip)
     except (CorruptError, FormatError):
-        total = Reach({}, {}, set(), set())
+        total = Reach({}, {}, set(), {})
     for label, entry in list(roots.items()):
         try:
             reach = transfer.reach([entry], repo.store, target, jobs=jobs, skip=skip)

@@ -16,10 +16,11 @@ from dvlite.ops.base import enclosing
 from dvlite.ops.read import LsResult, chosen, content, listing
 from dvlite.pointer import SUFFIX
 from dvlite.progress import SILENT, Progress
+from dvlite.reach import Reach
 from dvlite.refs import Pointers
 from dvlite.repo import Repo, pointer_path
 from dvlite.stores.local import LocalStore
-from dvlite.tree import Entry, Reach, Read
+from dvlite.tree import Entry, Read
 
 if TYPE_CHECKING:
     from dvlite.stores.base import Store

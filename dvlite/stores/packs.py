@@ -41,6 +41,7 @@ class PackWriter:
         self._keeps_small = keeps_small
         self._fd = -1
         self._path: Path | None = None
+        self._error: OSError | None = None
         self._parts: list[bytes] = []
         self._pending = 0
         self._objects: list[tuple[Oid, int]] = []
@@ -65,7 +66,9 @@ class PackWriter:
         return self._path
 
     def add(self, oid: Oid, data: bytes) -> Written | None:
-        """Append an object; return the pack that is full by it, if any."""
+        """Append an object; return the pack that is full by it, if any. After an error no more is taken."""
+        if self._error:
+            raise self._error
         self._begin()
         self._parts.append(data)
         self._objects.append((oid, len(data)))
@@ -79,11 +82,17 @@ class PackWriter:
     def _flush(self) -> None:
         if self._fd < 0:
             self._fd = files.create(self._begin(), 0o600)
-        files.write_parts(self._fd, self._parts)
+        try:
+            files.write_parts(self._fd, self._parts)
+        except OSError as exc:
+            self._error = exc  # a part may be written: nothing may follow it
+            raise
         self._parts, self._pending = [], 0
 
     def finish(self) -> Written | None:
         """Close the pack in hand, if any, and return it."""
+        if self._error:
+            raise self._error
         if self._path is None:
             return None
         id_, tail = pack.encode_index(self._objects)

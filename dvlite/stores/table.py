@@ -22,6 +22,7 @@ _HEAD = struct.Struct(">8sQQI")  # magic, packs, rows, bits of the fan-out
 _ROW = struct.Struct(">32sBIQQ")  # digest, algorithm, pack, offset, size
 _SMALL = 1 << 16
 _FEW = 4096
+_DENSE = 8  # one object of so many rows is found sooner by a look at all rows
 _MAX_LOOSE_PACKS = 16
 
 
@@ -116,7 +117,9 @@ class Table:
         files.write_atomic(self._path, [*parts, work.digest()], is_synced=False)
         self._clear()
         self._recent = {}
-        self._open()
+        self._open()  # perhaps another process's, of a moment ago
+        for id_ in self._live - set(self._packs):
+            self._recent[id_] = self._load(id_)
 
     def _renumbered(self, number: Mapping[str, int]) -> bytes:
         """Return the table's rows of live packs, under their new numbers."""
@@ -141,10 +144,31 @@ class Table:
         """Return where an object lies, or None; not in the packs to `skip`."""
         if self._rows and (found := self._find_row(oid, skip)):
             return found
+        return self._find_recent(oid, skip)
+
+    def _find_recent(self, oid: Oid, skip: Container[str]) -> Found | None:
         for id_, index in self._recent.items():
             if (place := index.places.get(oid)) and id_ not in skip:
                 return Found(id_, place)
         return None
+
+    def find_many(self, oids: Collection[Oid]) -> dict[Oid, Found]:
+        """Return where objects lie, without those that lie nowhere; many are found in one pass over the table."""
+        found: dict[Oid, Found] = {}
+        if len(oids) * _DENSE < self._rows:
+            found = {oid: one for oid in oids if (one := self._find_row(oid, ()))}
+        elif self._rows:
+            wanted: list[dict[bytes, Oid]] = [{} for _ in ALGORITHMS]
+            for oid in oids:
+                wanted[ALGORITHMS.index(oid.algorithm)][oid.digest] = oid
+            live = [id_ if id_ in self._live else "" for id_ in self._packs]
+            for digest, algorithm, pack, offset, size in self._all_rows():
+                known = wanted[algorithm].get(digest)
+                if known and live[pack] and known not in found:
+                    found[known] = Found(live[pack], Place(offset, size))
+        if self._recent:
+            found |= {oid: one for oid in oids if oid not in found and (one := self._find_recent(oid, ()))}
+        return found
 
     def _find_row(self, oid: Oid, skip: Container[str]) -> Found | None:
         bucket = int.from_bytes(oid.digest[:2]) >> (16 - self._bits)

@@ -177,6 +177,8 @@ class _Builder:
         count = forking.processors() if len(jobs) >= _SHARED else 1
         if count > 1:
             forking.share(self._write_chunk, chunks, self._take, count)
+            if any(isinstance(error, CorruptError) for error in self._outcome.failed.values()):
+                self._store.refresh()  # another process may have set aside what was bad
             return
         from concurrent.futures import ThreadPoolExecutor
 

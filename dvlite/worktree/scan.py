@@ -205,14 +205,14 @@ class _Scanner:
             fd = os.open(path, _FOLDER)
             try:
                 names = sorted(name for name in os.listdir(fd) if name not in ignores.BUILT_IN)
-                if ignores.FILE in names:
-                    rules = rules.within(tracked, Path(path, ignores.FILE))
                 listed = self._stat(fd, names)
             finally:
                 os.close(fd)
         except OSError as exc:
             where = f"{tracked}/{exc.filename}" if exc.filename in names else tracked
             raise explain(exc, where, "can't read") from exc
+        if ignores.FILE in names:
+            rules = rules.within(tracked, Path(path, ignores.FILE))
         if rules.specs:
             listed = _wanted(listed, tracked, rules)
         for name in listed.subs:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dvlite import refs, tree
+from dvlite.reach import walk
 from tests.conftest import make_project
 from tests.git.conftest import FILES, Hooked
 
@@ -64,7 +65,7 @@ class Walk:
             repo = clone.repo
             found, _ = refs.selected(repo.git, ["--all"])
             for _, item in found:
-                reach = tree.walk([item.entry], repo.store.read_many)
+                reach = walk([item.entry], repo.store.read_many)
                 for oid in reach.blobs:
                     self.added.setdefault(oid, set()).add(clone.root)
 

@@ -461,3 +461,14 @@ def test_many_adds_at_once_lose_no_ignore_line_and_no_staging(project, stage):
     assert sorted((project.root / ".gitignore").read_text().split()) == [f"/{name}" for name in names]
     if stage == "true":
         assert {f"{name}.dvlite" for name in names} <= set(project.git("diff", "--cached", "--name-only").split())
+
+
+@pytest.mark.parametrize("seconds", [-1_000_000, 9_300_000_000])
+def test_a_file_of_another_century_is_added_once(project, seconds):
+    project.write({"old": "x", "d/other": "y"}, "data")
+    os.utime(project.root / "data/old", (seconds, seconds))
+    project.settle()
+    project.dv("add", "data")
+    assert "clean" in project.dv("status")
+    # One from the future may have been changed at any time: it is read again.
+    assert project.json("add", "data")["added"][0]["files_read"] == (seconds > 0)

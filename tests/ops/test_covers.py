@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dvlite import tree
+from dvlite import reach
 from dvlite.oid import Oid
 from dvlite.ops.push import push
 from dvlite.stores.remote import covers
@@ -18,8 +18,8 @@ from dvlite.stores.remote.covers import Cover, Named
 def walked(monkeypatch):
     """The trees that a push decodes."""
     found = []
-    real = tree.open_slot
-    monkeypatch.setattr(tree, "open_slot", lambda slot, data: found.append(slot.oid) or real(slot, data))
+    real = reach.open_slot
+    monkeypatch.setattr(reach, "open_slot", lambda slot, data: found.append(slot.oid) or real(slot, data))
     return found
 
 
@@ -96,11 +96,16 @@ def test_what_was_purged_since_is_not_said_to_be_there(pushed):
     assert (result.purged, result.pushed) == (1, 0)
 
 
-oids = st.builds(Oid, st.sampled_from(["sha256", "blake3"]), st.binary(min_size=32, max_size=32))
 ids = st.binary(min_size=32, max_size=32).map(bytes.hex)
 
 
-@given(st.dictionaries(oids, st.builds(Cover, st.frozensets(ids, max_size=4), st.integers(0, 1 << 40)), max_size=20))
+@given(
+    st.dictionaries(
+        st.binary(min_size=32, max_size=32),
+        st.builds(Cover, st.frozensets(ids, max_size=4), st.integers(0, 1 << 40)),
+        max_size=20,
+    )
+)
 def test_covers_are_read_as_they_were_written(found):
     assert covers.decode(covers.encode(found)) == found
     assert covers.decode(covers.encode(found)[:-1]) == {}
@@ -119,3 +124,21 @@ def test_a_tree_is_covered_when_all_below_it_is():
     assert covers.packs_of([Cover(frozenset("a"), 1), *known.values()]) == {"a", "d"}
     loose = named | {two: Named([], 1, None)}
     assert one not in dict(covers.resolve(loose, known)), "one of its files lies in no pack"
+
+
+def test_a_pointer_that_says_another_size_is_refused_although_its_tree_is_known(pushed):
+    text = (pushed.root / "data.dvlite").read_text()
+    size = next(line for line in text.splitlines() if line.startswith("size"))
+    (pushed.root / "data.dvlite").write_text(text.replace(size, "size = 7"))
+    pushed.commit("a conflict resolved by hand")
+    result = push(pushed.repo)
+    assert result.failures and "another size" in result.failures[0].error.message
+
+
+def test_large_objects_behind_a_link_are_seen(pushed, place, tmp_path):
+    shutil.move(place / "objects", tmp_path / "elsewhere")
+    (place / "objects").symlink_to(tmp_path / "elsewhere")
+    assert push(pushed.repo).pushed == 0
+    clone = pushed.clone()
+    clone.dv("pull")
+    assert (clone.root / "model.bin").read_bytes() == (pushed.root / "model.bin").read_bytes()

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 
@@ -299,3 +300,36 @@ def test_packs_put_together_make_nobody_look_again(project):
         project.dv("add", "data")
         assert project.repo.store.state() == state
     assert len(list((project.root / ".git/dvlite/packs").iterdir())) < 14, "some were put together"
+
+
+def test_a_pack_that_a_hand_took_away_is_missed_although_packs_were_put_together_since(project, monkeypatch):
+    from dvlite.stores.local import repack
+
+    for number in range(3):
+        project.write({"f": f"content {number}"}, "data")
+        project.dv("add", "data")
+    store = project.repo.store
+    state = store.state()
+    first, second, *_ = sorted((store.root / "packs").iterdir())
+    first.unlink()
+    repack.drop(store, [f"packs/{second.name}"])
+    assert project.repo.store.state() != state, "another process sees what is gone"
+
+
+def test_a_full_disk_does_not_keep_packs_from_going(project, monkeypatch):
+    from dvlite.stores.local import repack
+
+    project.write({"f": "content"}, "data")
+    project.dv("add", "data")
+    store = project.repo.store
+    store.state()
+    packs = sorted((store.root / "packs").iterdir())
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_atomic", full)
+        store._generation.let_go([one.stem for one in packs])
+    repack.drop(store, [f"packs/{one.name}" for one in packs])
+    assert not list((store.root / "packs").iterdir())

@@ -147,8 +147,10 @@ class LocalStore(Store):
     def find(self, oids: Collection[Oid]) -> dict[Oid, int]:
         """Look up packs by the table and the rest by name."""
         self._make_ready()
-        folders = self._loose_folders(oids)
-        return {oid: size for oid in oids if (size := self._size_of(oid, folders)) is not None}
+        sizes = {oid: one.place.size for oid, one in self._table.find_many(oids).items()}
+        left = [oid for oid in oids if oid not in sizes] if len(sizes) < len(oids) else []
+        folders = self._loose_folders(left)
+        return sizes | {oid: size for oid in left if (size := self._loose_size(oid, folders)) is not None}
 
     def _loose_folders(self, oids: Collection[Oid]) -> set[tuple[str, str]] | None:
         """Return which folders of loose objects there are, where so much is asked that one look at them pays."""
@@ -160,9 +162,7 @@ class LocalStore(Store):
                 found.update((algorithm, name) for name in os.listdir(f"{self._prefix}objects/{algorithm}"))
         return found
 
-    def _size_of(self, oid: Oid, folders: set[tuple[str, str]] | None) -> int | None:
-        if found := self._table.find(oid):
-            return found.place.size
+    def _loose_size(self, oid: Oid, folders: set[tuple[str, str]] | None) -> int | None:
         if folders is not None and (oid.algorithm, f"{oid.digest[0]:02x}") not in folders:
             return None
         try:
@@ -219,11 +219,12 @@ class LocalStore(Store):
         by_pack: dict[str, dict[Oid, Place]] = {}
         loose: dict[Oid, Path] = {}
         absent = []
-        folders = self._loose_folders(oids)
+        places = self._table.find_many(oids)
+        folders = self._loose_folders(oids) if len(places) < len(oids) else None
         for oid in oids:
-            if found := self._table.find(oid):
+            if found := places.get(oid):
                 by_pack.setdefault(found.pack, {})[oid] = found.place
-            elif self._size_of(oid, folders) is not None:
+            elif self._loose_size(oid, folders) is not None:
                 loose[oid] = self.loose_path(oid)
             else:
                 absent.append(oid)

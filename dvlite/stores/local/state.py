@@ -1,5 +1,6 @@
 """The store's id and generation: what was seen under the same ones is still here. And the packs that there were, to miss one."""
 
+import contextlib
 import errno
 import json
 from collections.abc import Collection
@@ -56,7 +57,7 @@ class State:
 
     def notice_gone(self) -> None:
         """Compare the packs with those that there were: first what is remembered, then what is there."""
-        known = set(self._known.read_text(errors="replace").split()) if self._known.exists() else set()
+        known = self._were_there()
         live = set(list_ids(self._packs, ".pack"))
         if known - live:
             self.advance()
@@ -64,8 +65,15 @@ class State:
             self._know(live)
 
     def let_go(self, ids: Collection[str]) -> None:
-        """Note that packs will go whose objects all lie in others: what was seen here is here still."""
-        self._know(set(list_ids(self._packs, ".pack")) - set(ids))
+        """Note that packs will go whose objects all lie in others: what was seen here is here still.
+
+        Where that can't be noted, on a full disk, the next command looks again for nothing.
+        """
+        with contextlib.suppress(OSError):
+            self._know(self._were_there() - set(ids))
+
+    def _were_there(self) -> set[str]:
+        return set(self._known.read_text(errors="replace").split()) if self._known.exists() else set()
 
     def _know(self, live: Collection[str]) -> None:
         files.write_atomic(self._known, "\n".join(sorted(live)).encode(), folder=self._tmp, is_synced=False)

@@ -14,6 +14,7 @@ from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, 
 from dvlite.oid import Oid
 from dvlite.pack import Place
 from dvlite.progress import SILENT, Progress
+from dvlite.reach import Reach
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Report, Store, loose_name, refuse_other
 from dvlite.stores.local import tombs
@@ -25,7 +26,7 @@ from dvlite.stores.remote.covers import Cover, Named
 from dvlite.stores.remote.download import Came, sweep_partial
 from dvlite.stores.remote.indexes import Indexes, ids
 from dvlite.stores.remote.listing import Listing
-from dvlite.stores.table import Table
+from dvlite.stores.table import Found, Table
 
 _RANGE_GAP = 1 << 18  # a gap this small is cheaper read over than asked around
 _RANGE_STEP = 1 << 24
@@ -78,8 +79,7 @@ class RemoteStore(Store):
         """
         self._is_whole |= is_whole
         names = {config.MARKER, *names}
-        names |= {f"packs/{id_}{suffix}" for id_ in covered for suffix in (".pack", ".idx")}
-        found = None if self._is_whole else self._answers(names, oids, is_known=bool(covered))
+        found = None if self._is_whole else self._answers(names, oids, covered)
         if found is None:
             expected = self._expected()
             found = listings.look(
@@ -113,16 +113,16 @@ class RemoteStore(Store):
         if count != self._expected():
             files.write_atomic(self.folder / "names", str(count).encode(), folder=self.tmp, is_synced=False)
 
-    def _answers(self, names: Collection[str], oids: Collection[Oid], *, is_known: bool) -> Listing | None:
+    def _answers(self, names: Collection[str], oids: Collection[Oid], covered: Collection[str]) -> Listing | None:
         """Ask by name for the files that hold all of some oids, as far as is known here; None where to list is less."""
         pages = self._expected() // listings.PAGE
-        if not (oids or is_known) or pages < _MANY_PAGES:
+        if not (oids or covered) or pages < _MANY_PAGES:
             return None
         self._table.refresh(self.indexes.here(), may_write=False)
-        places = {oid: self._table.find(oid) for oid in oids}
-        packed = {one.pack for one in places.values() if one}
-        loose = [oid for oid, one in places.items() if not one]
-        if 2 * len(packed) + len(loose) + len(names) > pages:
+        places = self._table.find_many(oids)
+        packed = {one.pack for one in places.values()} | set(covered)
+        loose = [oid for oid in oids if oid not in places]
+        if 2 * len(packed) + len(loose) > pages:
             return None
         wanted = {f"packs/{id_}{suffix}" for id_ in packed for suffix in (".pack", ".idx")}
         wanted |= {loose_name(oid) for oid in loose}
@@ -131,16 +131,18 @@ class RemoteStore(Store):
         listings.ask(self.bucket, listing, wanted | set(names))
         return listing if wanted <= set(listing) else None  # what isn't there may be elsewhere
 
-    def _know(self, oids: Collection[Oid]) -> Listing:
-        """Make the listing tell of the files that these oids would have, if they are in no pack."""
+    def _know(self, oids: Collection[Oid]) -> tuple[dict[Oid, Found], Listing]:
+        """Return which packs have these oids, and a listing that tells of the files that the others would have."""
         listing = self.listing if self.listing is not None else self.look(is_whole=False)
-        if listing.is_whole or not listing.has_large:
-            return listing
-        other = {loose_name(oid) for oid in oids if not self._table.find(oid) and not listing.large(oid)}
+        places = self._table.find_many(oids)
+        if listing.is_whole or not listing.has_large or len(places) == len(oids):
+            return places, listing
+        other = {loose_name(oid) for oid in oids if oid not in places and not listing.large(oid)}
         if other and listing.is_part:
             listing = self.look(is_whole=False)
+            places = self._table.find_many(oids)
         listings.ask(self.bucket, listing, other)
-        return listing
+        return places, listing
 
     def _check_marker(self, listing: Listing) -> None:
         copy = self.folder / "marker"
@@ -217,24 +219,26 @@ class RemoteStore(Store):
     def _covers_path(self) -> Path:
         return self.folder / "covers"
 
-    def covers(self) -> dict[Oid, Cover]:
-        """Return what is remembered of trees that lie there with all they reach: true while their packs are there."""
+    def covers(self) -> dict[bytes, Cover]:
+        """Return what is remembered of trees that lie there with all they reach, by key: true while their packs are there."""
         return covers.read(self._covers_path)
 
-    def note_covers(
-        self, trees: Mapping[Oid, tuple[Collection[Oid], Collection[Oid]]], known: Mapping[Oid, Cover]
-    ) -> None:
-        """Remember of trees that are all there now, with the trees and blobs they name, which packs hold them."""
-        self._table.refresh(self.live | self._sent)
+    def note_covers(self, reach: Reach, known: Mapping[bytes, Cover]) -> None:
+        """Remember of trees that are all there now which packs hold them and what they reach."""
+        is_part = self.listing is None or self.listing.is_part
+        self._table.refresh(self.live | self._sent, may_write=not is_part)
+        trees = {oid: below for oid, below in reach.trees.items() if oid not in reach.missing}
+        places = self._table.find_many({oid for whole, below in trees.items() for oid in (whole, *below.blobs)})
         named = {}
-        for oid, (subs, blobs) in trees.items():
-            places = [self._table.find(one) for one in (oid, *blobs)]
-            is_packed = all(places)
-            packs_ = frozenset(one.pack for one in places if one) if is_packed else None
-            named[oid] = Named(list(subs), len(blobs), packs_)
-        if new := dict(covers.resolve(named, known)):
-            kept = {oid: one for oid, one in known.items() if one.packs <= self.live}
-            covers.write(self._covers_path, kept | new, self.tmp)
+        for oid, below in trees.items():
+            found = [places.get(one) for one in (oid, *below.blobs)]
+            packed = frozenset([one.pack for one in found if one]) if all(found) else None
+            named[oid] = Named(below.trees, len(below.blobs), packed)
+        used = {oid: known[covers.key(slot)] for oid, slot in reach.skipped.items()}
+        if new := {covers.key(trees[oid].slot): one for oid, one in covers.resolve(named, used)}:
+            used_now = {covers.key(slot): used[oid] for oid, slot in reach.skipped.items()}
+            earlier = {name: one for name, one in known.items() if is_part or one.packs <= self.live}
+            covers.write(self._covers_path, used_now | new, earlier, self.tmp)
 
     def upload_pack(self, content: Path | bytes, id_: str, tail: bytes, progress: Progress = SILENT) -> None:
         """Upload a pack (a file, or all its bytes), then its index: a pack without one does not exist yet."""
@@ -255,22 +259,17 @@ class RemoteStore(Store):
         if not self.is_fresh or self.listing is None:
             self.look(is_whole=False, oids=oids)
         self.is_fresh = False
-        listing = self._know(oids)
-        return {oid: size for oid in oids if (size := self._size_of(oid, listing)) is not None}
-
-    def _size_of(self, oid: Oid, listing: Listing) -> int | None:
-        if found := self._table.find(oid):
-            return found.place.size
-        one = listing.large(oid)
-        return one.size if one else None
+        places, listing = self._know(oids)
+        sizes = {oid: one.place.size for oid, one in places.items()}
+        return sizes | {oid: one.size for oid in oids if oid not in sizes and (one := listing.large(oid))}
 
     def group(self, oids: Collection[Oid]) -> tuple[dict[str, dict[Oid, Place]], list[Oid], list[Oid]]:
         """Return where objects lie: by pack, in files of their own, nowhere; by the last look."""
-        listing = self._know(oids)
+        places, listing = self._know(oids)
         by_pack: dict[str, dict[Oid, Place]] = {}
         loose, absent = [], []
         for oid in oids:
-            if found := self._table.find(oid):
+            if found := places.get(oid):
                 by_pack.setdefault(found.pack, {})[oid] = found.place
             elif listing.large(oid):
                 loose.append(oid)

@@ -4,18 +4,22 @@ A pack never changes, so this is true for as long as its packs are there, and th
 without loss: what isn't known is walked.
 """
 
+import contextlib
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from dvlite import files, hashing
-from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
+from dvlite.oid import DIGEST_SIZE, Oid
+from dvlite.tree import Slot
 
 _MAGIC = b"DVLCOVR1"
-_ROW = struct.Struct(">B32sQI")  # algorithm, digest, objects, number of packs; then that many numbers
+_ROW = struct.Struct(">32sQI")  # key, objects, number of packs; then that many numbers
 _HEAD = struct.Struct(">8sI")
 _NUMBER = struct.Struct(">I")
+_MOST = (1 << 64) - 1
+_MUCH = 1 << 21  # bytes
 
 
 class Cover(NamedTuple):
@@ -23,6 +27,11 @@ class Cover(NamedTuple):
 
     packs: frozenset[str]
     objects: int
+
+
+def key(slot: Slot) -> bytes:
+    """Return what names a tree in its place: all that was checked of it there is true wherever this is the same."""
+    return hashing.digest("sha256", repr(tuple(slot)).encode())
 
 
 class Named(NamedTuple):
@@ -45,7 +54,8 @@ def resolve(named: Mapping[Oid, Named], known: Mapping[Oid, Cover]) -> Iterator[
                 below = [cover(sub) for sub in one.trees]
                 if all(below):
                     whole = one.packs.union(*(each.packs for each in below if each))
-                    found[oid] = Cover(whole, 1 + one.blobs + sum(each.objects for each in below if each))
+                    objects = 1 + one.blobs + sum(each.objects for each in below if each)
+                    found[oid] = Cover(whole, min(objects, _MOST))
         return found[oid]
 
     for oid in named:
@@ -53,19 +63,20 @@ def resolve(named: Mapping[Oid, Named], known: Mapping[Oid, Cover]) -> Iterator[
             yield oid, one
 
 
-def encode(covers: Mapping[Oid, Cover]) -> bytes:
-    """Return covers as bytes, with the xxh3-128 of all before at the end."""
+def encode(covers: Mapping[bytes, Cover]) -> bytes:
+    """Return covers by key as bytes, with the xxh3-128 of all before at the end."""
     ids = sorted(frozenset[str]().union(*(one.packs for one in covers.values())))
     number = {id_: position for position, id_ in enumerate(ids)}
     parts = [_HEAD.pack(_MAGIC, len(ids)), bytes.fromhex("".join(ids))]
-    for (algorithm, digest), (packs, objects) in sorted(covers.items()):
-        parts.append(_ROW.pack(ALGORITHMS.index(algorithm), digest, objects, len(packs)))
+    for name in sorted(covers):
+        packs, objects = covers[name]
+        parts.append(_ROW.pack(name, objects, len(packs)))
         parts += [_NUMBER.pack(number[id_]) for id_ in sorted(packs)]
     body = b"".join(parts)
     return body + hashing.checksum(body)
 
 
-def decode(data: bytes) -> dict[Oid, Cover]:
+def decode(data: bytes) -> dict[bytes, Cover]:
     """Read covers; nothing where anything is wrong."""
     body = data[:-16]
     if len(body) < _HEAD.size or hashing.checksum(body) != data[-16:] or not body.startswith(_MAGIC):
@@ -77,17 +88,17 @@ def decode(data: bytes) -> dict[Oid, Cover]:
     covers = {}
     same: dict[bytes, frozenset[str]] = {}  # few sets, each of many trees
     while at < len(body):
-        algorithm, digest, objects, size = _ROW.unpack_from(body, at)
+        name, objects, size = _ROW.unpack_from(body, at)
         at += _ROW.size
         numbers = body[at : at + size * _NUMBER.size]
         at += len(numbers)
         if numbers not in same:
             same[numbers] = frozenset(ids[one] for (one,) in _NUMBER.iter_unpack(numbers))
-        covers[Oid(ALGORITHMS[algorithm], digest)] = Cover(same[numbers], objects)
+        covers[name] = Cover(same[numbers], objects)
     return covers
 
 
-def read(path: Path) -> dict[Oid, Cover]:
+def read(path: Path) -> dict[bytes, Cover]:
     """Return the covers in a file; none where it isn't there or is damaged."""
     try:
         return decode(path.read_bytes())
@@ -95,9 +106,11 @@ def read(path: Path) -> dict[Oid, Cover]:
         return {}
 
 
-def write(path: Path, covers: Mapping[Oid, Cover], folder: Path) -> None:
-    """Replace the file of covers."""
-    files.write_atomic(path, encode(covers), folder=folder, is_synced=False)
+def write(path: Path, found: Mapping[bytes, Cover], earlier: Mapping[bytes, Cover], folder: Path) -> None:
+    """Replace the file of covers by those found now, and earlier ones while that is not much; it is memory, so it may fail."""
+    data = encode({**earlier, **found})
+    with contextlib.suppress(OSError):
+        files.write_atomic(path, data if len(data) <= _MUCH else encode(found), folder=folder, is_synced=False)
 
 
 def packs_of(covers: Iterable[Cover]) -> set[str]:

@@ -140,7 +140,7 @@ def look(
     else:
         page, folders = bucket.top()
         take(page)
-        listing.has_large = "objects" in folders
+        listing.has_large = bool(page or folders)  # a link to a folder is not among them
         parts = WHOLE if is_whole else NARROW
         if SWEEPS.rstrip("/") in folders:
             bucket.list([SWEEPS], take)
