@@ -4,19 +4,21 @@ A pack is never changed once published. Its id is the sha256 of its index, so it
 Readers check that the ranges tile the file: no gaps, no overlaps. Format: docs/pack.md.
 """
 
+import operator
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
 from dvlite import hashing
 from dvlite.errors import CorruptError, FormatError
-from dvlite.oid import ALGORITHMS, Oid
+from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
 
 MAGIC = b"DVLPACK1"
 MERGED_MAGIC = b"DVLINDX1"
 # algorithm, encoding (0 = raw), digest, offset, stored length, length
 _ROW = struct.Struct(">BB32sQQQ")
+_NAME_SIZE = 2 + DIGEST_SIZE  # algorithm, encoding, digest: what rows are ordered by
 # offset of the index, its length, number of objects, xxh3-128 of the index, magic
 _FOOTER = struct.Struct(">QQQ16s8s")
 _MERGED_HEAD = struct.Struct(">8sQ")
@@ -80,29 +82,29 @@ def decode_index(tail: bytes) -> PackIndex:
     index = tail[:-FOOTER_SIZE]
     if magic != MAGIC or length != len(index) or length != count * _ROW.size or hashing.checksum(index) != checksum:
         raise CorruptError("pack index is cut short or changed")
-    places: dict[Oid, Place] = {}
-    before = (-1, b"")
-    try:
-        for number, encoding, digest, at, stored, size in _ROW.iter_unpack(index):
-            if (number, digest) <= before:
-                raise FormatError("pack index is not in order, or has an object twice")
-            if encoding != 0 or stored != size:
-                raise FormatError("pack has an encoding that this version does not know", "Update dvlite.")
-            places[Oid(ALGORITHMS[number], digest)] = Place(at, size)
-            before = (number, digest)
-    except IndexError as exc:
-        raise FormatError("pack has a hash algorithm that this version does not know", "Update dvlite.") from exc
-    _check_tiling(places, offset)
+    if not length:
+        numbers, encodings, digests, starts, stored, sizes = [()] * 6
+    else:
+        numbers, encodings, digests, starts, stored, sizes = zip(*_ROW.iter_unpack(index), strict=True)
+    names = [index[at : at + _NAME_SIZE] for at in range(0, length, _ROW.size)]
+    if any(encodings) or stored != sizes:
+        raise FormatError("pack has an encoding that this version does not know", "Update dvlite.")
+    if not all(map(operator.lt, names, names[1:])):
+        raise FormatError("pack index is not in order, or has an object twice")
+    if numbers and max(numbers) >= len(ALGORITHMS):
+        raise FormatError("pack has a hash algorithm that this version does not know", "Update dvlite.")
+    _check_tiling(starts, sizes, offset)
+    oids = map(Oid, map(ALGORITHMS.__getitem__, numbers), digests)
+    places = dict(zip(oids, map(Place, starts, sizes), strict=True))
     return PackIndex(hashing.digest("sha256", index).hex(), offset + len(tail), places)
 
 
-def _check_tiling(places: dict[Oid, Place], end: int) -> None:
-    expected = len(MAGIC)
-    for at, size in sorted(places.values()):
-        if at != expected:
-            raise FormatError("pack has a gap or an overlap")
-        expected += size
-    if expected != end:
+def _check_tiling(starts: Sequence[int], sizes: Sequence[int], end: int) -> None:
+    ranges = sorted(zip(starts, sizes, strict=True))
+    ends = list(accumulate((size for _, size in ranges), initial=len(MAGIC)))
+    if [at for at, _ in ranges] != ends[:-1]:
+        raise FormatError("pack has a gap or an overlap")
+    if ends[-1] != end:
         raise FormatError("pack's objects do not reach its index")
 
 

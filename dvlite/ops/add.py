@@ -221,7 +221,7 @@ def _root(
     """Return the new root of the pointer: its old one with what is new in the worktree put in."""
     data = view.data
     assert data is not None
-    if not parts and (old is None or data == _nameless(old.entry)):
+    if not parts and (old is None or data == _nameless(old.entry) or _is_in_line(base, old)):
         return data, ""
     try:
         at_base = _inner(base.entry if base else None, parts, read)
@@ -246,6 +246,13 @@ def _root(
     if root is None:
         raise UsageError(f"'{path}' does not exist")
     return root, note
+
+
+def _is_in_line(base: Base | None, old: Pointer) -> bool:
+    """Tell whether all that the pointer names was put here last: then what is here now is the next version, whatever it lacks."""
+    if base is None or base.entry is None or base.rev or base.is_partial:
+        return False
+    return (base.entry.oid, base.entry.mode) == (old.entry.oid, old.entry.mode)
 
 
 def _rehash(repo: Repo, batch: LocalBatch, path: str, before: _Ready, is_forced: bool, progress: Progress) -> _Ready:

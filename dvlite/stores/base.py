@@ -21,6 +21,7 @@ from typing import NamedTuple, Self
 from dvlite import hashing
 from dvlite.errors import CorruptError, DvliteError, MissingError
 from dvlite.oid import Oid
+from dvlite.pack import PackIndex
 from dvlite.progress import SILENT, Progress
 
 
@@ -74,8 +75,11 @@ class Batch(ABC):
         """
 
     @abstractmethod
-    def put_pack(self, path: Path, *, is_given: bool = False) -> Collection[Oid]:
-        """Take in a whole pack file, each object verified; return what is in it. CorruptError names what is wrong."""
+    def put_pack(self, path: Path, *, is_given: bool = False, index: PackIndex | None = None) -> Collection[Oid]:
+        """Take in a whole pack file, each object verified; return what is in it. CorruptError names what is wrong.
+
+        `index`: what was read from the file's end a moment ago.
+        """
 
     @abstractmethod
     def unpublished(self) -> set[Oid]:

@@ -13,7 +13,7 @@ from dvlite import files, hashing
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, explain
 from dvlite.locks import Lock
 from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
-from dvlite.pack import Place
+from dvlite.pack import PackIndex, Place
 from dvlite.progress import SILENT, Progress
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Report, Store, loose_name
@@ -270,16 +270,20 @@ class LocalStore(Store):
         for one in waiting:
             one.result()
 
-    def _is_worth_whole(self, path: Path, places: Mapping[Oid, Place]) -> bool:
+    def _worth_whole(self, path: Path, places: Mapping[Oid, Place]) -> PackIndex | None:
+        """Return a pack's index where all of it is wanted, and it isn't small."""
         # Small packs are put together into large ones on the way, so that many adds don't become many uploads.
-        return path.stat().st_size >= self.pack_size // 16 and packs.read_index(path).places.keys() == places.keys()
+        if path.stat().st_size < self.pack_size // 16:
+            return None
+        index = packs.read_index(path)
+        return index if index.places.keys() == places.keys() else None
 
     def _send_pack(
         self, path: Path, places: Mapping[Oid, Place], target: Batch, report: Report, progress: Progress
     ) -> None:
         try:
-            if self._is_worth_whole(path, places):
-                target.put_pack(path)
+            if index := self._worth_whole(path, places):
+                target.put_pack(path, index=index)
                 report.add({oid: place.size for oid, place in places.items()}, progress)
                 return
         except CorruptError:

@@ -13,6 +13,7 @@ from dvlite import files, hashing
 from dvlite.errors import CorruptError, UsageError
 from dvlite.hashing import Content
 from dvlite.oid import Oid, Oids
+from dvlite.pack import PackIndex
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Taken, loose_name, refuse_other
 from dvlite.stores.local import tombs
@@ -158,7 +159,7 @@ class LocalBatch(Batch):
             os.close(target)
             os.close(source)
 
-    def put_pack(self, path: Path, *, is_given: bool = False) -> Collection[Oid]:
+    def put_pack(self, path: Path, *, is_given: bool = False, index: PackIndex | None = None) -> Collection[Oid]:
         """Take in a pack file as it is, when all of it is true."""
         unfinished = files.temporary(self._store.tmp)
         if is_given:
@@ -166,7 +167,7 @@ class LocalBatch(Batch):
         else:
             files.copy_file(path, unfinished, 0o444)
         try:
-            index = packs.read_index(unfinished)
+            index = index or packs.read_index(unfinished)
             if bad := packs.bad_objects(unfinished, index):
                 raise CorruptError(f"pack {index.id[:12]} has {len(bad)} corrupt objects")
         except BaseException:

@@ -249,7 +249,7 @@ class RemoteStore(Store):
         else:
             self.bucket.put_file(name, content, lambda size: progress.advance(size=size))
         self.bucket.put(f"packs/{id_}.idx", tail)
-        self.indexes.keep(id_, tail)
+        self.indexes.keep(id_, tail, is_ours=True)
         self._sent.add(id_)
 
     # ---- looking and reading ----

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dvlite import hashing
 from dvlite.errors import CorruptError
 from dvlite.oid import Oid
+from dvlite.pack import PackIndex
 from dvlite.progress import SILENT, Progress
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Taken, loose_name, refuse_other
@@ -73,9 +74,9 @@ class RemoteBatch(Batch):
             self._taken.update(oids)
             self._arrived.update(oids)
 
-    def put_pack(self, path: Path, *, is_given: bool = False) -> Collection[Oid]:
+    def put_pack(self, path: Path, *, is_given: bool = False, index: PackIndex | None = None) -> Collection[Oid]:
         """Verify a pack, then upload it as it is."""
-        index = packs.read_index(path)
+        index = index or packs.read_index(path)
         if bad := packs.bad_objects(path, index):
             raise CorruptError(f"pack {index.id[:12]} has {len(bad)} corrupt objects")
         self._store.upload_pack(path, index.id, packs.read_tail(path), self._progress)

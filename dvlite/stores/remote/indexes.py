@@ -81,9 +81,9 @@ class Indexes:
         """Return the size of a pack whose index is here, in bytes."""
         return self.sizes(id_)[1]
 
-    def keep(self, id_: str, tail: bytes) -> None:
-        """Remember a pack's index, if it is what its id says."""
-        if pack.decode_index(tail).id != id_:
+    def keep(self, id_: str, tail: bytes, *, is_ours: bool = False) -> None:
+        """Remember a pack's index, if it is what its id says; `is_ours`: that is known."""
+        if not is_ours and pack.decode_index(tail).id != id_:
             raise CorruptError(f"the index of pack {id_[:12]} on {self.remote} is another pack's")
         files.write_atomic(self._path(id_), tail, folder=self.tmp, is_synced=False)
 
