@@ -10,7 +10,7 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, TypeVar
 
 from dvlite.errors import DvliteError
@@ -72,11 +72,16 @@ class _Forks:
 
     def start(self, work: Callable[[Item], Result], items: Sequence[Item]) -> bool:
         """Start one; False where the system doesn't let us."""
+        # A Ctrl-C waits until it is known here; in the fork it would unwind through all of this.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
         try:
-            self._forks.append(_start(work, items, [fork.reader for fork in self._forks]))
+            fork = _start(work, items, [fork.reader for fork in self._forks], mask)
+            self._forks.append(fork)
+            self._running.add(fork.process)
         except OSError:
             return False
-        self._running.add(self._forks[-1].process)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return True
 
     def listen(self) -> None:
@@ -112,12 +117,11 @@ class _Forks:
             os.close(fork.reader)
 
 
-def _start(work: Callable[[Item], Result], items: Sequence[Item], others: Sequence[int]) -> _Fork:
-    """Start a process that works on the items; `others`: what it must not hold open."""
+def _start(
+    work: Callable[[Item], Result], items: Sequence[Item], others: Sequence[int], mask: Collection[int]
+) -> _Fork:
+    """Start a process that works on the items; `others`: what it must not hold open; `mask`: the signals that it may not get."""
     reader, writer = os.pipe()
-    mask = signal.pthread_sigmask(
-        signal.SIG_BLOCK, _STOPS
-    )  # else a Ctrl-C in the fork would unwind through all of this
     try:
         process = os.fork()
         if not process:
@@ -135,7 +139,6 @@ def _start(work: Callable[[Item], Result], items: Sequence[Item], others: Sequen
         raise
     finally:
         os.close(writer)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return _Fork(process, reader)
 
 

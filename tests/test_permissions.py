@@ -74,7 +74,8 @@ def test_unfinished_files_are_private(project, tmp_path):
     store = project.repo.store
     (tmp_path / "f").write_bytes(os.urandom(1 << 20))
     batch = store.open_batch(is_synced=False)
-    batch.put(b"small", "sha256")
+    for _ in range(5):  # more than is held in memory
+        batch.put(os.urandom((1 << 20) - 1), "sha256")
     batch.put_file(tmp_path / "f", "sha256")
     seen = {path: mode for path, mode in modes(store.tmp).items() if os.path.isfile(path)}
     batch.abandon()
