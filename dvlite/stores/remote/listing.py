@@ -140,7 +140,8 @@ def look(
     else:
         page, folders = bucket.top()
         take(page)
-        listing.has_large = bool(page or folders)  # a link to a folder is not among them
+        place = bucket.local_path("objects")  # a link to a folder is not among the folders
+        listing.has_large = "objects" in folders or place is None or place.exists()
         parts = WHOLE if is_whole else NARROW
         if SWEEPS.rstrip("/") in folders:
             bucket.list([SWEEPS], take)
