@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dvlite import git, refs, transfer, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, UnsavedError, quote
-from dvlite.index import Base, spell
+from dvlite.index import Base, Row, spell
 from dvlite.oid import Oid
 from dvlite.ops.base import Failure, View, algorithm_of, leave_nowhere, look, select_stored
 from dvlite.pointer import SUFFIX, Pointer
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dvlite.stores.base import Store
     from dvlite.stores.remote import RemoteStore
 
+_WORTH = 1 << 20
 _UNSAVED = frozenset(["new", "modified", "deleted", "renamed", "conflict", "unknown"])
 
 
@@ -103,12 +104,21 @@ def status(
             _compare(repo, view, item, wanted, one)
         except (MissingError, CorruptError, FormatError) as exc:
             one.unknown = f"{exc.message}; {exc.hint}" if exc.hint else exc.message
-        repo.index.save(view.scan.rows, view.scan.gone)
+        repo.index.save(_worth_keeping(repo, view), view.scan.gone)
         result.paths.append(one)
     if remote is not None:
         _compare_remote(repo, remote, {one.path: pointers.found[one.path] for one in result.paths}, result)
     result.lost_index = repo.index.was_lost
     return result
+
+
+def _worth_keeping(repo: Repo, view: View) -> dict[str, Row]:
+    """Return the rows to remember: a few bytes that changed are sooner read again than their folder's row is written twice."""
+    rows = view.scan.rows
+    if view.scan.bytes_read >= _WORTH or all(row.state for row in rows.values()):
+        return rows
+    before = repo.index.rows(view.tracked)
+    return {path: row for path, row in rows.items() if row.state or path not in before or not before[path].state}
 
 
 def _with_conflicts(repo: Repo, failure: Failure) -> Failure:

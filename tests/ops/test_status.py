@@ -132,3 +132,28 @@ def test_empty_folders_are_told(project):
     (project.root / "data/new").mkdir()
     assert changes(project) == {"a/": "modified", "new/": "new"}
     project.dv("status", "--exit-code", code=1)
+
+
+def test_a_small_change_is_read_again_and_not_written_down_until_it_is_added(project):
+    project.write({f"d{number % 3}/f{number}": str(number) for number in range(30)}, "data")
+    project.settle()
+    project.dv("add", "data")
+    project.dv("status")
+    index = project.root / ".git/dvlite/index.db"
+    before = index.read_bytes()
+    project.write({"d0/f0": "changed"}, "data")
+    for _ in range(2):
+        assert "modified" in project.dv("status")
+    assert index.read_bytes() == before
+    project.dv("add", "data")
+    assert index.read_bytes() != before and "clean" in project.dv("status")
+
+
+def test_after_the_index_is_lost_nothing_is_read_twice(project):
+    project.write({"a": "1", "b": "2"}, "data")
+    project.settle()
+    project.dv("add", "data")
+    (project.root / ".git/dvlite/index.db").unlink()
+    project.dv("status")
+    result = project.json("add", "data")
+    assert result["added"][0]["files_read"] == 0
