@@ -86,7 +86,8 @@ def test_an_error_that_cannot_be_sent_is_an_error_too():
 
 def test_ctrl_c_leaves_no_process_behind(tmp_path):
     code = (
-        "import os, sys, time\nfrom dvlite import forking\n"
+        "import os, signal, sys, time\nfrom dvlite import forking\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # where the suite runs in the background, it is ignored
         "def work(one):\n    open(f'{sys.argv[1]}/{os.getpid()}', 'w').close()\n    time.sleep(0.01)\n"
         "forking.share(work, range(10_000), lambda result: None, 3)"
     )
