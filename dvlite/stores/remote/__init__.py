@@ -78,6 +78,7 @@ class RemoteStore(Store):
         knows where all of `oids` should lie, and that is less, those files alone are asked for, and the packs `covered`.
         """
         self._is_whole |= is_whole
+        self._sent.clear()
         names = {config.MARKER, *names}
         found = None if self._is_whole else self._answers(names, oids, covered)
         if found is None:
