@@ -27,11 +27,7 @@ class Reach(NamedTuple):
     skipped: dict[Oid, Slot]
 
 
-def _nothing(_: Slot) -> bool:
-    return False
-
-
-def walk(roots: Iterable[Entry], read_many: ReadMany, skip: Callable[[Slot], bool] = _nothing) -> Reach:
+def walk(roots: Iterable[Entry], read_many: ReadMany, skip: Callable[[Slot], bool] | None = None) -> Reach:
     """Follow trees to all objects they name, but those to `skip`, a level at a time so that `read_many` can read in bulk."""
     reach = Reach({}, {}, set(), {})
     level: list[Slot] = []
@@ -44,7 +40,7 @@ def walk(roots: Iterable[Entry], read_many: ReadMany, skip: Callable[[Slot], boo
         wanted: dict[Oid, Slot] = {}
         for slot in level:
             if slot.oid not in reach.trees:
-                (reach.skipped if skip(slot) else wanted)[slot.oid] = slot
+                (reach.skipped if skip and skip(slot) else wanted)[slot.oid] = slot
         reach.trees.update((oid, Below(slot, [], [])) for oid, slot in wanted.items())
         level = []
         for oid, data in read_many(list(wanted)):

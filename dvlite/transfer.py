@@ -64,7 +64,7 @@ def reach(
                     raise error
         yield from here.read_many(oids)
 
-    return walk(roots, read_many, skip) if skip else walk(roots, read_many)
+    return walk(roots, read_many, skip)
 
 
 def seen(roots: Iterable[Entry], *stores: Store) -> Reach:
