@@ -259,6 +259,34 @@ def read_small(path: str) -> tuple[bytes, os.stat_result]:
     return data, after
 
 
+def read_listed(folder: str, names: Sequence[str], keys: Sequence[StatKey]) -> list[bytes] | None:
+    """Read small regular files of a folder in one pass; None where one of them isn't as it was listed, or can't be read.
+
+    The stat that was listed stands for a look before the reading, so this takes four calls a file.
+    """
+    found: list[bytes] = []
+    try:
+        within = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | _NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        for name, key in zip(names, keys, strict=True):
+            fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | _NOFOLLOW, dir_fd=within)
+            try:
+                data = os.read(fd, key.size + 1)
+                after = os.fstat(fd)
+            finally:
+                os.close(fd)
+            if key != (after.st_mode, len(data), after.st_mtime_ns, after.st_ctime_ns, after.st_ino):
+                return None
+            found.append(data)
+    except OSError:
+        return None
+    finally:
+        os.close(within)
+    return found
+
+
 def read_at(fd: int, size: int, offset: int) -> bytes:
     """Return `size` bytes from an offset, however short the single reads are; fewer only at the file's end."""
     data = os.pread(fd, size, offset)

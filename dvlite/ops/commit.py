@@ -18,7 +18,7 @@ from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.refs import Pointers
 from dvlite.repo import Repo
-from dvlite.worktree.scan import TooMuchError
+from dvlite.worktree.reading import TooMuchError
 
 if TYPE_CHECKING:
     from dvlite.ops.add import AddResult

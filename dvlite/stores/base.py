@@ -12,7 +12,7 @@ Invariants:
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from os import stat_result
 from pathlib import Path
 from types import TracebackType
@@ -62,6 +62,11 @@ class Batch(ABC):
     @abstractmethod
     def take(self, oid: Oid, data: bytes, *, is_tree: bool = False) -> None:
         """Take in bytes that the caller has just hashed to this oid itself (in another thread, or as a tree)."""
+
+    def take_all(self, objects: Iterable[tuple[Oid, bytes]]) -> None:
+        """Take in several that are no trees."""
+        for oid, data in objects:
+            self.take(oid, data)
 
     @abstractmethod
     def put_file(

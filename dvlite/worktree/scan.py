@@ -1,38 +1,29 @@
-"""Scan a tracked path into a tree: stat everything, read what the index doesn't know, put it into a batch.
-
-Each file is read once; what is hashed is what the batch takes in. Small files are read one after the other (their cost is
-the system calls), larger ones in two threads beside it. Order is that of names, so that equal folders make equal packs.
-"""
+"""Scan a tracked path into a tree: stat everything, read what the index doesn't know, put it into a batch."""
 
 import contextlib
-import functools
 import os
-import re
 import stat
 from array import array
-from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from dvlite import files, hashing, index, pointer, tree
-from dvlite.errors import DvliteError, MissingError, UsageError, explain, quote
+from dvlite import hashing, index, pointer, tree
+from dvlite.errors import DvliteError, UsageError, explain, quote
 from dvlite.files import StatKey
 from dvlite.index import Index, Row
 from dvlite.oid import ALGORITHMS, Oid
 from dvlite.progress import SILENT, Progress
 from dvlite.stores.base import Batch
-from dvlite.tree import EXECUTABLE, FILE, SYMLINK, TREE, Entry
+from dvlite.tree import SYMLINK, TREE, Entry
 from dvlite.worktree import ignore as ignores
+from dvlite.worktree.reading import Reader, Unread, is_stored, mode_of
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    pass
 
-_THREADED = 1 << 16  # from this size on, reading and hashing in a thread pays
-_AHEAD = 16
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_TRIES = 3
 
 
 class Written(NamedTuple):
@@ -82,16 +73,6 @@ class _Listing(NamedTuple):
     subs: list[str]
 
 
-class TooMuchError(DvliteError):
-    """More would have to be read than was allowed."""
-
-
-class _Read(NamedTuple):
-    entry: Entry
-    data: bytes | None  # None: the batch has it already
-    key: StatKey
-
-
 def scan(
     root: Path,
     tracked: str,
@@ -110,8 +91,6 @@ def scan(
         return _Scanner(root, batch, memory, algorithm, pack_below, progress, stack).run(tracked)
 
 
-# A link into a store's folder of large objects.
-_STORED = re.compile(r"/objects/(sha256|blake3)/([0-9a-f]{2})/([0-9a-f]{62})$")
 _UNREAD = Entry("", Oid("", b""), 0, 0, "")
 
 
@@ -130,11 +109,11 @@ class _Scanner:
         self._batch = batch
         self._memory = memory
         self._algorithm = algorithm
-        self._pack_below = pack_below
         self._progress = progress
-        self._stack = stack
+        self._reader = Reader(
+            batch, algorithm, stack, pack_below=pack_below, objects=memory.objects, limit=memory.limit
+        )
         self._rows: dict[str, Row] = {}
-        self._stamp: int | None = None
         self._result = Scan()
 
     def run(self, tracked: str) -> Scan:
@@ -151,17 +130,17 @@ class _Scanner:
             result.entry = self._folder(str(path), tracked, ignores.rules_for(self._root, tracked), 0)
         else:
             result.entry = self._file(path, tracked, status)
+        result.files_read, result.bytes_read = self._reader.files_read, self._reader.bytes_read
         return result
 
     def _file(self, path: Path, tracked: str, status: os.stat_result) -> Entry:
-        _refuse_special(status.st_mode, tracked)
-        if stat.S_ISLNK(status.st_mode) and not _STORED.search(os.readlink(path)):
+        if stat.S_ISLNK(status.st_mode) and not is_stored(os.readlink(path)):
             raise UsageError(f"'{tracked}' is a symbolic link", "Add the file or folder that it leads to.")
-        listed = _Listing([""], index.pack_stats([self._key_of(status)]), [])
+        listed = _Listing([""], index.pack_stats([self._reader.key_of(status)]), [])
         row = self._rows.get(tracked)
         self._result.gone.discard(tracked)
-        entries, new = self._resolve(str(path.parent), tracked, listed, row, name=path.name)
-        entry = entries[0]
+        entries, new = self._resolve(str(path), tracked, listed, row)
+        entry = entries[0]._replace(name="")
         new = new._replace(oid=entry.oid, size=entry.size, files=1)
         before = [key for key, _ in self._memory.seen.entries(tracked, row).values()] if row else []
         if not row or (row.oid, row.state) != (new.oid, new.state) or index.pack_stats(before) != new.stats:
@@ -221,7 +200,7 @@ class _Scanner:
 
     def _stat(self, fd: int, names: list[str]) -> _Listing:
         """Ask for the stats of names in an open folder. One call a file, and little else: this is what a no-op costs."""
-        stat_of, shared = os.stat, self._shared_ctime
+        stat_of, shared = os.stat, self._reader.shared_ctime
         found, subs, stats = [], [], array("Q")
         put = stats.extend
         for name in names:
@@ -236,60 +215,53 @@ class _Scanner:
                 put((mode, status.st_size, status.st_mtime_ns, ctime_ns, status.st_ino))
             except OverflowError:  # a time before 1970
                 del stats[5 * len(found) - 5 :]
-                stats.frombytes(index.pack_stats([self._key_of(status)]))
+                stats.frombytes(index.pack_stats([self._reader.key_of(status)]))
         return _Listing(found, stats.tobytes(), subs)
 
     # ---- files ----
 
     def _resolve(
-        self,
-        path: str,
-        tracked: str,
-        listed: _Listing,
-        row: Row | None,
-        *,
-        mark: bytes = b"",
-        name: str = "",
+        self, path: str, tracked: str, listed: _Listing, row: Row | None, mark: bytes = b""
     ) -> tuple[list[Entry], Row]:
         """Return the entries of a folder's files (or of one tracked file) and its row, reading what isn't known."""
         known = self._known(tracked, row)
-        stats = index.each_stat(listed.stats)
+        keys, stats = index.unpack_stats(listed.stats), index.each_stat(listed.stats)
         entries: list[Entry] = [_UNREAD] * len(stats)
-        waiting: deque[tuple[int, Callable[[], _Read]]] = deque()
-        is_seen = row is None or self._is_current(row)
+        unread: list[int] = []
         number = ALGORITHMS.index(self._algorithm)
-        modes: dict[int, str] = {}
-
-        def finish() -> None:
-            nonlocal is_seen
-            position, read = waiting.popleft()
-            entry, data, key = read()
-            hit = known.get(listed.names[position])
-            is_seen = is_seen and hit is not None and hit[1] == index.pack_oids([entry.oid])
-            if data is not None:
-                self._batch.take(entry.oid, data)
-            is_old = max(key.mtime_ns, key.ctime_ns) < (self._stamp or 0)
-            stats[position] = index.pack_stats([key if is_old else key._replace(ctime_ns=-1)])
-            entries[position] = entry._replace(name=listed.names[position])
-
-        for position, (inner, key) in enumerate(zip(listed.names, index.unpack_stats(listed.stats), strict=True)):
-            hit = known.get(inner)
-            mode = modes.get(key.mode) or modes.setdefault(key.mode, _mode(key.mode))
+        modes = {mode: mode_of(mode) for mode in {key.mode for key in keys}}
+        for position, (inner, key) in enumerate(zip(listed.names, keys, strict=True)):
+            mode, hit = modes[key.mode], known.get(inner)
             if hit and hit[0] == stats[position] and hit[1][0] == number and mode != SYMLINK:
                 entries[position] = Entry(mode, Oid(self._algorithm, hit[1][1:]), key.size, 1, inner)
-                continue
-            where = f"{tracked}/{inner}" if inner else tracked
-            if oid := self._oid_written(where, key):
+            elif oid := self._oid_written(tracked, inner, key):
                 entries[position] = Entry(mode, oid, key.size, 1, inner)
-                continue
-            _refuse_special(key.mode, where)
-            _refuse_name(inner or name, tracked)
-            waiting.append((position, self._start(f"{path}/{inner or name}", where, key)))
-            if len(waiting) > _AHEAD:
-                finish()
-        while waiting:
-            finish()
+            else:
+                unread.append(position)
+        if unread:
+            before = [keys[position] for position in unread]
+            read, after = self._read(path, tracked, [listed.names[position] for position in unread], before)
+            for position, entry, old, key in zip(unread, read, before, after, strict=True):
+                entries[position] = entry
+                is_old = key.mtime_ns < self._reader.stamp > key.ctime_ns
+                if old is not key or not is_old:
+                    stats[position] = index.pack_stats([key if is_old else key._replace(ctime_ns=-1)])
+        is_seen = row is None or self._is_current(row)
+        if is_seen and unread:
+            was = [known[name][1] if (name := listed.names[one]) in known else b"" for one in unread]
+            is_seen = b"".join(was) == index.pack_oids([entries[one].oid for one in unread])
         return entries, self._row(listed, b"".join(stats), entries, mark, is_seen)
+
+    def _read(
+        self, path: str, tracked: str, names: list[str], keys: list[StatKey]
+    ) -> tuple[list[Entry], list[StatKey]]:
+        if not names[0]:  # one tracked file
+            (path, _, name), tracked = path.rpartition("/"), tracked.rpartition("/")[0]
+            names = [name]
+        work = Unread(path, tracked, names, keys)
+        _refuse_special(work)
+        _refuse_names(work)
+        return self._reader.read(work)
 
     def _row(self, listed: _Listing, stats: bytes, entries: list[Entry], mark: bytes, is_seen: bool) -> Row:
         names = index.pack_names(listed.names)
@@ -311,82 +283,12 @@ class _Scanner:
                 self._result.unstored += len(known) - len(stored)
         return known
 
-    def _oid_written(self, where: str, key: StatKey) -> Oid | None:
+    def _oid_written(self, tracked: str, inner: str, key: StatKey) -> Oid | None:
         """Return the oid of what this process wrote there itself; that of a link is read."""
-        wrote = self._memory.written.get(where)
+        written = self._memory.written
+        wrote = written.get(f"{tracked}/{inner}" if inner else tracked) if written else None
         is_same = wrote and wrote[:3] == (key.size, key.mtime_ns, key.inode) and not stat.S_ISLNK(key.mode)
         return wrote.oid if wrote and is_same else None
-
-    def _start(self, path: str, where: str, key: StatKey) -> Callable[[], _Read]:
-        """Begin to read a file, in a thread where that pays; return what waits for the result."""
-        if self._stamp is None:
-            self._stamp = files.stamp(Path(path).parent)
-        self._result.files_read += 1
-        self._result.bytes_read += key.size
-        if self._memory.limit is not None and self._result.bytes_read > self._memory.limit:
-            raise TooMuchError(f"'{where}' and more have changed: over {self._memory.limit} bytes to read")
-        if key.size < _THREADED or stat.S_ISLNK(key.mode):
-            return lambda: self._read(path, where, key)
-        return self._pool.submit(self._read, path, where, key).result
-
-    @functools.cached_property
-    def _pool(self) -> "ThreadPoolExecutor":
-        from concurrent.futures import ThreadPoolExecutor
-
-        return self._stack.enter_context(ThreadPoolExecutor(2))
-
-    def _read(self, path: str, where: str, key: StatKey) -> _Read:
-        try:
-            if stat.S_ISLNK(key.mode):
-                return self._read_link(path)
-            for _ in range(_TRIES):
-                try:
-                    return self._read_file(path, key)
-                except files.Moved:
-                    continue
-        except OSError as exc:
-            raise explain(exc, where, "can't read" if exc.filename else "can't store") from exc
-        raise DvliteError(f"'{where}' keeps changing while it is read", "Add it again when nothing writes to it.")
-
-    def _read_file(self, path: str, key: StatKey) -> _Read:
-        if key.size >= self._pack_below:
-            oid, status = self._batch.put_file(Path(path), self._algorithm)
-            data = None
-        else:
-            data, status = files.read_small(path)
-            oid = hashing.oid_of(self._algorithm, data)
-        key = self._key_of(status)
-        return _Read(_entry(key, oid), data, key)
-
-    def _read_link(self, path: str) -> _Read:
-        target = os.readlink(path)
-        key = self._key_of(os.lstat(path))
-        found = _STORED.search(target)
-        if found and self._memory.objects:  # a file whose content lies in the store, perhaps where that was before
-            try:
-                status = os.stat(self._memory.objects / found[1] / found[2] / found[3])
-                oid = Oid(found[1], bytes.fromhex(found[2] + found[3]))
-                return _Read(_entry(self._key_of(status), oid), None, key)
-            except FileNotFoundError as exc:
-                raise MissingError(
-                    f"'{path}' links to an object that is not in the store", "Run 'dvlite pull' to get it."
-                ) from exc
-        data = tree.raw(target)
-        return _Read(_entry(key, hashing.oid_of(self._algorithm, data)), data, key)
-
-    def _key_of(self, status: os.stat_result) -> StatKey:
-        """Return a stat's key; without ctime for the store's own objects, which changes when they are linked elsewhere."""
-        ctime_ns = status.st_ctime_ns if status.st_nlink == 1 else self._shared_ctime(status)
-        return StatKey(status.st_mode, status.st_size, status.st_mtime_ns, ctime_ns, status.st_ino)
-
-    def _shared_ctime(self, status: os.stat_result) -> int:
-        is_ours = not status.st_mode & 0o222 and status.st_ino in self._object_inodes
-        return 0 if is_ours else status.st_ctime_ns
-
-    @functools.cached_property
-    def _object_inodes(self) -> set[int]:
-        folder = self._memory.objects
-        return {path.stat().st_ino for path in folder.glob("*/??/*")} if folder else set()
 
 
 def _wanted(listed: _Listing, tracked: str, rules: ignores.Ignore) -> _Listing:
@@ -400,19 +302,21 @@ def _wanted(listed: _Listing, tracked: str, rules: ignores.Ignore) -> _Listing:
     return _Listing([name for name, _ in kept], b"".join([stats for _, stats in kept]), subs)
 
 
-def _mode(mode: int) -> str:
-    return SYMLINK if stat.S_ISLNK(mode) else EXECUTABLE if mode & 0o100 else FILE
+def _refuse_special(work: Unread) -> None:
+    kinds = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+    for at, key in enumerate(work.keys):
+        if not (stat.S_ISREG(key.mode) or stat.S_ISLNK(key.mode)):
+            kind = kinds.get(stat.S_IFMT(key.mode), "not a file")
+            raise UsageError(f"'{work.where(at)}' is {kind}", "Move it elsewhere, or name it in a .dvliteignore file.")
 
 
-def _entry(key: StatKey, oid: Oid) -> Entry:
-    return Entry(_mode(key.mode), oid, key.size, 1, "")
-
-
-def _refuse_special(mode: int, where: str) -> None:
-    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-        kinds = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
-        kind = kinds.get(stat.S_IFMT(mode), "not a file")
-        raise UsageError(f"'{where}' is {kind}", "Move it elsewhere, or name it in a .dvliteignore file.")
+def _refuse_names(work: Unread) -> None:
+    with contextlib.suppress(DvliteError):
+        tree.check_names(work.names)
+        if not any(name.endswith(pointer.SUFFIX) for name in work.names):
+            return
+    for name in work.names:
+        _refuse_name(name, work.tracked)
 
 
 def _refuse_name(name: str, folder: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,17 +50,30 @@ class LocalBatch(Batch):
 
     def take(self, oid: Oid, data: bytes, *, is_tree: bool = False) -> None:
         """Append to a pack, unless the object is known."""
+        if not is_tree:
+            self.take_all([(oid, data)])
+            return
         self._refuse_purged(oid)
         with self._lock:
             if oid not in self._taken:
                 if not self._is_known(oid):
-                    writer = self._trees if is_tree else self._blobs
-                    if is_tree:
-                        path, offset = writer.end()
-                        self._tree_places[oid] = path, len(data), offset
-                    if full := writer.add(oid, data):
-                        self._note(full, is_tree=is_tree)
+                    path, offset = self._trees.end()
+                    self._tree_places[oid] = path, len(data), offset
+                    if full := self._trees.add(oid, data):
+                        self._note(full, is_tree=True)
                 self._taken.add(oid)
+
+    def take_all(self, objects: Iterable[tuple[Oid, bytes]]) -> None:
+        """Append to a pack, each unless it is known."""
+        taken, is_known, add, purged = self._taken, self._is_known, self._blobs.add, self._purged
+        with self._lock:
+            for oid, data in objects:
+                if oid in purged:
+                    self._refuse_purged(oid)
+                if oid not in taken:
+                    if not is_known(oid) and (full := add(oid, data)):
+                        self._note(full, is_tree=False)
+                    taken.add(oid)
 
     def _refuse_purged(self, oid: Oid) -> None:
         if oid in self._purged:

@@ -1,0 +1,238 @@
+"""Read a folder's files that a scan doesn't know: each once, hashed as it goes into the batch, in the order of names.
+
+Small files are read one after the other, many in one pass (their cost is the system calls); larger ones in two threads beside
+it. Their order is what makes equal folders equal packs.
+"""
+
+import contextlib
+import functools
+import os
+import re
+import stat
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from dvlite import files, hashing, tree
+from dvlite.errors import DvliteError, MissingError, explain
+from dvlite.files import StatKey
+from dvlite.oid import Oid
+from dvlite.stores.base import Batch
+from dvlite.tree import EXECUTABLE, FILE, SYMLINK, Entry
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+_THREADED = 1 << 16  # from this size on, reading and hashing in a thread pays
+_AT_ONCE = 256  # small files that one pass reads
+_AHEAD = 16
+_TRIES = 3
+# A link into a store's folder of large objects.
+_STORED = re.compile(r"/objects/(sha256|blake3)/([0-9a-f]{2})/([0-9a-f]{62})$")
+
+
+class TooMuchError(DvliteError):
+    """More would have to be read than was allowed."""
+
+
+class Unread(NamedTuple):
+    """Files of one folder in order: its path, its in-repo path, the files' names, and the stats that were listed of them."""
+
+    path: str
+    tracked: str
+    names: Sequence[str]
+    keys: Sequence[StatKey]
+
+    def where(self, at: int) -> str:
+        """Return a file's in-repo path."""
+        return f"{self.tracked}/{self.names[at]}" if self.tracked else self.names[at]
+
+
+class _One(NamedTuple):
+    """What a file turned out to be, and its stat when it was read. `data` is None for what the batch has already."""
+
+    entry: Entry
+    key: StatKey
+    data: bytes | None
+
+
+class _Some(NamedTuple):
+    """The same of several, in order."""
+
+    entries: list[Entry]
+    keys: Sequence[StatKey]
+    data: Sequence[bytes | None]
+
+
+class Reader:
+    """Reads for one scan, and counts. `objects`: the store's folder of large objects; `limit`: bytes that may be read."""
+
+    def __init__(
+        self,
+        batch: Batch,
+        algorithm: str,
+        stack: contextlib.ExitStack,
+        *,
+        pack_below: int,
+        objects: Path | None,
+        limit: int | None,
+    ) -> None:
+        self._batch = batch
+        self._algorithm = algorithm
+        self._stack = stack
+        self._pack_below = pack_below
+        self._small = min(_THREADED, pack_below)
+        self._objects = objects
+        self._limit = limit
+        self.stamp = 0  # stats that are older than this can be trusted
+        self.files_read = 0
+        self.bytes_read = 0
+
+    def read(self, work: Unread) -> tuple[list[Entry], list[StatKey]]:
+        """Read files into the batch; return their entries and their stats as they are now.
+
+        Raises DvliteError naming the path for what can't be read, or keeps changing.
+        """
+        self.stamp = self.stamp or files.stamp(Path(work.path))
+        entries: list[Entry] = []
+        keys: list[StatKey] = []
+        waiting: deque[Callable[[], _Some]] = deque()
+
+        def finish() -> None:
+            done = waiting.popleft()()
+            pairs = zip(done.entries, done.data, strict=True)
+            self._batch.take_all([(entry.oid, data) for entry, data in pairs if data is not None])
+            entries.extend(done.entries)
+            keys.extend(done.keys)
+
+        for some in self._passes(work.keys):
+            waiting.append(self._start(work, some))
+            if len(waiting) > _AHEAD:
+                finish()
+        while waiting:
+            finish()
+        return entries, keys
+
+    def _passes(self, keys: Sequence[StatKey]) -> Iterator[range]:
+        """Yield what is read at once, in order: some small files, or one of another kind."""
+        start = 0
+        for at, key in enumerate(keys):
+            is_small = self._is_small(key)
+            if at > start and (not is_small or at - start == _AT_ONCE):
+                yield range(start, at)
+                start = at
+            if not is_small:
+                yield range(at, at + 1)
+                start = at + 1
+        if start < len(keys):
+            yield range(start, len(keys))
+
+    def _is_small(self, key: StatKey) -> bool:
+        return key.size < self._small and stat.S_ISREG(key.mode)
+
+    def _start(self, work: Unread, some: range) -> Callable[[], _Some]:
+        """Begin to read, in a thread where that pays; return what waits for the result."""
+        self.files_read += len(some)
+        self.bytes_read += sum([key.size for key in work.keys[some.start : some.stop]])
+        if self._limit is not None and self.bytes_read > self._limit:
+            raise TooMuchError(f"'{work.where(some[0])}' and more have changed: over {self._limit} bytes to read")
+        key = work.keys[some[0]]
+        if self._is_small(key):
+            return lambda: self._read_small(work, some)
+        if stat.S_ISLNK(key.mode):
+            return lambda: self._read_each(work, some)
+        return self._pool.submit(self._read_each, work, some).result
+
+    @functools.cached_property
+    def _pool(self) -> "ThreadPoolExecutor":
+        from concurrent.futures import ThreadPoolExecutor
+
+        return self._stack.enter_context(ThreadPoolExecutor(2))
+
+    def _read_small(self, work: Unread, some: range) -> _Some:
+        """Read small files in one pass; where one isn't as it was listed, each is looked at by itself."""
+        names, keys = work.names[some.start : some.stop], work.keys[some.start : some.stop]
+        data = files.read_listed(work.path, names, keys)
+        if data is None:
+            return self._read_each(work, some)
+        algorithm, digest = self._algorithm, hashing.digest
+        modes = {mode: mode_of(mode) for mode in {key.mode for key in keys}}
+        entries = [
+            Entry(modes[key.mode], Oid(algorithm, digest(algorithm, one)), key.size, 1, name)
+            for name, key, one in zip(names, keys, data, strict=True)
+        ]
+        return _Some(entries, keys, data)
+
+    def _read_each(self, work: Unread, some: range) -> _Some:
+        each = [self._read(work, at) for at in some]
+        entries = [one.entry._replace(name=work.names[at]) for at, one in zip(some, each, strict=True)]
+        return _Some(entries, [one.key for one in each], [one.data for one in each])
+
+    def _read(self, work: Unread, at: int) -> _One:
+        where, path, key = work.where(at), f"{work.path}/{work.names[at]}", work.keys[at]
+        try:
+            if stat.S_ISLNK(key.mode):
+                return self._read_link(path)
+            for _ in range(_TRIES):
+                with contextlib.suppress(files.Moved):
+                    return self._read_file(path, key)
+        except OSError as exc:
+            raise explain(exc, where, "can't read" if exc.filename else "can't store") from exc
+        raise DvliteError(f"'{where}' keeps changing while it is read", "Add it again when nothing writes to it.")
+
+    def _read_file(self, path: str, key: StatKey) -> _One:
+        if key.size >= self._pack_below:
+            oid, status = self._batch.put_file(Path(path), self._algorithm)
+            data = None
+        else:
+            data, status = files.read_small(path)
+            oid = hashing.oid_of(self._algorithm, data)
+        key = self.key_of(status)
+        return _One(_entry(key, oid), key, data)
+
+    def _read_link(self, path: str) -> _One:
+        target = os.readlink(path)
+        key = self.key_of(os.lstat(path))
+        found = is_stored(target)
+        if found and self._objects:  # a file whose content lies in the store, perhaps where that was before
+            try:
+                status = os.stat(self._objects / found[1] / found[2] / found[3])
+                oid = Oid(found[1], bytes.fromhex(found[2] + found[3]))
+                return _One(_entry(self.key_of(status), oid), key, None)
+            except FileNotFoundError as exc:
+                raise MissingError(
+                    f"'{path}' links to an object that is not in the store", "Run 'dvlite pull' to get it."
+                ) from exc
+        data = tree.raw(target)
+        return _One(_entry(key, hashing.oid_of(self._algorithm, data)), key, data)
+
+    # ---- stats ----
+
+    def key_of(self, status: os.stat_result) -> StatKey:
+        """Return a stat's key; without ctime for the store's own objects, which changes when they are linked elsewhere."""
+        ctime_ns = status.st_ctime_ns if status.st_nlink == 1 else self.shared_ctime(status)
+        return StatKey(status.st_mode, status.st_size, status.st_mtime_ns, ctime_ns, status.st_ino)
+
+    def shared_ctime(self, status: os.stat_result) -> int:
+        """Return the ctime to go by of a file with several names: 0 for an object of the store."""
+        is_ours = not status.st_mode & 0o222 and status.st_ino in self._object_inodes
+        return 0 if is_ours else status.st_ctime_ns
+
+    @functools.cached_property
+    def _object_inodes(self) -> set[int]:
+        return {path.stat().st_ino for path in self._objects.glob("*/??/*")} if self._objects else set()
+
+
+def _entry(key: StatKey, oid: Oid) -> Entry:
+    return Entry(mode_of(key.mode), oid, key.size, 1, "")
+
+
+def mode_of(mode: int) -> str:
+    """Return how a tree spells the mode of a file or link."""
+    return SYMLINK if stat.S_ISLNK(mode) else EXECUTABLE if mode & 0o100 else FILE
+
+
+def is_stored(target: str) -> re.Match[str] | None:
+    """Tell whether a link leads to a store's large object: its algorithm, and the two parts of its digest."""
+    return _STORED.search(target)

@@ -1,0 +1,106 @@
+"""Files are read once, in the order of names, and what moves meanwhile is looked at again."""
+
+import contextlib
+import os
+
+import pytest
+
+from dvlite import files
+from dvlite.oid import Oid
+from dvlite.stores.memory import Hashing
+from dvlite.worktree.reading import Reader, TooMuchError, Unread
+
+
+class Recording(Hashing):
+    """Says what came, in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.came = []
+
+    def take(self, oid, data, *, is_tree=False):
+        self.came.append(bytes(data))
+
+
+@pytest.fixture
+def batch():
+    return Recording()
+
+
+@pytest.fixture
+def reader(batch):
+    with contextlib.ExitStack() as stack:
+        yield Reader(batch, "sha256", stack, pack_below=1 << 20, objects=None, limit=1 << 30)
+
+
+def unread(folder):
+    names = sorted(os.listdir(folder))
+    keys = [files.stat_key(os.lstat(folder / name)) for name in names]
+    return Unread(str(folder), "data", names, keys)
+
+
+def test_all_kinds_come_in_order_of_their_names(tmp_path, batch, reader):
+    sizes = {f"{number:04}": (number % 7) * 30_000 for number in range(700)}
+    for name, size in sizes.items():
+        (tmp_path / name).write_bytes(name.encode() * (size // 4))
+    (tmp_path / "0003.link").symlink_to("elsewhere")
+    work = unread(tmp_path)
+    entries, keys = reader.read(work)
+    assert [entry.name for entry in entries] == work.names
+    assert keys == work.keys
+    expected = [b"elsewhere" if "link" in name else (tmp_path / name).read_bytes() for name in work.names]
+    assert batch.came == expected
+    assert (reader.files_read, reader.bytes_read) == (701, sum(map(len, expected)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: path.write_bytes(b"longer than before"),
+        lambda path: path.write_bytes(b"abd"),
+        lambda path: path.chmod(0o755),
+        lambda path: (path.unlink(), path.write_bytes(b"abc")),
+    ],
+    ids=["size", "content", "mode", "another file"],
+)
+def test_a_file_that_changed_since_it_was_listed_is_what_it_is_now(tmp_path, batch, reader, change):
+    for name in "abc":
+        (tmp_path / name).write_bytes(b"abc")
+        os.utime(tmp_path / name, (1, 1))
+    work = unread(tmp_path)
+    change(tmp_path / "b")
+    entries, keys = reader.read(work)
+    now = files.stat_key(os.lstat(tmp_path / "b"))
+    assert keys == [work.keys[0], now, work.keys[2]]
+    assert entries[1].size == now.size
+    assert entries[1].mode == ("100755" if now.mode & 0o100 else "100644")
+    assert batch.came == [b"abc", (tmp_path / "b").read_bytes(), b"abc"]
+
+
+def test_a_file_that_is_another_kind_now_is_never_followed_or_waited_for(tmp_path, reader):
+    (tmp_path / "a").write_bytes(b"abc")
+    work = unread(tmp_path)
+    (tmp_path / "a").unlink()
+    os.mkfifo(tmp_path / "a")
+    with pytest.raises(Exception, match="data/a"):
+        reader.read(work)
+    (tmp_path / "a").unlink()
+    (tmp_path / "a").symlink_to("/etc/passwd")
+    with pytest.raises(Exception, match="data/a"):
+        reader.read(work)
+
+
+def test_no_more_is_read_than_is_allowed(tmp_path, batch):
+    (tmp_path / "a").write_bytes(b"abc")
+    with contextlib.ExitStack() as stack:
+        reader = Reader(batch, "sha256", stack, pack_below=1 << 20, objects=None, limit=2)
+        with pytest.raises(TooMuchError, match="data/a"):
+            reader.read(unread(tmp_path))
+    assert batch.came == []
+
+
+def test_small_files_are_named_by_what_they_hold(tmp_path, batch, reader):
+    (tmp_path / "empty").write_bytes(b"")
+    entries, _ = reader.read(unread(tmp_path))
+    digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert entries[0].oid == Oid("sha256", bytes.fromhex(digest))
