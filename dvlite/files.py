@@ -1,4 +1,4 @@
-"""Careful local file primitives: atomic writes, the order of syncs, ways to copy and link, stat keys, kernel locks.
+"""Careful local file primitives: atomic writes, the order of syncs, ways to copy and link, kernel locks.
 
 The only room that makes raw OS calls with a safety order. It knows no stores, trees or pointers. Paths are file-system
 paths; sizes in bytes; times in nanoseconds.
@@ -12,10 +12,9 @@ import os
 import stat
 import sys
 import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from dvlite import machine
 
@@ -25,15 +24,15 @@ NEAR = ".dvlite-tmp"  # a folder of unfinished files, beside data that lies on a
 ASIDE = ".aside"  # the end of a name under which a user's file waits to be deleted or put back
 _COPY_STEP = 1 << 26
 _FICLONE = 0x40049409
-# A stat is trusted when it is older than a stamp by this; file systems with whole seconds need two of them.
 _AT_ONCE = 1000  # buffers that one call takes; IOV_MAX is 1024
-_GRAIN_NS = 10_000_000
-_COARSE_GRAIN_NS = 2_000_000_000
 _NOFOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Moved(Exception):
     """A file changed while it was read; internal, callers try again or refuse."""
+
+
+Listed = tuple[int, int, int, int, int]  # a stat that was listed: mode, size, mtime_ns, ctime_ns, inode
 
 
 class Digester(Protocol):
@@ -44,21 +43,6 @@ class Digester(Protocol):
 
     def digest(self) -> bytes:
         """Return the digest of all bytes so far."""
-
-
-class StatKey(NamedTuple):
-    """What tells that a file is still the same, without reading it."""
-
-    mode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-
-
-def stat_key(status: os.stat_result) -> StatKey:
-    """Return the key of a stat result."""
-    return StatKey(status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 # ---- writing --------------------------------------------------------------------------------------------------------
@@ -259,7 +243,7 @@ def read_small(path: str) -> tuple[bytes, os.stat_result]:
     return data, after
 
 
-def read_listed(folder: str, names: Sequence[str], keys: Sequence[StatKey]) -> list[bytes] | None:
+def read_listed(folder: str, names: Sequence[str], keys: Sequence[Listed]) -> list[bytes] | None:
     """Read small regular files of a folder in one pass; None where one of them isn't as it was listed, or can't be read.
 
     The stat that was listed stands for a look before the reading, so this takes four calls a file.
@@ -270,14 +254,15 @@ def read_listed(folder: str, names: Sequence[str], keys: Sequence[StatKey]) -> l
     except OSError:
         return None
     try:
-        for name, key in zip(names, keys, strict=True):
+        for name, (mode, size, mtime_ns, ctime_ns, inode) in zip(names, keys, strict=True):
             fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | _NOFOLLOW, dir_fd=within)
             try:
-                data = os.read(fd, key.size + 1)
+                data = os.read(fd, size + 1)
                 after = os.fstat(fd)
             finally:
                 os.close(fd)
-            if key != (after.st_mode, len(data), after.st_mtime_ns, after.st_ctime_ns, after.st_ino):
+            is_same = mtime_ns == after.st_mtime_ns and ctime_ns == after.st_ctime_ns and inode == after.st_ino
+            if not is_same or len(data) != size or after.st_mode != mode:
                 return None
             found.append(data)
     except OSError:
@@ -448,50 +433,3 @@ def copy_file_hashed(source: Path, target: Path, work: Digester) -> bytes:
             os.close(fd)
     finally:
         os.close(origin)
-
-
-# ---- time -----------------------------------------------------------------------------------------------------------
-
-
-def stamp(folder: Path) -> int:
-    """Return the time up to which stats in `folder`'s file system can be trusted, in nanoseconds.
-
-    Taken from the file system itself, by a file without a name: nothing in the folder changes.
-    """
-    try:
-        fd = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except (OSError, AttributeError):
-        return _named_stamp(folder)
-    try:
-        now = os.fstat(fd).st_mtime_ns
-    finally:
-        os.close(fd)
-    return _less_grain(now)
-
-
-def _named_stamp(folder: Path) -> int:
-    path = temporary(folder)
-    try:
-        fd = create(path)
-    except OSError:  # read-only: nothing young can be told from what is old
-        return 0
-    try:
-        now = os.fstat(fd).st_mtime_ns
-    finally:
-        os.close(fd)
-        path.unlink()
-    return _less_grain(now)
-
-
-def _less_grain(now_ns: int) -> int:
-    return now_ns - (_GRAIN_NS if now_ns % 1_000_000_000 else _COARSE_GRAIN_NS)
-
-
-def stamp_after(folder: Path, newest_ns: int) -> int:
-    """Wait until a stamp is newer than `newest_ns` (at most some grains), and return it."""
-    for _ in range(20):
-        now = stamp(folder)
-        if now > newest_ns or newest_ns - now > 2 * _COARSE_GRAIN_NS:
-            return now
-        time.sleep(0.004)
-    return now

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from dvlite import hashing, oid
 from dvlite.errors import FormatError, LockedError
-from dvlite.files import StatKey
 from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
+from dvlite.statkey import StatKey
 from dvlite.tree import EXECUTABLE, FILE, TREE, Entry
 
 _VERSION = 3

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from dvlite import files, hashing, machine
+from dvlite import files, hashing, machine, statkey
 from dvlite.errors import LockedError
 from dvlite.locks import Lock
 
@@ -85,12 +85,12 @@ def test_placing_never_overwrites(tmp_path):
 def test_a_stamp_leaves_the_folder_as_it_is(tmp_path):
     before = tmp_path.stat().st_mtime_ns
     time.sleep(0.02)
-    stamp = files.stamp(tmp_path)
+    stamp = statkey.stamp(tmp_path)
     assert tmp_path.stat().st_mtime_ns == before
     path = tmp_path / "file"
     path.write_text("x")
     assert stamp < path.stat().st_mtime_ns
-    assert files.stamp_after(tmp_path, path.stat().st_mtime_ns) > path.stat().st_mtime_ns
+    assert statkey.stamp_after(tmp_path, path.stat().st_mtime_ns) > path.stat().st_mtime_ns
 
 
 HOLD = """

@@ -4,8 +4,8 @@ import sqlite3
 import pytest
 
 from dvlite import hashing, index
-from dvlite.files import StatKey
 from dvlite.index import Base, Index, Row
+from dvlite.statkey import StatKey
 from dvlite.tree import FILE, TREE, Entry
 
 OID = hashing.oid_of("sha256", b"x")

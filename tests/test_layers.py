@@ -10,7 +10,7 @@ import dvlite
 ROOT = Path(dvlite.__file__).parent
 FLOORS = [
     ["errors", "progress", "machine"],
-    ["oid", "files", "forking", "locks", "gate"],
+    ["oid", "files", "statkey", "forking", "locks", "gate"],
     ["hashing", "tree", "reach", "pointer", "recipe", "registry", "pack", "config", "programs", "plots"],
     ["stores"],
     ["index", "git", "transfer", "compare", "tables"],
@@ -25,6 +25,7 @@ FLOORS = [
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Formats build on each other, in this order: hashing, tree, reach, pointer, pack.
 SIDEWAYS = {
+    ("statkey", "files"),
     ("tree", "hashing"),
     ("reach", "tree"),
     ("pointer", "tree"),

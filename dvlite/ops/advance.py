@@ -8,13 +8,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from dvlite import files, hashing, index, tree
+from dvlite import hashing, index, statkey, tree
 from dvlite.errors import DvliteError, UsageError
-from dvlite.files import StatKey
 from dvlite.index import Packed, Row
 from dvlite.ops.base import reader
 from dvlite.progress import Progress
 from dvlite.repo import Repo
+from dvlite.statkey import StatKey
 from dvlite.tree import Entry, Read
 from dvlite.worktree import ignore, materialise
 from dvlite.worktree import plan as plans
@@ -48,7 +48,7 @@ class _Known:
         """Tell whether a file has the remembered stat and content."""
         folder, name = self._place(path)
         try:
-            key = files.stat_key(os.lstat(self.repo.root / self.tracked / path))
+            key = statkey.of(os.lstat(self.repo.root / self.tracked / path))
         except OSError:
             return False
         return self.folder(folder).get(name) == index.pack_entry(key, entry.oid)
@@ -142,7 +142,7 @@ def _put(repo: Repo, packed: Packed, folder: str, change: Change, outcome: Outco
         packed.pop(name, None)
         return
     try:
-        key = files.stat_key(os.lstat(repo.root / folder / name))
+        key = statkey.of(os.lstat(repo.root / folder / name))
     except FileNotFoundError:  # somebody was quick
         packed.pop(name, None)
         return

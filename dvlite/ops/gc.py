@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from dvlite import files
+from dvlite import files, statkey
 from dvlite.errors import UsageError
 from dvlite.oid import Oid
 from dvlite.ops import roots, saved
@@ -85,7 +85,7 @@ def gc(
         keep = roots.keep(repo, roots.gather(repo, grace_s), may_ask_remote=True)
         result.notes = keep.notes
         result.unclear = sorted(set(keep.missing.values()))
-        oldest_ns = files.stamp(repo.store.tmp) - int(grace_s * 10**9)
+        oldest_ns = statkey.stamp(repo.store.tmp) - int(grace_s * 10**9)
         spares = bool(keep.missing) and not is_forced
         plan = decide(collect.held(repo.store), keep, oldest_ns, pack_size=repo.store.pack_size, spares=spares)
         result.objects, result.size = len(plan.objects), sum(plan.objects.values())

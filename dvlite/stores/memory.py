@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from dvlite import files, hashing
+from dvlite import files, hashing, statkey
 from dvlite.errors import CorruptError, MissingError
 from dvlite.oid import Oid
 from dvlite.pack import PackIndex
@@ -119,7 +119,7 @@ class Hashing(Batch):
         before = path.lstat()
         found = hashing.oid_of_file(algorithm, path)
         after = path.lstat()
-        if files.stat_key(before) != files.stat_key(after):
+        if statkey.of(before) != statkey.of(after):
             raise files.Moved
         refuse_other(found, oid)
         return Taken(found, after)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dvlite import files, forking, hashing, tree
+from dvlite import files, forking, hashing, statkey, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, explain
 from dvlite.oid import Oid
 from dvlite.progress import SILENT, Progress
@@ -49,7 +49,7 @@ def apply(
         staged = builder.build(changes, read)
         progress.phase("settle")
         if builder.newest_ns:
-            files.stamp_after(stage, builder.newest_ns)
+            statkey.stamp_after(stage, builder.newest_ns)
         with Walker(place.root) as walker:
             for position, change in enumerate(changes):
                 aside = stage / f"{position}{files.ASIDE}"

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from dvlite import files, hashing, tree
+from dvlite import files, hashing, statkey, tree
 from dvlite.errors import DvliteError, MissingError, explain
-from dvlite.files import StatKey
 from dvlite.oid import Oid
+from dvlite.statkey import StatKey
 from dvlite.stores.base import Batch
 from dvlite.tree import EXECUTABLE, FILE, SYMLINK, Entry
 
@@ -94,7 +94,7 @@ class Reader:
 
         Raises DvliteError naming the path for what can't be read, or keeps changing.
         """
-        self.stamp = self.stamp or files.stamp(Path(work.path))
+        self.stamp = self.stamp or statkey.stamp(Path(work.path))
         entries: list[Entry] = []
         keys: list[StatKey] = []
         waiting: deque[Callable[[], _Some]] = deque()

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dvlite import hashing, index, pointer, tree
 from dvlite.errors import DvliteError, UsageError, explain, quote
-from dvlite.files import StatKey
 from dvlite.index import Index, Row
 from dvlite.oid import ALGORITHMS, Oid
 from dvlite.progress import SILENT, Progress
+from dvlite.statkey import StatKey
 from dvlite.stores.base import Batch
 from dvlite.tree import SYMLINK, TREE, Entry
 from dvlite.worktree import ignore as ignores

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dvlite.errors import DvliteError, UsageError, explain
-from dvlite.files import StatKey
+from dvlite.statkey import StatKey
 from dvlite.worktree.plan import Change
 from dvlite.worktree.scan import Written
 

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from dvlite import files
+from dvlite import statkey
 from dvlite.oid import Oid
 from dvlite.stores.memory import Hashing
 from dvlite.worktree.reading import Reader, TooMuchError, Unread
@@ -35,7 +35,7 @@ def reader(batch):
 
 def unread(folder):
     names = sorted(os.listdir(folder))
-    keys = [files.stat_key(os.lstat(folder / name)) for name in names]
+    keys = [statkey.of(os.lstat(folder / name)) for name in names]
     return Unread(str(folder), "data", names, keys)
 
 
@@ -70,7 +70,7 @@ def test_a_file_that_changed_since_it_was_listed_is_what_it_is_now(tmp_path, bat
     work = unread(tmp_path)
     change(tmp_path / "b")
     entries, keys = reader.read(work)
-    now = files.stat_key(os.lstat(tmp_path / "b"))
+    now = statkey.of(os.lstat(tmp_path / "b"))
     assert keys == [work.keys[0], now, work.keys[2]]
     assert entries[1].size == now.size
     assert entries[1].mode == ("100755" if now.mode & 0o100 else "100644")

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dvlite import files, hashing
+from dvlite import files, hashing, statkey
 from dvlite.errors import CorruptError, UsageError
 from dvlite.hashing import Content
 from dvlite.oid import Oid, Oids
@@ -40,7 +40,7 @@ class LocalBatch(Batch):
         self._published = Oids()
         self._trusted: set[str] = set()
         self._is_fresh = store.is_empty()
-        self._now_ns = files.stamp(store.tmp)
+        self._now_ns = statkey.stamp(store.tmp)
         self._purged = tombs.oids(store.root)
         self._tree_places: dict[Oid, tuple[Path, int, int]] = {}  # file, size, offset
         self._checksums: dict[str, bytes] = {}
@@ -164,7 +164,7 @@ class LocalBatch(Batch):
             before = os.fstat(source)
             content = hashing.content_of_copy(algorithm, source, target, is_for_good=True)
             after = os.fstat(source)
-            if files.stat_key(before) != files.stat_key(after) or os.fstat(target).st_size != after.st_size:
+            if statkey.of(before) != statkey.of(after) or os.fstat(target).st_size != after.st_size:
                 raise files.Moved
             os.fchmod(target, 0o444)
             return content, after
