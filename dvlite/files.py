@@ -179,6 +179,19 @@ def start_writeback(fd: int, start: int = 0, size: int = 0) -> None:
         call(fd, start, size, 2)
 
 
+def write_back(fd: int) -> None:
+    """Close a file, and ask the kernel to begin writing it to disk: beside this thread, for it finds room there first."""
+    if not _sync_file_range():
+        os.close(fd)
+        return
+
+    def run() -> None:
+        start_writeback(fd)
+        os.close(fd)
+
+    threading.Thread(target=run, daemon=True).start()
+
+
 @functools.cache
 def _sync_file_range():  # type: ignore[no-untyped-def]
     with contextlib.suppress(ImportError, OSError, AttributeError):

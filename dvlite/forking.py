@@ -1,9 +1,11 @@
 """Share work with other processes, where threads would only wait for each other: many small files are many short system calls.
 
 The others are forks of this process. They send back what became of their shares, and never outlive it by more than one item.
+`share` is for items that are all known before; a `Helper` is asked for one after the other, while this process does more.
 """
 
 import contextlib
+import fcntl
 import os
 import pickle
 import queue
@@ -11,7 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Self, TypeVar
 
 from dvlite.errors import DvliteError
 
@@ -123,23 +125,29 @@ def _start(
     """Start a process that works on the items; `others`: what it must not hold open; `mask`: the signals that it may not get."""
     reader, writer = os.pipe()
     try:
-        process = os.fork()
-        if not process:
-            try:
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # its parent ends it
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-                for one in (reader, *others):
-                    os.close(one)
-                _send_results(work, items, writer)
-            finally:
-                os._exit(0)  # nothing of what this process shares with its parent is to be ended twice
+        process = _fork(lambda: _send_results(work, items, writer), (reader, *others), mask)
     except OSError:
         os.close(reader)
         raise
     finally:
         os.close(writer)
     return _Fork(process, reader)
+
+
+def _fork(run: Callable[[], None], others: Collection[int], mask: Collection[int]) -> int:
+    """Fork; the other process runs and ends."""
+    process = os.fork()
+    if not process:
+        try:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # its parent ends it
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            for one in others:
+                os.close(one)
+            run()
+        finally:
+            os._exit(0)  # nothing of what this process shares with its parent is to be ended twice
+    return process
 
 
 def _send_results(work: Callable[[Item], Result], items: Sequence[Item], writer: int) -> None:
@@ -166,3 +174,93 @@ def _receive(fork: _Fork, messages: "queue.SimpleQueue[_Message]") -> None:
         except Exception:
             said = "a process that shared the work was ended, perhaps for want of memory"
             messages.put(_Message(fork.process, (), DvliteError(said, "Run the same command again.")))
+
+
+# ---- a helper -------------------------------------------------------------------------------------------------------
+
+_ROOM = 1 << 20  # bytes that a pipe holds, so that neither waits for the other where both write
+
+
+class Helper(Generic[Item, Result]):
+    """A fork that does one kind of work, asked for ahead and answered in order. Close it, or use it as a context.
+
+    Raises OSError where there is no room for it. It may be killed at any time: what it doesn't answer, its parent does itself.
+    """
+
+    def __init__(self, work: Callable[[Item], Result], *, ahead: int) -> None:
+        """Start it. `ahead`: how many answers may be outstanding; their requests must fit into `_ROOM` bytes together."""
+        self._work = work
+        self._ahead = ahead
+        self._asked: dict[int, Item] = {}
+        self._answers: dict[int, Result] = {}
+        self._next = 0
+        pipes = [*os.pipe()]
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+        try:
+            pipes += os.pipe()
+            asked, asking, answered, answering = pipes
+            for one in (asked, answered):
+                fcntl.fcntl(one, fcntl.F_SETPIPE_SZ, _ROOM)
+            self._process = _fork(lambda: _serve(work, asked, answering), (asking, answered), mask)
+        except OSError:
+            for one in pipes:
+                os.close(one)
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        os.close(asked)
+        os.close(answering)
+        self._asking, self._answered = os.fdopen(asking, "wb"), os.fdopen(answered, "rb")
+
+    def has_room(self) -> bool:
+        """Tell whether it can be asked for more now."""
+        return self._process != 0 and len(self._asked) + len(self._answers) < self._ahead
+
+    def ask(self, item: Item) -> int:
+        """Ask for what `work` makes of an item; return the number under which the answer is to be had."""
+        number, self._next = self._next, self._next + 1
+        self._asked[number] = item
+        try:
+            pickle.dump(item, self._asking)
+            self._asking.flush()
+        except OSError:
+            self._end()
+        return number
+
+    def answer(self, number: int) -> Result:
+        """Wait for an answer; it is given once."""
+        while self._process and number not in self._answers:
+            try:
+                answer = pickle.load(self._answered)
+            except Exception:  # it was killed, perhaps amid an answer
+                self._end()
+                break
+            self._answers[first := min(self._asked)] = answer
+            del self._asked[first]
+        if number in self._answers:
+            return self._answers.pop(number)
+        return self._work(self._asked.pop(number))
+
+    def _end(self) -> None:
+        process, self._process = self._process, 0
+        if process:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(process, 0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+        with contextlib.suppress(OSError):
+            self._asking.close()
+        self._answered.close()
+
+
+def _serve(work: Callable[[Item], Result], asked: int, answering: int) -> None:
+    with os.fdopen(asked, "rb") as requests, os.fdopen(answering, "wb") as answers, contextlib.suppress(EOFError):
+        while True:
+            pickle.dump(work(pickle.load(requests)), answers)
+            answers.flush()  # fails when the parent is gone

@@ -162,3 +162,79 @@ def test_what_is_corrupt_in_another_process_is_named_and_the_rest_is_there(proje
     named = [*result.missing, *(failure.path for failure in result.failures)]
     assert named == ["data/f29"] and len(project.read("data")) == 29
     assert all(isinstance(failure.error, DvliteError) for failure in result.failures)
+
+
+# ---- a helper ----
+
+
+def test_a_helper_answers_whatever_is_asked_for_first():
+    before = children(), os.listdir("/proc/self/fd")
+    with forking.Helper(lambda item: (item, os.getpid()), ahead=4) as helper:
+        numbers = [helper.ask(item) for item in range(4)]
+        assert not helper.has_room()
+        answers = [helper.answer(numbers[at]) for at in (2, 0, 3, 1)]
+        assert helper.has_room()
+    assert [item for item, _ in answers] == [2, 0, 3, 1]
+    assert {process for _, process in answers}.isdisjoint({os.getpid()})
+    assert (children(), os.listdir("/proc/self/fd")) == before, "no process is left, and no pipe"
+
+
+def test_answers_that_no_pipe_holds_are_no_deadlock():
+    with forking.Helper(lambda item: bytes([item]) * (3 << 20), ahead=4) as helper:
+        numbers = [helper.ask(item) for item in range(4)]
+        for number in numbers[:2]:
+            assert helper.answer(number) == bytes([number]) * (3 << 20)
+        numbers += [helper.ask(4), helper.ask(5)]
+        assert [helper.answer(number)[0] for number in numbers[2:]] == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("answered", [0, 1, 3])
+def test_what_a_killed_helper_does_not_answer_is_done_here(answered):
+    before = children()
+    with forking.Helper(lambda item: (item, os.getpid()), ahead=8) as helper:
+        numbers = [helper.ask(item) for item in range(6)]
+        there = [helper.answer(number) for number in numbers[:answered]]
+        (process,) = set(children()) - set(before)
+        os.kill(int(process), signal.SIGKILL)
+        time.sleep(0.1)
+        numbers.append(helper.ask(6))
+        rest = [helper.answer(number) for number in numbers[answered:]]
+        assert not helper.has_room()
+    assert [item for item, _ in there + rest] == list(range(7))
+    assert rest[-1] == (6, os.getpid())
+
+
+def test_what_fails_in_a_helper_fails_here_as_it_is():
+    with forking.Helper(lambda item: 1 // item, ahead=2) as helper:
+        number = helper.ask(0)
+        with pytest.raises(ZeroDivisionError):
+            helper.answer(number)
+
+
+def test_where_no_helper_can_be_had_nothing_is_left(monkeypatch):
+    def refuse():
+        raise BlockingIOError("no room")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError):
+        forking.Helper(lambda item: item, ahead=2)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_helper_ends_when_its_parent_was_killed(tmp_path):
+    code = (
+        "import os, sys, time\nfrom dvlite import forking\n"
+        "helper = forking.Helper(lambda item: open(f'{sys.argv[1]}/{os.getpid()}', 'w').close(), ahead=2)\n"
+        "helper.answer(helper.ask(1))\ntime.sleep(100)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) as process:
+        while not os.listdir(tmp_path):
+            time.sleep(0.02)
+        process.kill()
+    (name,) = os.listdir(tmp_path)
+    for _ in range(200):
+        if not os.path.exists(f"/proc/{name}"):
+            return
+        time.sleep(0.02)
+    pytest.fail("it lives on")

@@ -46,7 +46,7 @@ SEAMS = {
     "tenacity": {"stores/remote/bucket.py"},
     "subprocess": {"git/call.py", "programs.py"},
     "sqlite3": {"index.py"},
-    "fcntl": {"files.py", "locks.py"},
+    "fcntl": {"files.py", "locks.py", "forking.py"},
     "typer": {"cli"},
     "rich": {"cli"},
     "pyarrow": {"tables.py"},

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,12 @@ class Written(NamedTuple):
     tail: bytes
     objects: list[tuple[Oid, int]]
     data: bytes = b""
+
+    def contents(self) -> PackIndex:
+        """Return what a reader of the pack will find in it."""
+        starts = accumulate((size for _, size in self.objects), initial=len(pack.MAGIC))
+        places = {oid: Place(start, size) for start, (oid, size) in zip(starts, self.objects, strict=False)}
+        return PackIndex(self.id, self.size, places)
 
 
 class PackWriter:
@@ -102,9 +109,8 @@ class PackWriter:
             data = b"".join(self._parts)
         else:
             self._flush()
-            files.start_writeback(self._fd)
             os.fchmod(self._fd, 0o444)
-            os.close(self._fd)
+            files.write_back(self._fd)
         done = Written(self._path, id_, self._size + len(tail), tail, self._objects, data)
         self._fd, self._path, self._objects, self._parts = -1, None, [], []
         return done

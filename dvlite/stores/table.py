@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from dvlite import files, hashing
@@ -49,8 +50,10 @@ class Table:
         self._map: mmap.mmap | bytes = b""
         self._fan: tuple[int, ...] = ()
 
-    def refresh(self, live: Collection[str], *, may_write: bool = True) -> None:
-        """Make the table answer for exactly these packs; reads only indexes that it doesn't cover."""
+    def refresh(
+        self, live: Collection[str], *, may_write: bool = True, known: Mapping[str, PackIndex] = MappingProxyType({})
+    ) -> None:
+        """Make the table answer for exactly these packs; reads only indexes that it doesn't cover and aren't `known`."""
         self._live = set(live)
         if not self._packs:
             self._open()
@@ -60,7 +63,7 @@ class Table:
         recent = sum(len(index.places) for index in self._recent.values())
         packed: dict[str, bytes] = {}  # what goes straight to the table: a million places as objects need much memory
         for id_ in sorted(self._live - covered - self._recent.keys()):
-            index = self._load(id_)
+            index = known.get(id_) or self._load(id_)
             recent += len(index.places)
             if may_write and recent > max(_FEW, self._rows // 4):
                 packed[id_] = _rows_of(index)

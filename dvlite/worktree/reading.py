@@ -1,7 +1,7 @@
 """Read a folder's files that a scan doesn't know: each once, hashed as it goes into the batch, in the order of names.
 
-Small files are read one after the other, many in one pass (their cost is the system calls); larger ones in two threads beside
-it. Their order is what makes equal folders equal packs.
+Small files are read many in one pass (their cost is the system calls), by another process where there are very many; larger
+ones in two threads. The order in which they reach the batch is what makes equal folders equal packs.
 """
 
 import contextlib
@@ -9,13 +9,13 @@ import functools
 import os
 import re
 import stat
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from dvlite import files, hashing, statkey, tree
+from dvlite import files, forking, hashing, statkey, tree
 from dvlite.errors import DvliteError, MissingError, explain
+from dvlite.files import Listed
 from dvlite.oid import Oid
 from dvlite.statkey import StatKey
 from dvlite.stores.base import Batch
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 _THREADED = 1 << 16  # from this size on, reading and hashing in a thread pays
 _AT_ONCE = 256  # small files that one pass reads
+_PASS_BYTES = 1 << 19
 _AHEAD = 16
+_SHARED = 2048  # from so many small files on, another process pays
+_SHARED_AHEAD = 4
+_OPEN = 2  # folders in which files are read ahead
 _TRIES = 3
 # A link into a store's folder of large objects.
 _STORED = re.compile(r"/objects/(sha256|blake3)/([0-9a-f]{2})/([0-9a-f]{62})$")
@@ -65,6 +69,39 @@ class _Some(NamedTuple):
     data: Sequence[bytes | None]
 
 
+class _Asked(NamedTuple):
+    """Small files of one folder that another process is to read."""
+
+    folder: str
+    names: Sequence[str]
+    keys: Sequence[Listed]
+    algorithm: str
+
+
+_Answer = tuple[list[bytes], list[bytes]] | None  # digests and data; None where one isn't as it was listed
+
+
+class _Pass:
+    """Some files that are read at once. `result` waits for them; None: nobody has begun."""
+
+    __slots__ = ("result", "some")
+
+    def __init__(self, some: range) -> None:
+        self.some = some
+        self.result: Callable[[], _Some] | None = None
+
+
+class Begun:
+    """Files that are about to be read, or being read already."""
+
+    __slots__ = ("at", "passes", "work")
+
+    def __init__(self, work: Unread, passes: list[_Pass]) -> None:
+        self.work = work
+        self.passes = passes
+        self.at = 0  # the pass that is needed next
+
+
 class Reader:
     """Reads for one scan, and counts. `objects`: the store's folder of large objects; `limit`: bytes that may be read."""
 
@@ -85,61 +122,80 @@ class Reader:
         self._small = min(_THREADED, pack_below)
         self._objects = objects
         self._limit = limit
+        self._helper: forking.Helper[_Asked, _Answer] | None = None
+        self._open: list[Begun] = []  # what is needed first comes last
         self.stamp = 0  # stats that are older than this can be trusted
         self.files_read = 0
         self.bytes_read = 0
 
-    def read(self, work: Unread) -> tuple[list[Entry], list[StatKey]]:
+    def begin(self, work: Unread) -> Begun:
+        """Have others begin to read files, as far as they have room; what is begun is to be finished."""
+        self.stamp = self.stamp or statkey.stamp(Path(work.path))
+        begun = Begun(work, [_Pass(some) for some in self._passes(work.keys)])
+        self.files_read += len(work.names)
+        self.bytes_read += sum([key.size for key in work.keys])
+        if self._limit is not None and self.bytes_read > self._limit:
+            raise TooMuchError(f"'{work.where(0)}' and more have changed: over {self._limit} bytes to read")
+        if self._helper is None and self.files_read >= _SHARED and forking.processors() > 1:
+            with contextlib.suppress(OSError):
+                self._helper = self._stack.enter_context(forking.Helper(_read_asked, ahead=_SHARED_AHEAD))
+        is_next = bool(self._open) and _above(self._open[-1].work) == _above(work)
+        self._open.insert(len(self._open) - is_next, begun)
+        self._start_some()
+        return begun
+
+    def finish(self, begun: Begun) -> tuple[list[Entry], list[StatKey]]:
         """Read files into the batch; return their entries and their stats as they are now.
 
         Raises DvliteError naming the path for what can't be read, or keeps changing.
         """
-        self.stamp = self.stamp or statkey.stamp(Path(work.path))
         entries: list[Entry] = []
         keys: list[StatKey] = []
-        waiting: deque[Callable[[], _Some]] = deque()
-
-        def finish() -> None:
-            done = waiting.popleft()()
+        for one in begun.passes:
+            self._start_some()
+            done = one.result() if one.result else self._read_small(begun.work, one.some)
             pairs = zip(done.entries, done.data, strict=True)
             self._batch.take_all([(entry.oid, data) for entry, data in pairs if data is not None])
-            entries.extend(done.entries)
-            keys.extend(done.keys)
-
-        for some in self._passes(work.keys):
-            waiting.append(self._start(work, some))
-            if len(waiting) > _AHEAD:
-                finish()
-        while waiting:
-            finish()
+            entries += done.entries
+            keys += done.keys
+            one.result = None
+            begun.at += 1
+        self._open.remove(begun)
         return entries, keys
 
     def _passes(self, keys: Sequence[StatKey]) -> Iterator[range]:
         """Yield what is read at once, in order: some small files, or one of another kind."""
-        start = 0
+        start = size = 0
         for at, key in enumerate(keys):
             is_small = self._is_small(key)
-            if at > start and (not is_small or at - start == _AT_ONCE):
+            size += key.size
+            if at > start and (not is_small or at - start == _AT_ONCE or size > _PASS_BYTES):
                 yield range(start, at)
-                start = at
+                start, size = at, key.size
             if not is_small:
                 yield range(at, at + 1)
-                start = at + 1
+                start, size = at + 1, 0
         if start < len(keys):
             yield range(start, len(keys))
 
     def _is_small(self, key: StatKey) -> bool:
         return key.size < self._small and stat.S_ISREG(key.mode)
 
-    def _start(self, work: Unread, some: range) -> Callable[[], _Some]:
-        """Begin to read, in a thread where that pays; return what waits for the result."""
-        self.files_read += len(some)
-        self.bytes_read += sum([key.size for key in work.keys[some.start : some.stop]])
-        if self._limit is not None and self.bytes_read > self._limit:
-            raise TooMuchError(f"'{work.where(some[0])}' and more have changed: over {self._limit} bytes to read")
-        key = work.keys[some[0]]
+    def _start_some(self) -> None:
+        """Begin with what is needed next, where others do the work and have room for it."""
+        for begun in self._open[: -1 - _OPEN : -1]:
+            for one in begun.passes[begun.at : begun.at + _AHEAD]:
+                if one.result is None:
+                    one.result = self._start(begun.work, one.some)
+
+    def _start(self, work: Unread, some: range) -> Callable[[], _Some] | None:
+        helper, key = self._helper, work.keys[some[0]]
         if self._is_small(key):
-            return lambda: self._read_small(work, some)
+            if helper is None or not helper.has_room():
+                return None
+            names, keys = work.names[some.start : some.stop], work.keys[some.start : some.stop]
+            number = helper.ask(_Asked(work.path, names, [(*key,) for key in keys], self._algorithm))
+            return lambda: self._some(work, some, helper.answer(number))
         if stat.S_ISLNK(key.mode):
             return lambda: self._read_each(work, some)
         return self._pool.submit(self._read_each, work, some).result
@@ -151,18 +207,20 @@ class Reader:
         return self._stack.enter_context(ThreadPoolExecutor(2))
 
     def _read_small(self, work: Unread, some: range) -> _Some:
-        """Read small files in one pass; where one isn't as it was listed, each is looked at by itself."""
         names, keys = work.names[some.start : some.stop], work.keys[some.start : some.stop]
-        data = files.read_listed(work.path, names, keys)
-        if data is None:
+        return self._some(work, some, _read_asked(_Asked(work.path, names, keys, self._algorithm)))
+
+    def _some(self, work: Unread, some: range, answer: _Answer) -> _Some:
+        """Return what small files turned out to be; where one wasn't as it was listed, look at each by itself."""
+        if answer is None:
             return self._read_each(work, some)
-        algorithm, digest = self._algorithm, hashing.digest
+        algorithm, keys = self._algorithm, work.keys[some.start : some.stop]
         modes = {mode: mode_of(mode) for mode in {key.mode for key in keys}}
         entries = [
-            Entry(modes[key.mode], Oid(algorithm, digest(algorithm, one)), key.size, 1, name)
-            for name, key, one in zip(names, keys, data, strict=True)
+            Entry(modes[key.mode], Oid(algorithm, digest), key.size, 1, name)
+            for name, key, digest in zip(work.names[some.start : some.stop], keys, answer[0], strict=True)
         ]
-        return _Some(entries, keys, data)
+        return _Some(entries, keys, answer[1])
 
     def _read_each(self, work: Unread, some: range) -> _Some:
         each = [self._read(work, at) for at in some]
@@ -222,6 +280,18 @@ class Reader:
     @functools.cached_property
     def _object_inodes(self) -> set[int]:
         return {path.stat().st_ino for path in self._objects.glob("*/??/*")} if self._objects else set()
+
+
+def _above(work: Unread) -> str:
+    return work.path.rpartition("/")[0]
+
+
+def _read_asked(asked: _Asked) -> _Answer:
+    data = files.read_listed(asked.folder, asked.names, asked.keys)
+    if data is None:
+        return None
+    digest, algorithm = hashing.digest, asked.algorithm
+    return [digest(algorithm, one) for one in data], data
 
 
 def _entry(key: StatKey, oid: Oid) -> Entry:

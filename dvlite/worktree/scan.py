@@ -4,7 +4,7 @@ import contextlib
 import os
 import stat
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +18,7 @@ from dvlite.statkey import StatKey
 from dvlite.stores.base import Batch
 from dvlite.tree import SYMLINK, TREE, Entry
 from dvlite.worktree import ignore as ignores
-from dvlite.worktree.reading import Reader, Unread, is_stored, mode_of
+from dvlite.worktree.reading import Begun, Reader, Unread, is_stored, mode_of
 
 if TYPE_CHECKING:
     pass
@@ -63,6 +63,30 @@ class Scan:
         self.unstored = 0  # files that are known, but whose objects have left the store since
         self.rows: dict[str, Row] = {}
         self.gone: set[str] = set()
+
+
+class _Resolving(NamedTuple):
+    """A folder's files, where some are still being read: `unread` by position; `was`: what was known of them, packed oids."""
+
+    listed: "_Listing"
+    entries: list[Entry]
+    stats: list[bytes]
+    unread: list[int]
+    was: list[bytes] | None
+    begun: Begun | None
+
+
+class _Open(NamedTuple):
+    """A folder that was listed, and what is being read in it (None: nothing moved)."""
+
+    path: str
+    tracked: str
+    rules: ignores.Ignore
+    depth: int
+    listed: "_Listing"
+    row: Row | None
+    mark: bytes
+    begun: _Resolving | None
 
 
 class _Listing(NamedTuple):
@@ -127,7 +151,7 @@ class _Scanner:
         except OSError as exc:
             raise explain(exc, tracked, "can't read") from exc
         if stat.S_ISDIR(status.st_mode):
-            result.entry = self._folder(str(path), tracked, ignores.rules_for(self._root, tracked), 0)
+            result.entry = self._finish(self._begin(str(path), tracked, ignores.rules_for(self._root, tracked), 0))
         else:
             result.entry = self._file(path, tracked, status)
         result.files_read, result.bytes_read = self._reader.files_read, self._reader.bytes_read
@@ -139,7 +163,7 @@ class _Scanner:
         listed = _Listing([""], index.pack_stats([self._reader.key_of(status)]), [])
         row = self._rows.get(tracked)
         self._result.gone.discard(tracked)
-        entries, new = self._resolve(str(path), tracked, listed, row)
+        entries, new = self._resolved(self._resolve(str(path), tracked, listed, row), b"")
         entry = entries[0]._replace(name="")
         new = new._replace(oid=entry.oid, size=entry.size, files=1)
         before = [key for key, _ in self._memory.seen.entries(tracked, row).values()] if row else []
@@ -147,33 +171,53 @@ class _Scanner:
             self._result.rows[tracked] = new
         return entry
 
-    def _folder(self, path: str, tracked: str, rules: ignores.Ignore, depth: int) -> Entry:
+    def _begin(self, path: str, tracked: str, rules: ignores.Ignore, depth: int) -> _Open:
+        """List a folder, and begin to read what isn't known in it."""
         if depth > tree.MAX_DEPTH:
             raise UsageError(f"'{tracked}' lies more than {tree.MAX_DEPTH} folders deep")
         listed, rules = self._list(path, tracked, rules)
-        subs = listed.subs
         row = self._rows.get(tracked)
         self._result.gone.discard(tracked)
         self._progress.advance(files=len(listed.names), size=index.total_size(listed.stats))
-        mark = index.fingerprint(index.pack_names(listed.names), listed.stats, subs)
+        mark = index.fingerprint(index.pack_names(listed.names), listed.stats, listed.subs)
         is_same = bool(row and row.fingerprint == mark and self._is_current(row))
-        entries, new = ([], None) if is_same else self._resolve(path, tracked, listed, row, mark=mark)
-        below = [self._folder(f"{path}/{name}", f"{tracked}/{name}", rules, depth + 1) for name in subs]
-        below = [entry._replace(name=name) for entry, name in zip(below, subs, strict=True)]
+        begun = None if is_same else self._resolve(path, tracked, listed, row)
+        return _Open(path, tracked, rules, depth, listed, row, mark, begun)
+
+    def _finish(self, folder: _Open) -> Entry:
+        """Finish with a folder, and all below it."""
+        path, tracked, rules, depth, listed, row, mark, begun = folder
+        entries, new = self._resolved(begun, mark) if begun else ([], None)
+        below = list(self._below(folder))
         sub_sum = hashing.checksum(tree.encode(tree.Page(0, below)))
-        if is_same and row and row.subs == sub_sum:
+        if not begun and row and row.subs == sub_sum:
             return Entry(TREE, row.oid, row.size, row.files, "")
         if new is None:
-            entries, new = self._resolve(path, tracked, listed, row, mark=mark)
-        folder = tree.build(self._algorithm, [*entries, *below])
-        for oid, data in folder.objects:
+            entries, new = self._resolved(self._resolve(path, tracked, listed, row), mark)
+        built = tree.build(self._algorithm, [*entries, *below])
+        for oid, data in built.objects:
             self._batch.take(oid, data, is_tree=True)
-        if new.state and not self._memory.is_storing and not all(self._memory.has(oid) for oid, _ in folder.objects):
+        if new.state and not self._memory.is_storing and not all(self._memory.has(oid) for oid, _ in built.objects):
             new = new._replace(state="")
-        new = new._replace(subs=sub_sum, oid=folder.oid, size=folder.size, files=folder.files)
+        new = new._replace(subs=sub_sum, oid=built.oid, size=built.size, files=built.files)
         if not row or not new.fingerprint or row[:6] != new[:6]:
             self._result.rows[tracked] = new
-        return Entry(TREE, folder.oid, folder.size, folder.files, "")
+        return Entry(TREE, built.oid, built.size, built.files, "")
+
+    def _below(self, folder: _Open) -> Iterator[Entry]:
+        """Yield the entries of subfolders; one is begun while the one before is finished."""
+        path, tracked, rules, depth = folder[:4]
+        before: _Open | None = None
+        for name in folder.listed.subs:
+            one = self._begin(f"{path}/{name}", f"{tracked}/{name}", rules, depth + 1)
+            if before:
+                yield self._named(before)
+            before = one
+        if before:
+            yield self._named(before)
+
+    def _named(self, folder: _Open) -> Entry:
+        return self._finish(folder)._replace(name=folder.tracked.rpartition("/")[2])
 
     def _is_current(self, row: Row) -> bool:
         return bool(row.state) and row.state == self._memory.state and row.oid.algorithm == self._algorithm
@@ -220,10 +264,8 @@ class _Scanner:
 
     # ---- files ----
 
-    def _resolve(
-        self, path: str, tracked: str, listed: _Listing, row: Row | None, mark: bytes = b""
-    ) -> tuple[list[Entry], Row]:
-        """Return the entries of a folder's files (or of one tracked file) and its row, reading what isn't known."""
+    def _resolve(self, path: str, tracked: str, listed: _Listing, row: Row | None) -> _Resolving:
+        """Look up the files of a folder (or one tracked file) in what is known, and begin to read the rest."""
         known = self._known(tracked, row)
         keys, stats = index.unpack_stats(listed.stats), index.each_stat(listed.stats)
         entries: list[Entry] = [_UNREAD] * len(stats)
@@ -238,30 +280,36 @@ class _Scanner:
                 entries[position] = Entry(mode, oid, key.size, 1, inner)
             else:
                 unread.append(position)
-        if unread:
-            before = [keys[position] for position in unread]
-            read, after = self._read(path, tracked, [listed.names[position] for position in unread], before)
-            for position, entry, old, key in zip(unread, read, before, after, strict=True):
-                entries[position] = entry
-                is_old = key.mtime_ns < self._reader.stamp > key.ctime_ns
-                if old is not key or not is_old:
-                    stats[position] = index.pack_stats([key if is_old else key._replace(ctime_ns=-1)])
         is_seen = row is None or self._is_current(row)
-        if is_seen and unread:
-            was = [known[name][1] if (name := listed.names[one]) in known else b"" for one in unread]
-            is_seen = b"".join(was) == index.pack_oids([entries[one].oid for one in unread])
-        return entries, self._row(listed, b"".join(stats), entries, mark, is_seen)
+        was = [known[name][1] if (name := listed.names[one]) in known else b"" for one in unread] if is_seen else None
+        begun = self._begin_reading(path, tracked, listed.names, keys, unread) if unread else None
+        return _Resolving(listed, entries, stats, unread, was, begun)
 
-    def _read(
-        self, path: str, tracked: str, names: list[str], keys: list[StatKey]
-    ) -> tuple[list[Entry], list[StatKey]]:
+    def _begin_reading(
+        self, path: str, tracked: str, names: Sequence[str], keys: Sequence[StatKey], unread: Sequence[int]
+    ) -> Begun:
+        names = [names[position] for position in unread]
         if not names[0]:  # one tracked file
             (path, _, name), tracked = path.rpartition("/"), tracked.rpartition("/")[0]
             names = [name]
-        work = Unread(path, tracked, names, keys)
+        work = Unread(path, tracked, names, [keys[position] for position in unread])
         _refuse_special(work)
         _refuse_names(work)
-        return self._reader.read(work)
+        return self._reader.begin(work)
+
+    def _resolved(self, work: _Resolving, mark: bytes) -> tuple[list[Entry], Row]:
+        """Return the entries of a folder's files and its row, when all is read."""
+        listed, entries, stats, unread, was, begun = work
+        if begun:
+            stamp = self._reader.stamp
+            read, after = self._reader.finish(begun)
+            for position, entry, old, key in zip(unread, read, begun.work.keys, after, strict=True):
+                entries[position] = entry
+                is_old = key.mtime_ns < stamp > key.ctime_ns
+                if old is not key or not is_old:
+                    stats[position] = index.pack_stats([key if is_old else key._replace(ctime_ns=-1)])
+        is_seen = was is not None and b"".join(was) == index.pack_oids([entries[position].oid for position in unread])
+        return entries, self._row(listed, b"".join(stats), entries, mark, is_seen)
 
     def _row(self, listed: _Listing, stats: bytes, entries: list[Entry], mark: bytes, is_seen: bool) -> Row:
         names = index.pack_names(listed.names)

@@ -2,12 +2,15 @@
 
 import contextlib
 import os
+import signal
+import threading
 
 import pytest
 
-from dvlite import statkey
+from dvlite import forking, statkey
 from dvlite.oid import Oid
 from dvlite.stores.memory import Hashing
+from dvlite.worktree import reading
 from dvlite.worktree.reading import Reader, TooMuchError, Unread
 
 
@@ -27,14 +30,22 @@ def batch():
     return Recording()
 
 
-@pytest.fixture
-def reader(batch):
+@pytest.fixture(params=["alone", "shared"])
+def reader(batch, request, monkeypatch):
+    if request.param == "shared":
+        monkeypatch.setattr(reading, "_SHARED", 1)
+        monkeypatch.setattr(reading, "_AT_ONCE", 4)
+        monkeypatch.setattr(forking, "processors", lambda: 2)
     with contextlib.ExitStack() as stack:
         yield Reader(batch, "sha256", stack, pack_below=1 << 20, objects=None, limit=1 << 30)
 
 
+def read(reader, work):
+    return reader.finish(reader.begin(work))
+
+
 def unread(folder):
-    names = sorted(os.listdir(folder))
+    names = sorted(name for name in os.listdir(folder) if not (folder / name).is_dir())
     keys = [statkey.of(os.lstat(folder / name)) for name in names]
     return Unread(str(folder), "data", names, keys)
 
@@ -45,7 +56,7 @@ def test_all_kinds_come_in_order_of_their_names(tmp_path, batch, reader):
         (tmp_path / name).write_bytes(name.encode() * (size // 4))
     (tmp_path / "0003.link").symlink_to("elsewhere")
     work = unread(tmp_path)
-    entries, keys = reader.read(work)
+    entries, keys = read(reader, work)
     assert [entry.name for entry in entries] == work.names
     assert keys == work.keys
     expected = [b"elsewhere" if "link" in name else (tmp_path / name).read_bytes() for name in work.names]
@@ -69,7 +80,7 @@ def test_a_file_that_changed_since_it_was_listed_is_what_it_is_now(tmp_path, bat
         os.utime(tmp_path / name, (1, 1))
     work = unread(tmp_path)
     change(tmp_path / "b")
-    entries, keys = reader.read(work)
+    entries, keys = read(reader, work)
     now = statkey.of(os.lstat(tmp_path / "b"))
     assert keys == [work.keys[0], now, work.keys[2]]
     assert entries[1].size == now.size
@@ -83,11 +94,37 @@ def test_a_file_that_is_another_kind_now_is_never_followed_or_waited_for(tmp_pat
     (tmp_path / "a").unlink()
     os.mkfifo(tmp_path / "a")
     with pytest.raises(Exception, match="data/a"):
-        reader.read(work)
+        read(reader, work)
     (tmp_path / "a").unlink()
     (tmp_path / "a").symlink_to("/etc/passwd")
     with pytest.raises(Exception, match="data/a"):
-        reader.read(work)
+        read(reader, work)
+
+
+def test_several_folders_may_be_begun_before_the_first_is_finished(tmp_path, batch, reader):
+    folders = [tmp_path / "a", tmp_path / "b", tmp_path / "b" / "c", tmp_path / "d"]
+    for folder in folders:
+        folder.mkdir()
+        for number in range(40):
+            (folder / f"{number:02}").write_text(f"{folder.name}{number}")
+    works = {folder.name: unread(folder) for folder in folders}
+    begun = {name: reader.begin(works[name]) for name in "ab"}
+    reader.finish(begun["a"])
+    begun["d"] = reader.begin(works["d"])
+    for name in "bcd":
+        one = begun.get(name) or reader.begin(works[name])
+        reader.finish(one)
+    assert batch.came == [f"{name}{number}".encode() for name in "abcd" for number in range(40)]
+
+
+def test_a_helper_that_is_killed_is_not_missed(tmp_path, batch, reader):
+    for number in range(200):
+        (tmp_path / f"{number:03}").write_text(str(number))
+    begun = reader.begin(unread(tmp_path))
+    for child in open(f"/proc/self/task/{threading.get_native_id()}/children").read().split():
+        os.kill(int(child), signal.SIGKILL)
+    reader.finish(begun)
+    assert batch.came == [str(number).encode() for number in range(200)]
 
 
 def test_no_more_is_read_than_is_allowed(tmp_path, batch):
@@ -95,12 +132,12 @@ def test_no_more_is_read_than_is_allowed(tmp_path, batch):
     with contextlib.ExitStack() as stack:
         reader = Reader(batch, "sha256", stack, pack_below=1 << 20, objects=None, limit=2)
         with pytest.raises(TooMuchError, match="data/a"):
-            reader.read(unread(tmp_path))
+            read(reader, unread(tmp_path))
     assert batch.came == []
 
 
 def test_small_files_are_named_by_what_they_hold(tmp_path, batch, reader):
     (tmp_path / "empty").write_bytes(b"")
-    entries, _ = reader.read(unread(tmp_path))
+    entries, _ = read(reader, unread(tmp_path))
     digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert entries[0].oid == Oid("sha256", bytes.fromhex(digest))

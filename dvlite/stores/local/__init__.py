@@ -8,6 +8,7 @@ import contextlib
 import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from dvlite import files, hashing
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, explain
@@ -104,12 +105,12 @@ class LocalStore(Store):
             self._is_ready = True
             self.refresh()
 
-    def refresh(self) -> None:
-        """Look again at which packs there are."""
+    def refresh(self, known: Mapping[str, PackIndex] = MappingProxyType({})) -> None:
+        """Look again at which packs there are; the indexes of some are `known`."""
         for _ in range(_REFRESHES):
             live = list_ids(self.root / "packs", ".pack")
             try:
-                self._table.refresh(live, may_write=self.tmp.exists())
+                self._table.refresh(live, may_write=self.tmp.exists(), known=known)
             except FileNotFoundError:  # another process folded packs meanwhile, and perhaps the next one does
                 continue
             except (CorruptError, FormatError):
