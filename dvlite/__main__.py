@@ -1,6 +1,5 @@
 """Where the program starts: what Git calls goes to the light entry, without a parser; all else to the full one."""
 
-import contextlib
 import gc
 import os
 import sys
@@ -20,6 +19,18 @@ def _prepare() -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
+def _end(code: int) -> None:
+    """End at once: to take the interpreter down in order takes longer than most hooks, or a third of a second of a push."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        pass
+    except OSError:
+        sys.exit(code)  # which tells of it
+    os._exit(code)
+
+
 def main() -> None:
     """Run and exit."""
     _prepare()
@@ -28,18 +39,14 @@ def main() -> None:
         gc.disable()  # while there is only code to load
         from dvlite.cli import hook
 
-        code = hook.run(arguments)
-        with contextlib.suppress(BrokenPipeError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)  # taking the interpreter down in order needs longer than most hooks
+        _end(hook.run(arguments))
     gc.set_threshold(100_000, 20, 100)  # commands make many small values, few cycles, and end soon
     bytearray(
         1 << 24
     )  # glibc, once it has freed so much at a time, keeps freed buffers instead of asking for new pages each time
     from dvlite.cli import main as full
 
-    sys.exit(full.run(arguments))
+    _end(full.run(arguments))
 
 
 if __name__ == "__main__":

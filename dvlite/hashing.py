@@ -16,6 +16,11 @@ from dvlite.oid import Oid
 _HASHERS: dict[str, Callable[..., Digester]] = {}
 
 
+def constructor(algorithm: str) -> Callable[..., Digester]:
+    """Return what starts a hash, with some bytes or none; for those who hash much that is small."""
+    return _HASHERS.get(algorithm) or _load(algorithm)
+
+
 def _load(algorithm: str) -> Callable[..., Digester]:
     """Return a constructor; each library needs 2 ms to load, and a command with nothing to do needs none."""
     if algorithm == "sha256":
@@ -31,7 +36,7 @@ def _load(algorithm: str) -> Callable[..., Digester]:
 
 def hasher(algorithm: str) -> Digester:
     """Start a hash of the named algorithm."""
-    return (_HASHERS.get(algorithm) or _load(algorithm))()
+    return constructor(algorithm)()
 
 
 def digest(algorithm: str, data: bytes | memoryview) -> bytes:

@@ -6,8 +6,10 @@ Readers check that the ranges tile the file: no gaps, no overlaps. Format: docs/
 
 import operator
 import struct
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
+from operator import itemgetter
 from typing import NamedTuple
 
 from dvlite import hashing
@@ -26,6 +28,7 @@ _MERGED_ROW = struct.Struct(">32sQ")
 FOOTER_SIZE = _FOOTER.size
 MAX_OBJECTS = 1 << 18
 MAX_TAIL = MAX_OBJECTS * _ROW.size + FOOTER_SIZE  # bytes of an index with its footer: what a reader need hold in memory
+_LATELY = 1 << 17  # objects in indexes that are kept decoded: what was written or read is soon asked for again
 _NUMBER = {name: number for number, name in enumerate(ALGORITHMS)}
 
 
@@ -41,7 +44,31 @@ class PackIndex(NamedTuple):
 
     id: str
     size: int
-    places: dict[Oid, Place]
+    places: Mapping[Oid, Place]
+
+
+class _Lately:
+    """The indexes that were encoded or decoded last, by id, which commits to all of one; some ten megabytes at most."""
+
+    def __init__(self) -> None:
+        self._indexes: dict[str, PackIndex] = {}
+        self._objects = 0
+        self._lock = threading.Lock()
+
+    def get(self, id_: str) -> PackIndex | None:
+        return self._indexes.get(id_)
+
+    def put(self, index: PackIndex) -> PackIndex:
+        with self._lock:
+            if index.id not in self._indexes and len(index.places) <= _LATELY:
+                self._indexes[index.id] = index
+                self._objects += len(index.places)
+                while self._objects > _LATELY:
+                    self._objects -= len(self._indexes.pop(next(iter(self._indexes))).places)
+        return index
+
+
+_lately = _Lately()
 
 
 def encode_index(objects: Iterable[tuple[Oid, int]]) -> tuple[str, bytes]:
@@ -56,8 +83,12 @@ def encode_index(objects: Iterable[tuple[Oid, int]]) -> tuple[str, bytes]:
         for (oid, size), offset in zip(listed, ends, strict=False)
     )
     index = b"".join(rows)
-    footer = _FOOTER.pack(ends[-1], len(index), len(rows), hashing.checksum(index), MAGIC)
-    return hashing.digest("sha256", index).hex(), index + footer
+    tail = index + _FOOTER.pack(ends[-1], len(index), len(rows), hashing.checksum(index), MAGIC)
+    id_ = hashing.digest("sha256", index).hex()
+    if len(rows) <= _LATELY:
+        places = {oid: Place(start, size) for (oid, size), start in zip(listed, ends, strict=False)}
+        remember(PackIndex(id_, ends[-1] + len(tail), places))
+    return id_, tail
 
 
 def tail_range(footer: bytes, file_size: int) -> tuple[int, int]:
@@ -76,12 +107,27 @@ def _unpack_footer(footer: bytes) -> tuple[int, int, int, bytes, bytes]:
     return _FOOTER.unpack(footer[-FOOTER_SIZE:])
 
 
-def decode_index(tail: bytes) -> PackIndex:
-    """Read a pack's tail, or an `.idx` file; refuses what is cut, changed, out of order, or does not tile the pack."""
+def identify(tail: bytes) -> tuple[str, int, int]:
+    """Return the id of a pack, its size in bytes and the number of its objects, from its tail, which isn't decoded."""
     offset, length, count, checksum, magic = _unpack_footer(tail)
     index = tail[:-FOOTER_SIZE]
     if magic != MAGIC or length != len(index) or length != count * _ROW.size or hashing.checksum(index) != checksum:
         raise CorruptError("pack index is cut short or changed")
+    return hashing.digest("sha256", index).hex(), offset + len(tail), count
+
+
+def remember(index: PackIndex) -> PackIndex:
+    """Keep an index, so that who reads it soon need not decode it; return it."""
+    return _lately.put(index)
+
+
+def decode_index(tail: bytes) -> PackIndex:
+    """Read a pack's tail, or an `.idx` file; refuses what is cut, changed, out of order, or does not tile the pack."""
+    id_, size, _ = identify(tail)
+    index, offset = tail[:-FOOTER_SIZE], size - len(tail)
+    length = len(index)
+    if (known := _lately.get(id_)) and known.size == size:
+        return known
     if not length:
         numbers, encodings, digests, starts, stored, sizes = [()] * 6
     else:
@@ -96,13 +142,13 @@ def decode_index(tail: bytes) -> PackIndex:
     _check_tiling(starts, sizes, offset)
     oids = map(Oid, map(ALGORITHMS.__getitem__, numbers), digests)
     places = dict(zip(oids, map(Place, starts, sizes), strict=True))
-    return PackIndex(hashing.digest("sha256", index).hex(), offset + len(tail), places)
+    return remember(PackIndex(id_, size, places))
 
 
 def _check_tiling(starts: Sequence[int], sizes: Sequence[int], end: int) -> None:
     ranges = sorted(zip(starts, sizes, strict=True))
-    ends = list(accumulate((size for _, size in ranges), initial=len(MAGIC)))
-    if [at for at, _ in ranges] != ends[:-1]:
+    ends = list(accumulate(map(itemgetter(1), ranges), initial=len(MAGIC)))
+    if list(map(itemgetter(0), ranges)) != ends[:-1]:
         raise FormatError("pack has a gap or an overlap")
     if ends[-1] != end:
         raise FormatError("pack's objects do not reach its index")

@@ -46,13 +46,12 @@ def walk(roots: Iterable[Entry], read_many: ReadMany, skip: Callable[[Slot], boo
         for oid, data in read_many(list(wanted)):
             slot = wanted.pop(oid)
             page = open_slot(slot, data)
-            level.extend(slots_below(slot, page))
+            blobs = [(row[1], row[2]) for row in page.entries if row[0] in BLOB_MODES]
+            reach.blobs.update(blobs)
             below = reach.trees[oid]
-            for row in page.entries:
-                if row.mode in BLOB_MODES:
-                    reach.blobs[row.oid] = row.size
-                    below.blobs.append(row.oid)
-                else:
-                    below.trees.append(row.oid)
+            below.blobs.extend([blob for blob, _ in blobs])
+            if len(blobs) < len(page.entries):
+                level.extend(slots_below(slot, page))
+                below.trees.extend([row.oid for row in page.entries if row.mode not in BLOB_MODES])
         reach.missing.update(wanted)
     return reach

@@ -1,8 +1,10 @@
 """Pack files on a local disk: writing one object after the other, reading the index, reading objects in bulk."""
 
+import contextlib
 import os
+import threading
 from collections.abc import Iterator, Mapping
-from itertools import accumulate
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +16,10 @@ from dvlite.pack import PackIndex, Place
 _BUFFER = 1 << 22
 _READ_STEP = 1 << 22
 _READ_GAP = 1 << 16
+_SMALL = 1 << 15
+# Hashing what is small is many short steps: threads that do it at once only wait for each other, and keep those waiting that
+# copy and send.
+_verifying = threading.Lock()
 
 
 class Written(NamedTuple):
@@ -28,12 +34,6 @@ class Written(NamedTuple):
     tail: bytes
     objects: list[tuple[Oid, int]]
     data: bytes = b""
-
-    def contents(self) -> PackIndex:
-        """Return what a reader of the pack will find in it."""
-        starts = accumulate((size for _, size in self.objects), initial=len(pack.MAGIC))
-        places = {oid: Place(start, size) for start, (oid, size) in zip(starts, self.objects, strict=False)}
-        return PackIndex(self.id, self.size, places)
 
 
 class PackWriter:
@@ -145,6 +145,18 @@ def read_index(path: Path) -> PackIndex:
     return index
 
 
+def index_if_all(path: Path, id_: str, places: Mapping[Oid, Place]) -> PackIndex | None:
+    """Return a pack file's index where `places`, which an index of that id gave, are all of it; None where they aren't.
+
+    The file's tail must be what the id stands for, and so need not be decoded again.
+    """
+    tail = read_tail(path)
+    found, size, count = pack.identify(tail)
+    if size != path.stat().st_size:
+        raise CorruptError(f"'{path}' has another size than its index says")
+    return pack.remember(PackIndex(id_, size, places)) if (found, count) == (id_, len(places)) else None
+
+
 def has_head(path: Path) -> bool:
     """Tell whether a file begins as a pack does; nothing else vouches for these bytes."""
     fd = files.open_regular(path)
@@ -171,7 +183,7 @@ def coalesce(places: Mapping[Oid, Place], *, gap: int, step: int) -> Iterator[li
     """Group places that lie close together, in order: at most `gap` bytes between, `step` bytes a group."""
     group: list[tuple[Oid, Place]] = []
     start = end = 0
-    for oid, place in sorted(places.items(), key=lambda item: item[1]):
+    for oid, place in sorted(places.items(), key=itemgetter(1)):
         if group and (place.offset - end > gap or place.offset + place.size - start > step):
             yield group
             group = []
@@ -187,4 +199,24 @@ def bad_objects(path: Path, index: PackIndex) -> set[Oid]:
     """Return the objects of a pack that are not what their oids say; CorruptError where it doesn't even begin as one."""
     if not has_head(path):
         raise CorruptError(f"'{path}' does not begin as a pack does")
-    return {oid for oid, data in read_objects(path, index.places) if hashing.digest(oid.algorithm, data) != oid.digest}
+    is_small = index.size < _SMALL * len(index.places)
+    with _verifying if is_small else contextlib.nullcontext():
+        return _bad_objects(path, index)
+
+
+def _bad_objects(path: Path, index: PackIndex) -> set[Oid]:
+    bad: set[Oid] = set()
+    new = {algorithm: hashing.constructor(algorithm) for algorithm in {oid.algorithm for oid in index.places}}
+    fd = files.open_regular(path)
+    try:
+        for group in coalesce(index.places, gap=0, step=_READ_STEP):
+            start, last = group[0][1].offset, group[-1][1]
+            data = memoryview(files.read_at(fd, last.offset + last.size - start, start))
+            bad.update([
+                oid
+                for oid, (offset, size) in group
+                if new[oid.algorithm](data[offset - start : offset - start + size]).digest() != oid.digest
+            ])  # fmt: skip
+    finally:
+        os.close(fd)
+    return bad

@@ -11,7 +11,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 from dvlite import files, hashing
@@ -50,10 +49,8 @@ class Table:
         self._map: mmap.mmap | bytes = b""
         self._fan: tuple[int, ...] = ()
 
-    def refresh(
-        self, live: Collection[str], *, may_write: bool = True, known: Mapping[str, PackIndex] = MappingProxyType({})
-    ) -> None:
-        """Make the table answer for exactly these packs; reads only indexes that it doesn't cover and aren't `known`."""
+    def refresh(self, live: Collection[str], *, may_write: bool = True) -> None:
+        """Make the table answer for exactly these packs; reads only indexes that it doesn't cover."""
         self._live = set(live)
         if not self._packs:
             self._open()
@@ -63,7 +60,7 @@ class Table:
         recent = sum(len(index.places) for index in self._recent.values())
         packed: dict[str, bytes] = {}  # what goes straight to the table: a million places as objects need much memory
         for id_ in sorted(self._live - covered - self._recent.keys()):
-            index = known.get(id_) or self._load(id_)
+            index = self._load(id_)
             recent += len(index.places)
             if may_write and recent > max(_FEW, self._rows // 4):
                 packed[id_] = _rows_of(index)
@@ -157,21 +154,33 @@ class Table:
 
     def find_many(self, oids: Collection[Oid]) -> dict[Oid, Found]:
         """Return where objects lie, without those that lie nowhere; many are found in one pass over the table."""
-        found: dict[Oid, Found] = {}
+        return {oid: Found(pack, Place(offset, size)) for oid, pack, offset, size in self._matches(oids)}
+
+    def sizes(self, oids: Collection[Oid]) -> dict[Oid, int]:
+        """Return the sizes of objects, in bytes, without those that lie nowhere."""
+        return {oid: size for oid, _, _, size in self._matches(oids)}
+
+    def packs_of(self, oids: Collection[Oid]) -> dict[Oid, str]:
+        """Return the packs that objects lie in, without those that lie nowhere."""
+        return {oid: pack for oid, pack, _, _ in self._matches(oids)}
+
+    def _matches(self, oids: Collection[Oid]) -> Iterator[tuple[Oid, str, int, int]]:
+        """Yield objects with their packs, offsets and sizes; of one that lies in several packs, any one comes last."""
         if len(oids) * _DENSE < self._rows:
-            found = {oid: one for oid in oids if (one := self._find_row(oid, ()))}
+            yield from ((oid, one.pack, *one.place) for oid in oids if (one := self._find_row(oid, ())))
         elif self._rows:
-            wanted: list[dict[bytes, Oid]] = [{} for _ in ALGORITHMS]
+            by_name: dict[str, dict[bytes, Oid]] = {name: {} for name in ALGORITHMS}
             for oid in oids:
-                wanted[ALGORITHMS.index(oid.algorithm)][oid.digest] = oid
+                by_name[oid[0]][oid[1]] = oid
+            wanted = [by_name[name].get for name in ALGORITHMS]
             live = [id_ if id_ in self._live else "" for id_ in self._packs]
             for digest, algorithm, pack, offset, size in self._all_rows():
-                known = wanted[algorithm].get(digest)
-                if known and live[pack] and known not in found:
-                    found[known] = Found(live[pack], Place(offset, size))
-        if self._recent:
-            found |= {oid: one for oid in oids if oid not in found and (one := self._find_recent(oid, ()))}
-        return found
+                if (known := wanted[algorithm](digest)) and live[pack]:
+                    yield known, live[pack], offset, size
+        for id_, index in self._recent.items():
+            for oid in index.places.keys() & oids if len(oids) > len(index.places) else oids:
+                if place := index.places.get(oid):
+                    yield oid, id_, *place
 
     def _find_row(self, oid: Oid, skip: Container[str]) -> Found | None:
         bucket = int.from_bytes(oid.digest[:2]) >> (16 - self._bits)

@@ -290,8 +290,8 @@ def _read_asked(asked: _Asked) -> _Answer:
     data = files.read_listed(asked.folder, asked.names, asked.keys)
     if data is None:
         return None
-    digest, algorithm = hashing.digest, asked.algorithm
-    return [digest(algorithm, one) for one in data], data
+    new = hashing.constructor(asked.algorithm)
+    return [new(one).digest() for one in data], data
 
 
 def _entry(key: StatKey, oid: Oid) -> Entry:

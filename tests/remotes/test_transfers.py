@@ -108,8 +108,10 @@ def test_a_pull_killed_at_any_time_goes_on(loaded, proxy):
     push(open_repo(loaded.root))
     rng = random.Random(8)
     left = KILLS
-    while left > 0:
-        clone = loaded.clone(f"clone{left}")
+    for number in itertools.count():
+        if left <= 0:
+            break
+        clone = loaded.clone(f"clone{number}")
         clone.write({"dvlite.toml": (loaded.root / "dvlite.toml").read_bytes()})
         clone.git("config", "dvlite.trust", f"http://127.0.0.1:{proxy.port}")
         store = clone.root / ".git/dvlite/objects"

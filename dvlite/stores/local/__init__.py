@@ -8,7 +8,6 @@ import contextlib
 import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 from dvlite import files, hashing
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, explain
@@ -105,12 +104,12 @@ class LocalStore(Store):
             self._is_ready = True
             self.refresh()
 
-    def refresh(self, known: Mapping[str, PackIndex] = MappingProxyType({})) -> None:
-        """Look again at which packs there are; the indexes of some are `known`."""
+    def refresh(self) -> None:
+        """Look again at which packs there are."""
         for _ in range(_REFRESHES):
             live = list_ids(self.root / "packs", ".pack")
             try:
-                self._table.refresh(live, may_write=self.tmp.exists(), known=known)
+                self._table.refresh(live, may_write=self.tmp.exists())
             except FileNotFoundError:  # another process folded packs meanwhile, and perhaps the next one does
                 continue
             except (CorruptError, FormatError):
@@ -148,7 +147,7 @@ class LocalStore(Store):
     def find(self, oids: Collection[Oid]) -> dict[Oid, int]:
         """Look up packs by the table and the rest by name."""
         self._make_ready()
-        sizes = {oid: one.place.size for oid, one in self._table.find_many(oids).items()}
+        sizes = self._table.sizes(oids)
         left = [oid for oid in oids if oid not in sizes] if len(sizes) < len(oids) else []
         folders = self._loose_folders(left)
         return sizes | {oid: size for oid in left if (size := self._loose_size(oid, folders)) is not None}
@@ -274,10 +273,8 @@ class LocalStore(Store):
     def _worth_whole(self, path: Path, places: Mapping[Oid, Place]) -> PackIndex | None:
         """Return a pack's index where all of it is wanted, and it isn't small."""
         # Small packs are put together into large ones on the way, so that many adds don't become many uploads.
-        if path.stat().st_size < self.pack_size // 16:
-            return None
-        index = packs.read_index(path)
-        return index if index.places.keys() == places.keys() else None
+        is_small = path.stat().st_size < self.pack_size // 16
+        return None if is_small else packs.index_if_all(path, path.stem, places)
 
     def _send_pack(
         self, path: Path, places: Mapping[Oid, Place], target: Batch, report: Report, progress: Progress

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,6 @@ from dvlite.stores.table import list_ids
 if TYPE_CHECKING:
     from dvlite.stores.local import LocalStore
 
-_KNOWN = 1 << 18  # objects of packs whose indexes are kept in memory
 _FOLD_COUNT = 4  # so many packs of one size class (a power of two) become one
 
 
@@ -45,8 +44,6 @@ class LocalBatch(Batch):
         self._purged = tombs.oids(store.root)
         self._tree_places: dict[Oid, tuple[Path, int, int]] = {}  # file, size, offset
         self._checksums: dict[str, bytes] = {}
-        self._known: dict[str, PackIndex] = {}
-        self._known_objects = 0
         # Unfinished file -> final name, contents and trees apart.
         self._contents: dict[Path, str] = {}
         self._tree_packs: dict[Path, str] = {}
@@ -87,13 +84,6 @@ class LocalBatch(Batch):
 
     def _note(self, written: packs.Written, *, is_tree: bool) -> None:
         (self._tree_packs if is_tree else self._contents)[written.path] = f"packs/{written.id}.pack"
-        self._remember(written.id, len(written.objects), written.contents)
-
-    def _remember(self, id_: str, count: int, index: Callable[[], PackIndex]) -> None:
-        """Keep what a pack holds until it is published, where that is little: else it is read from the pack."""
-        self._known_objects += count
-        if self._known_objects <= _KNOWN:
-            self._known[id_] = index()
 
     def _is_known(self, oid: Oid) -> bool:
         """Tell whether the store has an object, in a file that can be trusted."""
@@ -199,7 +189,6 @@ class LocalBatch(Batch):
         unfinished.chmod(0o444)
         with self._lock:
             self._taken.update(index.places)
-            self._remember(index.id, len(index.places), lambda: index)
         self._settle_file(unfinished, f"packs/{index.id}.pack", index.places)
         return index.places
 
@@ -228,8 +217,7 @@ class LocalBatch(Batch):
             self._store.seen.note_many({name: mark(final.stat()) for name, final in finals.items()})
         self._published = self._taken
         if finals or self._is_synced:
-            self._store.refresh(self._known)
-            self._known = {}
+            self._store.refresh()
             self._fold()
 
     def _move(self, path: Path, name: str) -> Path:

@@ -229,11 +229,11 @@ class RemoteStore(Store):
         is_part = self.listing is None or self.listing.is_part
         self._table.refresh(self.live | self._sent, may_write=not is_part)
         trees = {oid: below for oid, below in reach.trees.items() if oid not in reach.missing}
-        places = self._table.find_many({oid for whole, below in trees.items() for oid in (whole, *below.blobs)})
+        packs_of = self._table.packs_of({oid for whole, below in trees.items() for oid in (whole, *below.blobs)})
         named = {}
         for oid, below in trees.items():
-            found = [places.get(one) for one in (oid, *below.blobs)]
-            packed = frozenset([one.pack for one in found if one]) if all(found) else None
+            found = {packs_of.get(one, "") for one in (oid, *below.blobs)}
+            packed = frozenset(found) if "" not in found else None
             named[oid] = Named(below.trees, len(below.blobs), packed)
         used = {oid: known[covers.key(slot)] for oid, slot in reach.skipped.items()}
         if new := {covers.key(trees[oid].slot): one for oid, one in covers.resolve(named, used)}:
@@ -393,7 +393,8 @@ class RemoteStore(Store):
         came = Came(progress)
         try:  # there are many packs: few requests for each
             self.bucket.get_file(f"packs/{id_}.pack", path, size, came.tell, step=_RANGE_STEP)
-            taken = set(target.put_pack(path, is_given=True))
+            index = packs.index_if_all(path, id_, places)
+            taken = set(target.put_pack(path, is_given=True, index=index))
             report.add({oid: place.size for oid, place in places.items() if oid in taken}, progress, told=came.size)
             report.fail(places.keys() - taken, CorruptError(f"pack {id_[:12]} on {self.name} is another pack"))
         except (CorruptError, FormatError):  # take what is good in it
