@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _THREADED = 1 << 16  # from this size on, reading and hashing in a thread pays
 _AT_ONCE = 256  # small files that one pass reads
 _PASS_BYTES = 1 << 19
-_AHEAD = 16
+_AHEAD = 1 << 24  # bytes that are read before they are wanted
 _SHARED = 2048  # from so many small files on, another process pays
 _SHARED_AHEAD = 4
 _OPEN = 2  # folders in which files are read ahead
@@ -84,22 +84,24 @@ _Answer = tuple[list[bytes], list[bytes]] | None  # digests and data; None where
 class _Pass:
     """Some files that are read at once. `result` waits for them; None: nobody has begun."""
 
-    __slots__ = ("result", "some")
+    __slots__ = ("result", "size", "some")
 
-    def __init__(self, some: range) -> None:
+    def __init__(self, some: range, size: int) -> None:
         self.some = some
+        self.size = size
         self.result: Callable[[], _Some] | None = None
 
 
 class Begun:
     """Files that are about to be read, or being read already."""
 
-    __slots__ = ("at", "passes", "work")
+    __slots__ = ("ahead", "at", "passes", "work")
 
     def __init__(self, work: Unread, passes: list[_Pass]) -> None:
         self.work = work
         self.passes = passes
         self.at = 0  # the pass that is needed next
+        self.ahead = 0  # the one to begin with next
 
 
 class Reader:
@@ -123,6 +125,7 @@ class Reader:
         self._objects = objects
         self._limit = limit
         self._helper: forking.Helper[_Asked, _Answer] | None = None
+        self._flying = 0  # bytes
         self._open: list[Begun] = []  # what is needed first comes last
         self.stamp = 0  # stats that are older than this can be trusted
         self.files_read = 0
@@ -131,7 +134,7 @@ class Reader:
     def begin(self, work: Unread) -> Begun:
         """Have others begin to read files, as far as they have room; what is begun is to be finished."""
         self.stamp = self.stamp or statkey.stamp(Path(work.path))
-        begun = Begun(work, [_Pass(some) for some in self._passes(work.keys)])
+        begun = Begun(work, list(self._passes(work.keys)))
         self.files_read += len(work.names)
         self.bytes_read += sum([key.size for key in work.keys])
         if self._limit is not None and self.bytes_read > self._limit:
@@ -151,32 +154,33 @@ class Reader:
         """
         entries: list[Entry] = []
         keys: list[StatKey] = []
-        for one in begun.passes:
+        for at, one in enumerate(begun.passes):
+            begun.at = at
             self._start_some()
             done = one.result() if one.result else self._read_small(begun.work, one.some)
+            self._flying -= one.size if one.result else 0
             pairs = zip(done.entries, done.data, strict=True)
             self._batch.take_all([(entry.oid, data) for entry, data in pairs if data is not None])
             entries += done.entries
             keys += done.keys
             one.result = None
-            begun.at += 1
         self._open.remove(begun)
         return entries, keys
 
-    def _passes(self, keys: Sequence[StatKey]) -> Iterator[range]:
+    def _passes(self, keys: Sequence[StatKey]) -> Iterator[_Pass]:
         """Yield what is read at once, in order: some small files, or one of another kind."""
         start = size = 0
         for at, key in enumerate(keys):
             is_small = self._is_small(key)
             size += key.size
             if at > start and (not is_small or at - start == _AT_ONCE or size > _PASS_BYTES):
-                yield range(start, at)
+                yield _Pass(range(start, at), size - key.size)
                 start, size = at, key.size
             if not is_small:
-                yield range(at, at + 1)
+                yield _Pass(range(at, at + 1), min(size, self._pack_below))
                 start, size = at + 1, 0
         if start < len(keys):
-            yield range(start, len(keys))
+            yield _Pass(range(start, len(keys)), size)
 
     def _is_small(self, key: StatKey) -> bool:
         return key.size < self._small and stat.S_ISREG(key.mode)
@@ -184,14 +188,21 @@ class Reader:
     def _start_some(self) -> None:
         """Begin with what is needed next, where others do the work and have room for it."""
         for begun in self._open[: -1 - _OPEN : -1]:
-            for one in begun.passes[begun.at : begun.at + _AHEAD]:
+            begun.ahead = max(begun.ahead, begun.at)
+            while self._flying < _AHEAD and begun.ahead < len(begun.passes):
+                one = begun.passes[begun.ahead]
+                one.result = self._start(begun.work, one.some)
                 if one.result is None:
-                    one.result = self._start(begun.work, one.some)
+                    return
+                self._flying += one.size
+                begun.ahead += 1
 
     def _start(self, work: Unread, some: range) -> Callable[[], _Some] | None:
         helper, key = self._helper, work.keys[some[0]]
         if self._is_small(key):
-            if helper is None or not helper.has_room():
+            if helper is None:
+                return lambda: self._read_small(work, some)
+            if not helper.has_room():
                 return None
             names, keys = work.names[some.start : some.stop], work.keys[some.start : some.stop]
             number = helper.ask(_Asked(work.path, names, [(*key,) for key in keys], self._algorithm))

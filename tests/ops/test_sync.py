@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -470,3 +471,19 @@ def test_older_versions_of_a_path_in_a_folder_are_pushed_too(project):
         clone.git("checkout", "-q", f"main~{2 - number}")
         clone.dv("pull")
         assert (clone.root / "deep/er/data/a.txt").read_text() == f"version {number}"
+
+
+def test_after_a_fetch_no_thread_is_left_that_would_keep_the_checkout_to_one_process(project):
+    project.write({f"data/{number}": os.urandom(900_000) for number in range(24)})  # a pack that comes in several parts
+    project.dv("add", "data")
+    project.git("add", "-A")
+    project.git("commit", "-qm", "data")
+    project.dv("remote", "add", "origin", str(project.root.parent / "remote"))
+    project.dv("push")
+    clone = project.clone("clone")
+    clone.write({"dvlite.toml": (project.root / "dvlite.toml").read_bytes()})
+    from dvlite.ops.fetch import fetch
+
+    before = threading.active_count()
+    assert fetch(clone.repo).fetched == 24
+    assert threading.active_count() == before

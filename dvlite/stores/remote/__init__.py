@@ -383,6 +383,7 @@ class RemoteStore(Store):
                         waiting.append(pool.submit(self._send_group, id_, group, target, report, progress))
             for oid in loose:
                 waiting.append(pool.submit(self._send_file, oid, target, report, progress))
+        self.bucket.rest()
         for one in waiting:
             one.result()
 

@@ -308,6 +308,11 @@ class Bucket:
 
         return ThreadPoolExecutor(self.jobs)
 
+    def rest(self) -> None:
+        """End the threads that wait for more to transfer: beside threads, no work is shared with other processes."""
+        if pool := self.__dict__.pop("_transfers", None):
+            pool.shutdown()
+
     # ---- putting ----
 
     def put(self, name: str, data: bytes, *, is_sampled: bool = False) -> None:
