@@ -474,7 +474,7 @@ def test_older_versions_of_a_path_in_a_folder_are_pushed_too(project):
 
 
 def test_after_a_fetch_no_thread_is_left_that_would_keep_the_checkout_to_one_process(project):
-    project.write({f"data/{number}": os.urandom(900_000) for number in range(24)})  # a pack that comes in several parts
+    project.write({f"data/{number}": os.urandom(900_000) for number in range(48)})  # a pack that comes in several parts
     project.dv("add", "data")
     project.git("add", "-A")
     project.git("commit", "-qm", "data")
@@ -485,5 +485,5 @@ def test_after_a_fetch_no_thread_is_left_that_would_keep_the_checkout_to_one_pro
     from dvlite.ops.fetch import fetch
 
     before = threading.active_count()
-    assert fetch(clone.repo).fetched == 24
+    assert fetch(clone.repo).fetched == 48
     assert threading.active_count() == before
