@@ -68,6 +68,7 @@ LAZY = {
     "shutil",
 }
 LAZY_ROOMS = {
+    "dvlite.forking",
     "dvlite.remotes",
     "dvlite.tables",
     "dvlite.stores.remote.drivers.s3",

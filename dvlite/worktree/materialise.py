@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dvlite import files, forking, hashing, statkey, tree
+from dvlite import files, hashing, statkey, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, explain
 from dvlite.oid import Oid
 from dvlite.progress import SILENT, Progress
@@ -174,17 +174,25 @@ class _Builder:
 
     def _write_all(self, jobs: list[_Job]) -> None:
         chunks = [jobs[at : at + _CHUNK] for at in range(0, len(jobs), _CHUNK)]
-        count = forking.processors() if len(jobs) >= _SHARED else 1
-        if count > 1:
-            forking.share(self._write_chunk, chunks, self._take, count)
-            if any(isinstance(error, CorruptError) for error in self._outcome.failed.values()):
-                self._store.refresh()  # another process may have set aside what was bad
+        if len(jobs) >= _SHARED and self._share(chunks):
             return
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(2) as pool:
             for made in pool.map(self._write_chunk, chunks):
                 self._take(made)
+
+    def _share(self, chunks: Sequence[list[_Job]]) -> bool:
+        """Write with other processes; False where there can be none."""
+        from dvlite import forking
+
+        count = forking.processors()
+        if count == 1:
+            return False
+        forking.share(self._write_chunk, chunks, self._take, count)
+        if any(isinstance(error, CorruptError) for error in self._outcome.failed.values()):
+            self._store.refresh()  # another process may have set aside what was bad
+        return True
 
     def _take(self, made: _Made) -> None:
         self._outcome.written.update(made.written)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from dvlite import files, forking, hashing, statkey, tree
+from dvlite import files, hashing, statkey, tree
 from dvlite.errors import DvliteError, MissingError, explain
 from dvlite.files import Listed
 from dvlite.oid import Oid
@@ -24,6 +24,8 @@ from dvlite.tree import EXECUTABLE, FILE, SYMLINK, Entry
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
+    from dvlite.forking import Helper
+
 _THREADED = 1 << 16  # from this size on, reading and hashing in a thread pays
 _AT_ONCE = 256  # small files that one pass reads
 _PASS_BYTES = 1 << 19
@@ -33,7 +35,7 @@ _SHARED_AHEAD = 4
 _OPEN = 2  # folders in which files are read ahead
 _TRIES = 3
 # A link into a store's folder of large objects.
-_STORED = re.compile(r"/objects/(sha256|blake3)/([0-9a-f]{2})/([0-9a-f]{62})$")
+_STORED = r"/objects/(sha256|blake3)/([0-9a-f]{2})/([0-9a-f]{62})$"
 
 
 class TooMuchError(DvliteError):
@@ -124,7 +126,7 @@ class Reader:
         self._small = min(_THREADED, pack_below)
         self._objects = objects
         self._limit = limit
-        self._helper: forking.Helper[_Asked, _Answer] | None = None
+        self._helper: Helper[_Asked, _Answer] | None = None
         self._flying = 0  # bytes
         self._open: list[Begun] = []  # what is needed first comes last
         self.stamp = 0  # stats that are older than this can be trusted
@@ -139,13 +141,19 @@ class Reader:
         self.bytes_read += sum([key.size for key in work.keys])
         if self._limit is not None and self.bytes_read > self._limit:
             raise TooMuchError(f"'{work.where(0)}' and more have changed: over {self._limit} bytes to read")
-        if self._helper is None and self.files_read >= _SHARED and forking.processors() > 1:
-            with contextlib.suppress(OSError):
-                self._helper = self._stack.enter_context(forking.Helper(_read_asked, ahead=_SHARED_AHEAD))
+        if self._helper is None and self.files_read >= _SHARED:
+            self._get_help()
         is_next = bool(self._open) and _above(self._open[-1].work) == _above(work)
         self._open.insert(len(self._open) - is_next, begun)
         self._start_some()
         return begun
+
+    def _get_help(self) -> None:
+        from dvlite import forking
+
+        if forking.processors() > 1:
+            with contextlib.suppress(OSError):
+                self._helper = self._stack.enter_context(forking.Helper(_read_asked, ahead=_SHARED_AHEAD))
 
     def finish(self, begun: Begun) -> tuple[list[Entry], list[StatKey]]:
         """Read files into the batch; return their entries and their stats as they are now.
@@ -316,4 +324,4 @@ def mode_of(mode: int) -> str:
 
 def is_stored(target: str) -> re.Match[str] | None:
     """Tell whether a link leads to a store's large object: its algorithm, and the two parts of its digest."""
-    return _STORED.search(target)
+    return re.search(_STORED, target)
