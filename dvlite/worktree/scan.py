@@ -23,6 +23,8 @@ from dvlite.worktree.reading import Begun, Reader, Unread, is_stored, mode_of
 if TYPE_CHECKING:
     pass
 
+_SHARED = 16_384  # from so many files on, other processes look too
+_CHUNK = 16  # folders
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -83,10 +85,17 @@ class _Open(NamedTuple):
     tracked: str
     rules: ignores.Ignore
     depth: int
-    listed: "_Listing"
+    subs: list[str]
     row: Row | None
-    mark: bytes
     begun: _Resolving | None
+
+
+class _Quiet(NamedTuple):
+    """A folder that was seen to be as its row says: its subfolders, and how many files and bytes it has itself."""
+
+    subs: list[str]
+    files: int
+    size: int
 
 
 class _Listing(NamedTuple):
@@ -138,6 +147,7 @@ class _Scanner:
             batch, algorithm, stack, pack_below=pack_below, objects=memory.objects, limit=memory.limit
         )
         self._rows: dict[str, Row] = {}
+        self._quiet: dict[str, _Quiet] = {}
         self._result = Scan()
 
     def run(self, tracked: str) -> Scan:
@@ -151,6 +161,8 @@ class _Scanner:
         except OSError as exc:
             raise explain(exc, tracked, "can't read") from exc
         if stat.S_ISDIR(status.st_mode):
+            if (row := self._rows.get(tracked)) and row.files >= _SHARED:
+                self._look_with_others()
             result.entry = self._finish(self._begin(str(path), tracked, ignores.rules_for(self._root, tracked), 0))
         else:
             result.entry = self._file(path, tracked, status)
@@ -163,7 +175,7 @@ class _Scanner:
         listed = _Listing([""], index.pack_stats([self._reader.key_of(status)]), [])
         row = self._rows.get(tracked)
         self._result.gone.discard(tracked)
-        entries, new = self._resolved(self._resolve(str(path), tracked, listed, row), b"")
+        entries, new = self._resolved(self._resolve(str(path), tracked, listed, row))
         entry = entries[0]._replace(name="")
         new = new._replace(oid=entry.oid, size=entry.size, files=1)
         before = [key for key, _ in self._memory.seen.entries(tracked, row).values()] if row else []
@@ -171,29 +183,50 @@ class _Scanner:
             self._result.rows[tracked] = new
         return entry
 
+    def _look_with_others(self) -> None:
+        """Have other processes look too whether folders are as their rows say; what isn't is looked at once more."""
+        from dvlite import forking
+
+        known = sorted(path for path, row in self._rows.items() if row.fingerprint and self._is_current(row))
+        if (count := forking.processors()) > 1 and len(known) > 1:
+            chunks = [known[at : at + _CHUNK] for at in range(0, len(known), _CHUNK)]
+            forking.share(self._quiet_ones, chunks, self._quiet.update, count)
+
+    def _quiet_ones(self, folders: list[str]) -> dict[str, _Quiet]:
+        found = {}
+        for tracked in folders:
+            with contextlib.suppress(DvliteError):  # to be said in its turn
+                listed, rules = self._list(f"{self._root}/{tracked}", tracked, ignores.Ignore())
+                if not rules.specs and self._rows[tracked].fingerprint == _mark(listed):
+                    found[tracked] = _Quiet(listed.subs, len(listed.names), index.total_size(listed.stats))
+        return found
+
     def _begin(self, path: str, tracked: str, rules: ignores.Ignore, depth: int) -> _Open:
         """List a folder, and begin to read what isn't known in it."""
         if depth > tree.MAX_DEPTH:
             raise UsageError(f"'{tracked}' lies more than {tree.MAX_DEPTH} folders deep")
-        listed, rules = self._list(path, tracked, rules)
         row = self._rows.get(tracked)
         self._result.gone.discard(tracked)
+        if (quiet := self._quiet.pop(tracked, None)) and not rules.specs:
+            self._progress.advance(files=quiet.files, size=quiet.size)
+            return _Open(path, tracked, rules, depth, quiet.subs, row, None)
+        listed, within = self._list(path, tracked, rules)
         self._progress.advance(files=len(listed.names), size=index.total_size(listed.stats))
-        mark = index.fingerprint(index.pack_names(listed.names), listed.stats, listed.subs)
-        is_same = bool(row and row.fingerprint == mark and self._is_current(row))
+        is_same = row and row.fingerprint == _mark(listed) and self._is_current(row)
         begun = None if is_same else self._resolve(path, tracked, listed, row)
-        return _Open(path, tracked, rules, depth, listed, row, mark, begun)
+        return _Open(path, tracked, within, depth, listed.subs, row, begun)
 
     def _finish(self, folder: _Open) -> Entry:
         """Finish with a folder, and all below it."""
-        path, tracked, rules, depth, listed, row, mark, begun = folder
-        entries, new = self._resolved(begun, mark) if begun else ([], None)
+        path, tracked, rules, _, _, row, begun = folder
+        entries, new = self._resolved(begun) if begun else ([], None)
         below = list(self._below(folder))
         sub_sum = hashing.checksum(tree.encode(tree.Page(0, below)))
         if not begun and row and row.subs == sub_sum:
             return Entry(TREE, row.oid, row.size, row.files, "")
         if new is None:
-            entries, new = self._resolved(self._resolve(path, tracked, listed, row), mark)
+            listed, _ = self._list(path, tracked, rules)
+            entries, new = self._resolved(self._resolve(path, tracked, listed, row))
         built = tree.build(self._algorithm, [*entries, *below])
         for oid, data in built.objects:
             self._batch.take(oid, data, is_tree=True)
@@ -206,9 +239,9 @@ class _Scanner:
 
     def _below(self, folder: _Open) -> Iterator[Entry]:
         """Yield the entries of subfolders; one is begun while the one before is finished."""
-        path, tracked, rules, depth = folder[:4]
+        path, tracked, rules, depth, subs, *_ = folder
         before: _Open | None = None
-        for name in folder.listed.subs:
+        for name in subs:
             one = self._begin(f"{path}/{name}", f"{tracked}/{name}", rules, depth + 1)
             if before:
                 yield self._named(before)
@@ -297,7 +330,7 @@ class _Scanner:
         _refuse_names(work)
         return self._reader.begin(work)
 
-    def _resolved(self, work: _Resolving, mark: bytes) -> tuple[list[Entry], Row]:
+    def _resolved(self, work: _Resolving) -> tuple[list[Entry], Row]:
         """Return the entries of a folder's files and its row, when all is read."""
         listed, entries, stats, unread, was, begun = work
         if begun:
@@ -309,12 +342,12 @@ class _Scanner:
                 if old is not key or not is_old:
                     stats[position] = index.pack_stats([key if is_old else key._replace(ctime_ns=-1)])
         is_seen = was is not None and b"".join(was) == index.pack_oids([entries[position].oid for position in unread])
-        return entries, self._row(listed, b"".join(stats), entries, mark, is_seen)
+        return entries, self._row(listed, b"".join(stats), entries, is_seen)
 
-    def _row(self, listed: _Listing, stats: bytes, entries: list[Entry], mark: bytes, is_seen: bool) -> Row:
+    def _row(self, listed: _Listing, stats: bytes, entries: list[Entry], is_seen: bool) -> Row:
         names = index.pack_names(listed.names)
-        if stats != listed.stats:  # an entry is young, or moved since it was listed
-            mark = b""
+        is_open = stats != listed.stats  # an entry is young, or moved since it was listed
+        mark = b"" if is_open or not all(listed.names) else _mark(listed)
         state = self._memory.state if self._memory.is_storing or is_seen else ""
         oids = index.pack_oids([entry.oid for entry in entries])
         return Row(mark, b"", Oid(self._algorithm, b""), 0, 0, state, stats, names, oids)
@@ -337,6 +370,10 @@ class _Scanner:
         wrote = written.get(f"{tracked}/{inner}" if inner else tracked) if written else None
         is_same = wrote and wrote[:3] == (key.size, key.mtime_ns, key.inode) and not stat.S_ISLNK(key.mode)
         return wrote.oid if wrote and is_same else None
+
+
+def _mark(listed: _Listing) -> bytes:
+    return index.fingerprint(index.pack_names(listed.names), listed.stats, listed.subs)
 
 
 def _wanted(listed: _Listing, tracked: str, rules: ignores.Ignore) -> _Listing:

@@ -1,0 +1,69 @@
+"""A scan that other processes share sees what one alone sees."""
+
+import os
+import shutil
+
+import pytest
+
+from dvlite import forking
+from dvlite.ops.base import look
+from dvlite.worktree import scan
+
+CHANGES = {
+    "nothing": lambda data: None,
+    "a file": lambda data: (data / "b/one").write_bytes(b"other"),
+    "a new file": lambda data: (data / "b/c/new").write_bytes(b"new"),
+    "a file gone": lambda data: (data / "a/two").unlink(),
+    "a folder gone": lambda data: shutil.rmtree(data / "b/c"),
+    "a new folder": lambda data: shutil.copytree(data / "a", data / "b/again"),
+    "a mode": lambda data: (data / "one").chmod(0o755),
+    "a folder that is a link": lambda data: (shutil.rmtree(data / "a"), (data / "a").symlink_to("b")),
+    "an ignore file": lambda data: (data / ".dvliteignore").write_text("two\n"),
+    "an ignore file below": lambda data: (data / "b/.dvliteignore").write_text("c/one\n"),
+    "an ignore file above": lambda data: (data.parent / ".dvliteignore").write_text("c\n"),
+}
+
+
+@pytest.fixture
+def scanned(project):
+    project.write(
+        {f"data/{folder}{name}": f"{folder}{name}" for folder in ("", "a/", "b/", "b/c/") for name in ("one", "two")}
+    )
+    project.dv("add", "data")
+    for folder, _, names in os.walk(project.root / "data"):
+        for name in names:
+            os.utime(os.path.join(folder, name), (1, 1))
+    project.dv("add", "data")  # no entry is young any more
+    project.dv("status", "--exit-code")
+    return project
+
+
+def seen(project):
+    view = look(project.repo, "data", algorithm="sha256")
+    return view.data, view.scan.files_read, view.scan.gone, sorted(view.scan.rows)
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_others_see_the_same(scanned, monkeypatch, change):
+    change(scanned.root / "data")
+    alone = seen(scanned)
+    monkeypatch.setattr(scan, "_SHARED", 1)
+    monkeypatch.setattr(scan, "_CHUNK", 1)
+    monkeypatch.setattr(forking, "processors", lambda: 3)
+    assert seen(scanned) == alone
+
+
+def test_others_do_look(scanned, monkeypatch):
+    monkeypatch.setattr(scan, "_SHARED", 1)
+    monkeypatch.setattr(scan, "_CHUNK", 1)
+    shared = []
+
+    def share(work, items, take, count):
+        shared.extend(items)
+        for item in items:
+            take(work(item))
+
+    monkeypatch.setattr(forking, "processors", lambda: 2)
+    monkeypatch.setattr(forking, "share", share)
+    assert seen(scanned)[1] == 0
+    assert shared == [["data"], ["data/a"], ["data/b"], ["data/b/c"]]
