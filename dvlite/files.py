@@ -180,16 +180,24 @@ def start_writeback(fd: int, start: int = 0, size: int = 0) -> None:
 
 
 def write_back(fd: int) -> None:
-    """Close a file, and ask the kernel to begin writing it to disk: beside this thread, for it finds room there first."""
-    if not _sync_file_range():
-        os.close(fd)
-        return
+    """Close a file, and have the kernel begin to write it to disk, beside this thread: it finds room there first.
 
-    def run() -> None:
+    What the system says at the close (a full quota, over a network) is raised here; that writing began is a hint only.
+    """
+    spare = os.dup(fd)
+    try:
+        os.close(fd)
+        threading.Thread(target=_write_back, args=(spare,), daemon=True).start()
+    except BaseException as exc:
+        os.close(spare)
+        if not isinstance(exc, RuntimeError):  # else there is no room for a thread
+            raise
+
+
+def _write_back(fd: int) -> None:
+    with contextlib.suppress(OSError):
         start_writeback(fd)
         os.close(fd)
-
-    threading.Thread(target=run, daemon=True).start()
 
 
 @functools.cache
@@ -275,7 +283,7 @@ def read_listed(folder: str, names: Sequence[str], keys: Sequence[Listed]) -> li
             finally:
                 os.close(fd)
             is_same = mtime_ns == after.st_mtime_ns and ctime_ns == after.st_ctime_ns and inode == after.st_ino
-            if not is_same or len(data) != size or after.st_mode != mode:
+            if not is_same or not len(data) == size == after.st_size or after.st_mode != mode:
                 return None
             found.append(data)
     except OSError:

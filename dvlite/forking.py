@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Sequence
-from typing import Generic, NamedTuple, Self, TypeVar
+from typing import IO, Generic, NamedTuple, Self, TypeVar
 
 from dvlite.errors import DvliteError
 
@@ -182,47 +182,56 @@ _ROOM = 1 << 20  # bytes that a pipe holds, so that neither waits for the other 
 
 
 class Helper(Generic[Item, Result]):
-    """A fork that does one kind of work, asked for ahead and answered in order. Close it, or use it as a context.
+    """A fork that does one kind of work, asked for ahead and answered in any order. Use it as a context.
 
     Raises OSError where there is no room for it. It may be killed at any time: what it doesn't answer, its parent does itself.
+    What it is asked for ahead must fit into `_ROOM` bytes together.
     """
 
-    def __init__(self, work: Callable[[Item], Result], *, ahead: int) -> None:
-        """Start it. `ahead`: how many answers may be outstanding; their requests must fit into `_ROOM` bytes together."""
+    def __init__(self, work: Callable[[Item], Result]) -> None:
+        """Start it."""
         self._work = work
-        self._ahead = ahead
         self._asked: dict[int, Item] = {}
         self._answers: dict[int, Result] = {}
-        self._next = 0
-        pipes = [*os.pipe()]
+        self._next = self._process = 0
+        self._streams: list[IO[bytes]] = []
+        # A Ctrl-C waits until the process is known here.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+        try:
+            self._start(mask)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        except BaseException:
+            self.__exit__()
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            raise
+
+    def _start(self, mask: Collection[int]) -> None:
+        pipes = [*os.pipe()]
         try:
             pipes += os.pipe()
             asked, asking, answered, answering = pipes
             for one in (asked, answered):
                 fcntl.fcntl(one, fcntl.F_SETPIPE_SZ, _ROOM)
-            self._process = _fork(lambda: _serve(work, asked, answering), (asking, answered), mask)
+            self._process = _fork(lambda: _serve(self._work, asked, answering), (asking, answered), mask)
         except OSError:
             for one in pipes:
                 os.close(one)
             raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(asked)
         os.close(answering)
-        self._asking, self._answered = os.fdopen(asking, "wb"), os.fdopen(answered, "rb")
+        self._streams = [os.fdopen(asking, "wb"), os.fdopen(answered, "rb")]
 
-    def has_room(self) -> bool:
-        """Tell whether it can be asked for more now."""
-        return self._process != 0 and len(self._asked) + len(self._answers) < self._ahead
+    def has_room(self, ahead: int) -> bool:
+        """Tell whether fewer than so many answers are outstanding."""
+        return self._process != 0 and len(self._asked) + len(self._answers) < ahead
 
     def ask(self, item: Item) -> int:
         """Ask for what `work` makes of an item; return the number under which the answer is to be had."""
         number, self._next = self._next, self._next + 1
         self._asked[number] = item
         try:
-            pickle.dump(item, self._asking)
-            self._asking.flush()
+            pickle.dump(item, self._streams[0])
+            self._streams[0].flush()
         except OSError:
             self._end()
         return number
@@ -231,7 +240,7 @@ class Helper(Generic[Item, Result]):
         """Wait for an answer; it is given once."""
         while self._process and number not in self._answers:
             try:
-                answer = pickle.load(self._answered)
+                answer = pickle.load(self._streams[1])
             except Exception:  # it was killed, perhaps amid an answer
                 self._end()
                 break
@@ -243,10 +252,9 @@ class Helper(Generic[Item, Result]):
 
     def _end(self) -> None:
         process, self._process = self._process, 0
-        if process:
-            with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ChildProcessError):  # where SIGCHLD is ignored, the kernel may have waited already
+            if process and not os.waitpid(process, os.WNOHANG)[0]:
                 os.kill(process, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
                 os.waitpid(process, 0)
 
     def __enter__(self) -> Self:
@@ -254,9 +262,9 @@ class Helper(Generic[Item, Result]):
 
     def __exit__(self, *_: object) -> None:
         self._end()
-        with contextlib.suppress(OSError):
-            self._asking.close()
-        self._answered.close()
+        for stream in self._streams:
+            with contextlib.suppress(OSError):
+                stream.close()
 
 
 def _serve(work: Callable[[Item], Result], asked: int, answering: int) -> None:

@@ -29,6 +29,7 @@ FOOTER_SIZE = _FOOTER.size
 MAX_OBJECTS = 1 << 18
 MAX_TAIL = MAX_OBJECTS * _ROW.size + FOOTER_SIZE  # bytes of an index with its footer: what a reader need hold in memory
 _LATELY = 1 << 17  # objects in indexes that are kept decoded: what was written or read is soon asked for again
+_INDEX = 8  # an index itself takes as much as so many objects in it
 _NUMBER = {name: number for number, name in enumerate(ALGORITHMS)}
 
 
@@ -48,7 +49,7 @@ class PackIndex(NamedTuple):
 
 
 class _Lately:
-    """The indexes that were encoded or decoded last, by id, which commits to all of one; some ten megabytes at most."""
+    """The indexes that were encoded or decoded last, by id, which commits to all of one; seventy megabytes at most."""
 
     def __init__(self) -> None:
         self._indexes: dict[str, PackIndex] = {}
@@ -60,11 +61,11 @@ class _Lately:
 
     def put(self, index: PackIndex) -> PackIndex:
         with self._lock:
-            if index.id not in self._indexes and len(index.places) <= _LATELY:
+            if index.id not in self._indexes and len(index.places) < _LATELY:
                 self._indexes[index.id] = index
-                self._objects += len(index.places)
+                self._objects += len(index.places) + _INDEX
                 while self._objects > _LATELY:
-                    self._objects -= len(self._indexes.pop(next(iter(self._indexes))).places)
+                    self._objects -= len(self._indexes.pop(next(iter(self._indexes))).places) + _INDEX
         return index
 
 
@@ -87,7 +88,8 @@ def encode_index(objects: Iterable[tuple[Oid, int]]) -> tuple[str, bytes]:
     id_ = hashing.digest("sha256", index).hex()
     if len(rows) <= _LATELY:
         places = {oid: Place(start, size) for (oid, size), start in zip(listed, ends, strict=False)}
-        remember(PackIndex(id_, ends[-1] + len(tail), places))
+        if len(places) == len(rows):
+            remember(PackIndex(id_, ends[-1] + len(tail), places))
     return id_, tail
 
 

@@ -7,6 +7,7 @@ the caller's: they are handed a function from oids to bytes. Format: docs/tree.m
 import operator
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 from dvlite import hashing
@@ -28,6 +29,7 @@ _LINE = re.compile(
 _HEADER = re.compile(rb"dvlite-tree 1 (0|[1-9])\n")
 _LEVEL_0 = b"dvlite-tree 1 0\n"
 _TREE = TREE.encode()
+_BLOBS = frozenset(mode.encode() for mode in BLOB_MODES)
 _MODES = {mode.encode(): mode for mode in (FILE, EXECUTABLE, SYMLINK, TREE, PAGE)}
 _ORDINARY = bytes(one for one in range(9, 127) if one in b"\t\n" or one >= 32 and one not in b"%/")
 _UNSAFE = re.compile("[\x00-\x1f\x7f%\udc80-\udcff]")
@@ -159,14 +161,26 @@ def decode(data: bytes, algorithm: str) -> Page:
     if other := set(named) - {algorithm.encode()}:
         raise FormatError(f"tree of {algorithm} names an object of {other.pop().decode()}")
     digests = bytes.fromhex(b"".join(digits).decode())
-    entries = [
-        Entry(_MODES[mode], Oid(algorithm, digests[at : at + DIGEST_SIZE]), int(size), int(files), name)
-        for mode, at, size, files, name in zip(
-            modes, range(0, len(digests), DIGEST_SIZE), sizes, counts, _names(fields), strict=True
-        )
-    ]
-    _check_entries(level, entries, fields)
+    oids = map(Oid, repeat(algorithm), [digests[at : at + DIGEST_SIZE] for at in range(0, len(digests), DIGEST_SIZE)])
+    names = _names(fields)
+    # By columns, as a folder may have many entries.
+    columns = map(_MODES.__getitem__, modes), oids, map(int, sizes), map(int, counts), names
+    entries = list(map(Entry._make, zip(*columns, strict=True)))
+    if level or counts.count(b"1") < len(rows) or not _BLOBS.issuperset(modes):
+        for entry in entries:
+            _check_entry(level, entry)
+    check_names(names)
+    raws = [raw(name) for name in names] if b"%" in data else fields
+    if not all(map(operator.lt, raws, raws[1:])):
+        raise FormatError("tree is not in order, or has a name twice")
     return Page(level, entries)
+
+
+def _check_entry(level: int, entry: Entry) -> None:
+    if (entry.mode == PAGE) != (level > 0):
+        raise FormatError(f"'{escape(entry.name)}' is out of place at level {level} of a tree")
+    if entry.files != 1 and entry.mode in BLOB_MODES:
+        raise FormatError(f"'{escape(entry.name)}' in tree counts as {entry.files} files")
 
 
 def _names(fields: Sequence[bytes]) -> list[str]:
@@ -177,18 +191,6 @@ def _names(fields: Sequence[bytes]) -> list[str]:
         return [unescape(field) for field in fields]
     except ValueError as exc:
         raise FormatError("malformed name in tree") from exc
-
-
-def _check_entries(level: int, entries: list[Entry], fields: Sequence[bytes]) -> None:
-    check_names([entry.name for entry in entries])
-    for entry in entries:
-        if (entry.mode == PAGE) != (level > 0):
-            raise FormatError(f"'{escape(entry.name)}' is out of place at level {level} of a tree")
-        if entry.files != 1 and entry.mode in BLOB_MODES:
-            raise FormatError(f"'{escape(entry.name)}' in tree counts as {entry.files} files")
-    raws = [raw(entry.name) for entry in entries] if any(b"%" in field for field in fields) else fields
-    if not all(map(operator.lt, raws, raws[1:])):
-        raise FormatError("tree is not in order, or has a name twice")
 
 
 # ---- one folder -----------------------------------------------------------------------------------------------------

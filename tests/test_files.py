@@ -1,6 +1,8 @@
+import errno
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -137,3 +139,33 @@ def test_a_rename_that_is_said_to_be_done_and_is_not_is_an_error(tmp_path, monke
     with pytest.raises(OSError, match="file"):
         files.write_atomic(tmp_path / "file", b"new")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_what_the_system_says_at_a_close_is_raised(tmp_path, monkeypatch):
+    """A full quota is told then, over a network."""
+    fd = files.create(tmp_path / "pack")
+    real = os.close
+
+    def close(one):
+        real(one)
+        if one == fd:
+            raise OSError(errno.EDQUOT, "quota")
+
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", close)
+        with pytest.raises(OSError, match="quota"):
+            files.write_back(fd)
+    assert len(os.listdir("/proc/self/fd")) == before - 1
+
+
+def test_where_no_thread_can_be_had_a_file_is_closed_all_the_same(tmp_path, monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    before = len(os.listdir("/proc/self/fd"))
+    fd = files.create(tmp_path / "pack")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        files.write_back(fd)
+    assert len(os.listdir("/proc/self/fd")) == before

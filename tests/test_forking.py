@@ -169,18 +169,18 @@ def test_what_is_corrupt_in_another_process_is_named_and_the_rest_is_there(proje
 
 def test_a_helper_answers_whatever_is_asked_for_first():
     before = children(), os.listdir("/proc/self/fd")
-    with forking.Helper(lambda item: (item, os.getpid()), ahead=4) as helper:
+    with forking.Helper(lambda item: (item, os.getpid())) as helper:
         numbers = [helper.ask(item) for item in range(4)]
-        assert not helper.has_room()
+        assert not helper.has_room(4)
         answers = [helper.answer(numbers[at]) for at in (2, 0, 3, 1)]
-        assert helper.has_room()
+        assert helper.has_room(4)
     assert [item for item, _ in answers] == [2, 0, 3, 1]
     assert {process for _, process in answers}.isdisjoint({os.getpid()})
     assert (children(), os.listdir("/proc/self/fd")) == before, "no process is left, and no pipe"
 
 
 def test_answers_that_no_pipe_holds_are_no_deadlock():
-    with forking.Helper(lambda item: bytes([item]) * (3 << 20), ahead=4) as helper:
+    with forking.Helper(lambda item: bytes([item]) * (3 << 20)) as helper:
         numbers = [helper.ask(item) for item in range(4)]
         for number in numbers[:2]:
             assert helper.answer(number) == bytes([number]) * (3 << 20)
@@ -191,7 +191,7 @@ def test_answers_that_no_pipe_holds_are_no_deadlock():
 @pytest.mark.parametrize("answered", [0, 1, 3])
 def test_what_a_killed_helper_does_not_answer_is_done_here(answered):
     before = children()
-    with forking.Helper(lambda item: (item, os.getpid()), ahead=8) as helper:
+    with forking.Helper(lambda item: (item, os.getpid())) as helper:
         numbers = [helper.ask(item) for item in range(6)]
         there = [helper.answer(number) for number in numbers[:answered]]
         (process,) = set(children()) - set(before)
@@ -199,13 +199,13 @@ def test_what_a_killed_helper_does_not_answer_is_done_here(answered):
         time.sleep(0.1)
         numbers.append(helper.ask(6))
         rest = [helper.answer(number) for number in numbers[answered:]]
-        assert not helper.has_room()
+        assert not helper.has_room(4)
     assert [item for item, _ in there + rest] == list(range(7))
     assert rest[-1] == (6, os.getpid())
 
 
 def test_what_fails_in_a_helper_fails_here_as_it_is():
-    with forking.Helper(lambda item: 1 // item, ahead=2) as helper:
+    with forking.Helper(lambda item: 1 // item) as helper:
         number = helper.ask(0)
         with pytest.raises(ZeroDivisionError):
             helper.answer(number)
@@ -218,14 +218,14 @@ def test_where_no_helper_can_be_had_nothing_is_left(monkeypatch):
     monkeypatch.setattr(os, "fork", refuse)
     before = os.listdir("/proc/self/fd")
     with pytest.raises(OSError):
-        forking.Helper(lambda item: item, ahead=2)
+        forking.Helper(lambda item: item)
     assert os.listdir("/proc/self/fd") == before
 
 
 def test_a_helper_ends_when_its_parent_was_killed(tmp_path):
     code = (
         "import os, sys, time\nfrom dvlite import forking\n"
-        "helper = forking.Helper(lambda item: open(f'{sys.argv[1]}/{os.getpid()}', 'w').close(), ahead=2)\n"
+        "helper = forking.Helper(lambda item: open(f'{sys.argv[1]}/{os.getpid()}', 'w').close())\n"
         "helper.answer(helper.ask(1))\ntime.sleep(100)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) as process:
@@ -238,3 +238,24 @@ def test_a_helper_ends_when_its_parent_was_killed(tmp_path):
             return
         time.sleep(0.02)
     pytest.fail("it lives on")
+
+
+def test_ctrl_c_amid_the_fork_leaves_no_helper_behind(monkeypatch):
+    fork = os.fork
+
+    def interrupted():
+        process = fork()
+        if process:
+            os.kill(os.getpid(), signal.SIGINT)
+        return process
+
+    before = children(), os.listdir("/proc/self/fd")
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fork", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                forking.Helper(lambda item: item)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert (children(), os.listdir("/proc/self/fd")) == before

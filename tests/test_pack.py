@@ -4,6 +4,9 @@ from hypothesis import strategies as st
 
 from dvlite import hashing, pack
 from dvlite.errors import CorruptError, DvliteError, FormatError
+from dvlite.oid import Oid
+from dvlite.pack import Place
+from dvlite.stores import packs
 
 NAMES = [hashing.oid_of("sha256", data) for data in (b"foo", b"bar!")]
 GOLDEN = bytes.fromhex(
@@ -86,3 +89,39 @@ def test_a_damaged_merged_index_is_refused():
             pack.decode_merged(bytes(flipped))
     with pytest.raises(CorruptError):
         pack.decode_merged(merged[:20])
+
+
+def test_an_index_that_names_an_object_twice_is_refused_although_it_was_written_here():
+    oid = Oid("sha256", bytes(32))
+    _, tail = pack.encode_index([(oid, 1), (oid, 1)])
+    with pytest.raises(FormatError, match="twice"):
+        pack.decode_index(tail)
+
+
+def test_what_was_decoded_is_kept_for_a_while_and_not_for_good():
+    tails = []
+    for number in range(4):
+        objects = [(Oid("sha256", f"{number:8}{at:24}".encode()), 1) for at in range(1 << 15)]
+        tails.append(pack.encode_index(objects)[1])
+    first = pack.decode_index(tails[0])
+    assert pack.decode_index(tails[3]) is pack.decode_index(tails[3])
+    assert first == pack.decode_index(tails[0])
+    assert sum(len(index.places) for index in pack._lately._indexes.values()) <= 1 << 17
+
+
+def test_places_that_are_not_true_are_never_kept(tmp_path):
+    """A derived table may be wrong; the pack itself says what is where."""
+    writer = packs.PackWriter(tmp_path, 1 << 20)
+    data = [bytes([number]) * 9 for number in range(5)]
+    for one in data:
+        writer.add(hashing.oid_of("sha256", one), one)
+    written = writer.finish()
+    pack._lately.__init__()
+    right = packs.read_index(written.path)
+    pack._lately.__init__()
+    wrong = {oid: Place(offset + 1, size) for oid, (offset, size) in right.places.items()}
+    believed = packs.index_if_all(written.path, written.id, wrong)
+    assert packs.bad_objects(written.path, believed) == set(wrong)
+    assert packs.read_index(written.path) == right
+    assert packs.bad_objects(written.path, packs.read_index(written.path)) == set()
+    assert packs.index_if_all(written.path, written.id, dict(list(wrong.items())[1:])) is None

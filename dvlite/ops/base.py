@@ -3,7 +3,7 @@
 import fnmatch
 import functools
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from dvlite import refs, tree
@@ -21,7 +21,7 @@ from dvlite.stores.memory import Hashing
 from dvlite.tree import Entry, Read
 from dvlite.worktree import plan as plans
 from dvlite.worktree.plan import Only
-from dvlite.worktree.scan import Memory, Scan, Written, scan
+from dvlite.worktree.scan import Made, Memory, Scan, scan
 
 MAGIC = frozenset("*?[")
 
@@ -175,7 +175,7 @@ def look(
     algorithm: str,
     batch: Batch | None = None,
     has: Callable[[Oid], bool] | None = None,
-    written: Mapping[str, Written] | None = None,
+    made: Made | None = None,
     limit: int | None = None,
     progress: Progress = SILENT,
 ) -> View:
@@ -187,11 +187,11 @@ def look(
     base = repo.index.base(tracked)
     if base and base.entry and base.entry.oid.algorithm != algorithm and batch is None and readable_base(repo, tracked):
         # Compare with the base in its own algorithm first; data that is neither as it was nor as it should be is unknown.
-        before = _scan(repo, tracked, base.entry.oid.algorithm, None, has, written, limit, progress)
+        before = _scan(repo, tracked, base.entry.oid.algorithm, None, has, made, limit, progress)
         if before.data and before.data.oid == base.entry.oid:
             return before
-        return _scan(repo, tracked, algorithm, batch, has, written, limit, progress)._replace(base=None)
-    return _scan(repo, tracked, algorithm, batch, has, written, limit, progress)
+        return _scan(repo, tracked, algorithm, batch, has, made, limit, progress)._replace(base=None)
+    return _scan(repo, tracked, algorithm, batch, has, made, limit, progress)
 
 
 def _refuse_links(repo: Repo, tracked: str) -> None:
@@ -212,7 +212,7 @@ def _scan(
     algorithm: str,
     batch: Batch | None,
     has: Callable[[Oid], bool] | None,
-    written: Mapping[str, Written] | None,
+    made: Made | None,
     limit: int | None,
     progress: Progress,
 ) -> View:
@@ -222,7 +222,7 @@ def _scan(
         repo.store.state(),
         has or (lambda oid: bool(repo.store.find([oid]))),
         is_storing=batch is not None,
-        written=written or {},
+        made=made or Made({}, {}),
         objects=repo.store.root / "objects",
         limit=limit,
     )

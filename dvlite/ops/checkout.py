@@ -277,7 +277,7 @@ def _remember(
 def _rescan(repo: Repo, view: View, target: Entry | None, outcome: Outcome) -> None:
     if outcome.done:
         algorithm = target.oid.algorithm if target else repo.config.hash
-        again = look(repo, view.tracked, algorithm=algorithm, written=outcome.written)
+        again = look(repo, view.tracked, algorithm=algorithm, made=outcome.made)
         repo.index.save(again.scan.rows, again.scan.gone)
 
 
@@ -373,6 +373,6 @@ def bring_back(repo: Repo, number: int, *, progress: Progress = SILENT) -> Check
         outcome = materialise.apply(place, changes, repo.store, view.read, progress)
         repo.index.finish(tracked)
         _count(outcome, changes, item.entry, result, tracked)
-        again = look(repo, tracked, algorithm=item.oid.algorithm, written=outcome.written)
+        again = look(repo, tracked, algorithm=item.oid.algorithm, made=outcome.made)
         repo.index.save(again.scan.rows, again.scan.gone)
     return result

@@ -38,7 +38,7 @@ def unprotect(repo: Repo, paths: Sequence[str], *, progress: Progress = SILENT) 
             changes = list(relinks(repo, view, "copy", part))
             place = Place(repo.root, tracked, repo.tmp(repo.root / tracked), "copy", stats_of(repo, tracked, view.scan))
             outcome = materialise.apply(place, changes, repo.store, view.read, progress)
-            again = look(repo, tracked, algorithm=algorithm_of(repo, pointers.found[tracked]), written=outcome.written)
+            again = look(repo, tracked, algorithm=algorithm_of(repo, pointers.found[tracked]), made=outcome.made)
             repo.index.save(again.scan.rows, again.scan.gone)
             result.files += outcome.files
             result.size += outcome.size

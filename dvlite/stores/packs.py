@@ -154,7 +154,7 @@ def index_if_all(path: Path, id_: str, places: Mapping[Oid, Place]) -> PackIndex
     found, size, count = pack.identify(tail)
     if size != path.stat().st_size:
         raise CorruptError(f"'{path}' has another size than its index says")
-    return pack.remember(PackIndex(id_, size, places)) if (found, count) == (id_, len(places)) else None
+    return PackIndex(id_, size, dict(places)) if (found, count) == (id_, len(places)) else None
 
 
 def has_head(path: Path) -> bool:
@@ -201,7 +201,10 @@ def bad_objects(path: Path, index: PackIndex) -> set[Oid]:
         raise CorruptError(f"'{path}' does not begin as a pack does")
     is_small = index.size < _SMALL * len(index.places)
     with _verifying if is_small else contextlib.nullcontext():
-        return _bad_objects(path, index)
+        bad = _bad_objects(path, index)
+    if not bad:
+        pack.remember(index)
+    return bad
 
 
 def _bad_objects(path: Path, index: PackIndex) -> set[Oid]:

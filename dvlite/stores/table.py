@@ -177,7 +177,7 @@ class Table:
             for digest, algorithm, pack, offset, size in self._all_rows():
                 if (known := wanted[algorithm](digest)) and live[pack]:
                     yield known, live[pack], offset, size
-        for id_, index in self._recent.items():
+        for id_, index in list(self._recent.items()):
             for oid in index.places.keys() & oids if len(oids) > len(index.places) else oids:
                 if place := index.places.get(oid):
                     yield oid, id_, *place

@@ -10,6 +10,7 @@ Invariants:
 
 import contextlib
 import errno
+import functools
 import os
 import stat
 import unicodedata
@@ -19,10 +20,12 @@ from typing import NamedTuple
 
 from dvlite import files, hashing, statkey, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, explain
+from dvlite.files import Listed
 from dvlite.oid import Oid
 from dvlite.progress import SILENT, Progress
+from dvlite.statkey import StatKey
 from dvlite.stores.local import LocalStore, Packed
-from dvlite.tree import EXECUTABLE, SYMLINK, Entry, Read
+from dvlite.tree import EXECUTABLE, SYMLINK, TREE, Entry, Read
 from dvlite.worktree.plan import Change
 from dvlite.worktree.scan import Written
 from dvlite.worktree.settle import Kept, Outcome, Place, Walker, settle
@@ -53,7 +56,13 @@ def apply(
         with Walker(place.root) as walker:
             for position, change in enumerate(changes):
                 aside = stage / f"{position}{files.ASIDE}"
+                count = len(outcome.done)
                 settle(place, walker, change, staged.get(position), aside, outcome)
+                if len(outcome.done) > count and place.link not in (
+                    "hardlink",
+                    "symlink",
+                ):  # links have stats of others
+                    outcome.made.whole.update(builder.whole.get(position, {}))
                 if os.path.lexists(aside):
                     outcome.kept.append(
                         Kept(change, f"is in the way of what was there before and lies in '{aside}' now")
@@ -97,16 +106,26 @@ def _files_of(path: str, entry: Entry, read: Read) -> Iterator[tuple[str, Entry]
 # ---- building aside -------------------------------------------------------------------------------------------------
 
 
+class _Part(NamedTuple):
+    """Files of one folder (in-repo) to be written into another, or one file to be written under another name."""
+
+    target: str
+    folder: str
+    entries: list[Entry]
+    alias: str = ""
+
+
 class _Job(NamedTuple):
     entry: Entry
     target: str
     path: str  # in-repo
 
 
-class _Made(NamedTuple):
-    """What became of some jobs, by in-repo path."""
+class _Done(NamedTuple):
+    """What became of a chunk: the stats of what was written, in order (None: nothing), and errors by in-repo path."""
 
-    written: list[tuple[str, Written]]
+    number: int
+    keys: list[Listed | None]
     failed: dict[str, DvliteError]
 
 
@@ -117,26 +136,34 @@ class _Builder:
         self._stage = stage
         self._outcome = outcome
         self._progress = progress
+        self._chunks: list[list[_Part]] = []
+        self.whole: dict[
+            int, dict[str, list[str]]
+        ] = {}  # by position of the change: folders made, with their subfolders
         self.newest_ns = 0
 
     def build(self, changes: Sequence[Change], read: Read) -> dict[int, Path]:
         """Write the targets of all changes below the stage; return where each lies, without those that can't be had."""
         total = sum(change.target.files for change in changes if change.target)
         self._make_room(changes)
-        _check_space(self._stage, total, sum(change.target.size for change in changes if change.target))
+        size = sum(change.target.size for change in changes if change.target)
+        _check_space(self._stage, total, size)
         staged: dict[int, Path] = {}
-        jobs: list[_Job] = []
+        parts: list[_Part] = []
         for position, change in enumerate(changes):
             if change.target is None:
                 continue
             staged[position] = self._stage / str(position)
-            self._lay_out(change.target, str(staged[position]), self._full(change.path), read, jobs)
-        links = [job for job in jobs if job.entry.mode == SYMLINK]
-        if links:
-            jobs = [job for job in jobs if job.entry.mode != SYMLINK]
-        self._progress.phase("checkout", files=len(jobs), size=sum(job.entry.size for job in jobs))
-        self._write_all(jobs)
-        self._write_all(links)
+            full, target = self._full(change.path), str(staged[position])
+            if change.target.is_tree:
+                self._lay_out(change.target, target, full, read, parts, self.whole.setdefault(position, {}))
+            else:
+                folder, _, name = full.rpartition("/") if change.path else (full, "", "")
+                parts.append(_Part(str(self._stage), folder, [change.target._replace(name=name)], str(position)))
+        self._progress.phase("checkout", files=total, size=size)
+        for is_link in (False, True):
+            some = [part._replace(entries=_of_kind(part.entries, is_link=is_link)) for part in parts]
+            self._write_all([part for part in some if part.entries])
         for position, path in list(staged.items()):
             if not os.path.lexists(path):
                 del staged[position]
@@ -151,60 +178,66 @@ class _Builder:
     def _full(self, path: str) -> str:
         return f"{self._place.tracked}/{path}" if path else self._place.tracked
 
-    def _lay_out(self, entry: Entry, target: str, path: str, read: Read, jobs: list[_Job]) -> None:
-        """Make the folders; list what must be written into them."""
-        if not entry.is_tree:
-            jobs.append(_Job(entry, target, path))
-            return
+    def _lay_out(
+        self, entry: Entry, target: str, path: str, read: Read, parts: list[_Part], whole: dict[str, list[str]]
+    ) -> bool:
+        """Make a folder and those below it; list what must be written into them. False where it can't be had."""
         tree.check_depth(path[len(self._place.tracked) :])
         try:
             below = tree.entries(entry, read)
         except MissingError as exc:
             self._outcome.failed[path] = exc
-            return
+            return False
         try:
             os.mkdir(target)
         except FileExistsError as exc:
             raise _names_meet(path) from exc
-        for child in below:
-            if child.is_tree:
-                self._lay_out(child, f"{target}/{child.name}", f"{path}/{child.name}", read, jobs)
-            else:
-                jobs.append(_Job(child, f"{target}/{child.name}", f"{path}/{child.name}"))
+        subs = [child for child in below if child.mode == TREE]
+        parts.append(_Part(target, path, [child for child in below if child.mode != TREE] if subs else below))
+        inner = [(child, f"{target}/{child.name}", f"{path}/{child.name}") for child in subs]
+        whole[path] = [one[0].name for one in inner if self._lay_out(*one, read, parts, whole)]
+        return True
 
-    def _write_all(self, jobs: list[_Job]) -> None:
-        chunks = [jobs[at : at + _CHUNK] for at in range(0, len(jobs), _CHUNK)]
-        if len(jobs) >= _SHARED and self._share(chunks):
+    def _write_all(self, parts: list[_Part]) -> None:
+        self._chunks = list(_chunks(parts))
+        if sum(len(part.entries) for part in parts) >= _SHARED and self._share():
             return
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(2) as pool:
-            for made in pool.map(self._write_chunk, chunks):
-                self._take(made)
+            for done in pool.map(self._write_chunk, range(len(self._chunks))):
+                self._take(done)
 
-    def _share(self, chunks: Sequence[list[_Job]]) -> bool:
+    def _share(self) -> bool:
         """Write with other processes; False where there can be none."""
         from dvlite import forking
 
         count = forking.processors()
         if count == 1:
             return False
-        forking.share(self._write_chunk, chunks, self._take, count)
+        forking.share(self._write_chunk, range(len(self._chunks)), self._take, count)
         if any(isinstance(error, CorruptError) for error in self._outcome.failed.values()):
             self._store.refresh()  # another process may have set aside what was bad
         return True
 
-    def _take(self, made: _Made) -> None:
-        self._outcome.written.update(made.written)
-        self._outcome.failed.update(made.failed)
-        self._outcome.files += len(made.written)
-        size = sum([record.size for _, record in made.written])
+    def _take(self, done: _Done) -> None:
+        keys, made = iter(done.keys), self._outcome.made.files
+        count = size = 0
+        for part in self._chunks[done.number]:
+            its = made.setdefault(part.folder, {})
+            for entry, key in zip(part.entries, keys, strict=False):
+                if key:
+                    its[entry.name] = Written(StatKey._make(key), entry.oid)
+                    count, size, self.newest_ns = count + 1, size + key[1], max(self.newest_ns, key[2])
+        self._outcome.failed.update(done.failed)
+        self._outcome.files += count
         self._outcome.size += size
-        self.newest_ns = max([self.newest_ns, *(record.mtime_ns for _, record in made.written)])
-        self._progress.advance(files=len(made.written), size=size)
+        self._progress.advance(files=count, size=size)
 
-    def _write_chunk(self, jobs: list[_Job]) -> _Made:
-        made = _Made([], {})
+    def _write_chunk(self, number: int) -> _Done:
+        jobs = [job for part in self._chunks[number] for job in _jobs(part)]
+        keys: dict[str, Listed] = {}
+        failed: dict[str, DvliteError] = {}
         waiting: dict[Oid, list[_Job]] = {}
         for job in jobs:
             waiting.setdefault(job.entry.oid, []).append(job)
@@ -212,17 +245,17 @@ class _Builder:
         for oid, path in loose.items():
             for job in [job for job in waiting[oid] if job.entry.mode != SYMLINK]:
                 waiting[oid].remove(job)
-                self._try(job, made, lambda job=job, path=path: self._write_loose(job, path))  # type: ignore[misc]
-        for oid, data in self._read(packed, [oid for oid in loose if waiting[oid]], waiting, made):
+                self._try(job, keys, failed, functools.partial(self._write_loose, job, path))
+        for oid, data in self._read(packed, [oid for oid in loose if waiting[oid]], waiting, failed):
             for job in waiting.pop(oid):
-                self._try(job, made, lambda job=job, data=data: _write_small(job, data))  # type: ignore[misc]
+                self._try(job, keys, failed, functools.partial(_write_small, job, data))
         for oid, left in waiting.items():
             for job in left:
-                made.failed.setdefault(job.path, MissingError(f"object {oid.short} is not here"))
-        return made
+                failed.setdefault(job.path, MissingError(f"object {oid.short} is not here"))
+        return _Done(number, [keys.get(job.target) for job in jobs], failed)
 
     def _read(
-        self, packed: Packed, others: Sequence[Oid], waiting: dict[Oid, list[_Job]], made: _Made
+        self, packed: Packed, others: Sequence[Oid], waiting: dict[Oid, list[_Job]], failed: dict[str, DvliteError]
     ) -> Iterator[tuple[Oid, bytes]]:
         wanted = [*(oid for places in packed.values() for oid in places), *others]
         try:
@@ -234,25 +267,27 @@ class _Builder:
                     yield oid, self._store.read(oid)
                 except CorruptError as exc:
                     for job in waiting.pop(oid):
-                        made.failed[job.path] = exc
+                        failed[job.path] = exc
                 except MissingError as exc:
                     for job in waiting.pop(oid):
-                        made.failed[job.path] = CorruptError(f"{exc.message} any more: it was corrupt", exc.hint)
+                        failed[job.path] = CorruptError(f"{exc.message} any more: it was corrupt", exc.hint)
 
-    def _try(self, job: _Job, made: _Made, write: Callable[[], os.stat_result]) -> None:
+    def _try(
+        self, job: _Job, keys: dict[str, Listed], failed: dict[str, DvliteError], write: Callable[[], os.stat_result]
+    ) -> None:
         try:
             status = write()
         except FileExistsError as exc:
             raise _names_meet(job.path) from exc
         except CorruptError as exc:
-            made.failed[job.path] = exc
+            failed[job.path] = exc
             return
         if status.st_size != job.entry.size and not stat.S_ISLNK(status.st_mode):
             os.unlink(job.target)
             said = f"'{job.path}' has {status.st_size} bytes, not {job.entry.size} as its pointer or tree says"
-            made.failed[job.path] = FormatError(said, "Add it again in a clone that has the data.")
+            failed[job.path] = FormatError(said, "Add it again in a clone that has the data.")
             return
-        made.written.append((job.path, Written(status.st_size, status.st_mtime_ns, status.st_ino, job.entry.oid)))
+        keys[job.target] = (*statkey.of(status),)
 
     def _write_loose(self, job: _Job, path: Path) -> os.stat_result:
         link = self._place.link
@@ -288,6 +323,33 @@ class _Builder:
             return False
         self._store.forget(path)
         return True
+
+
+def _of_kind(entries: list[Entry], *, is_link: bool) -> list[Entry]:
+    return [entry for entry in entries if (entry.mode == SYMLINK) == is_link]
+
+
+def _chunks(parts: Sequence[_Part]) -> Iterator[list[_Part]]:
+    """Yield parts, or pieces of them, that have so many files together as are written at once."""
+    chunk: list[_Part] = []
+    room = _CHUNK
+    for part in parts:
+        start = 0
+        while start < len(part.entries):
+            chunk.append(part._replace(entries=part.entries[start : start + room]))
+            start += room
+            room = _CHUNK - sum(len(one.entries) for one in chunk)
+            if room == 0:
+                yield chunk
+                chunk, room = [], _CHUNK
+    if chunk:
+        yield chunk
+
+
+def _jobs(part: _Part) -> Iterator[_Job]:
+    for entry in part.entries:
+        path = f"{part.folder}/{entry.name}" if entry.name else part.folder
+        yield _Job(entry, f"{part.target}/{part.alias or entry.name}", path)
 
 
 def _check_space(folder: Path, count: int, size: int) -> None:

@@ -31,8 +31,7 @@ _AT_ONCE = 256  # small files that one pass reads
 _PASS_BYTES = 1 << 19
 _AHEAD = 1 << 24  # bytes that are read before they are wanted
 _SHARED = 2048  # from so many small files on, another process pays
-_SHARED_AHEAD = 4
-_OPEN = 2  # folders in which files are read ahead
+_SHARED_AHEAD = 4  # passes that it is asked for ahead; their names and stats fit into a pipe together
 _TRIES = 3
 # A link into a store's folder of large objects.
 _STORED = r"/objects/(sha256|blake3)/([0-9a-f]{2})/([0-9a-f]{62})$"
@@ -97,11 +96,13 @@ class _Pass:
 class Begun:
     """Files that are about to be read, or being read already."""
 
-    __slots__ = ("ahead", "at", "passes", "work")
+    __slots__ = ("ahead", "at", "flying", "passes", "stamp", "work")
 
-    def __init__(self, work: Unread, passes: list[_Pass]) -> None:
+    def __init__(self, work: Unread, passes: list[_Pass], stamp: int) -> None:
         self.work = work
         self.passes = passes
+        self.stamp = stamp  # stats that are older than this can be trusted
+        self.flying = 0  # bytes that are read ahead
         self.at = 0  # the pass that is needed next
         self.ahead = 0  # the one to begin with next
 
@@ -127,20 +128,17 @@ class Reader:
         self._objects = objects
         self._limit = limit
         self._helper: Helper[_Asked, _Answer] | None = None
-        self._flying = 0  # bytes
         self._open: list[Begun] = []  # what is needed first comes last
-        self.stamp = 0  # stats that are older than this can be trusted
+        self._stamp: int | None = None
         self.files_read = 0
         self.bytes_read = 0
 
     def begin(self, work: Unread) -> Begun:
         """Have others begin to read files, as far as they have room; what is begun is to be finished."""
-        self.stamp = self.stamp or statkey.stamp(Path(work.path))
-        begun = Begun(work, list(self._passes(work.keys)))
-        self.files_read += len(work.names)
-        self.bytes_read += sum([key.size for key in work.keys])
-        if self._limit is not None and self.bytes_read > self._limit:
-            raise TooMuchError(f"'{work.where(0)}' and more have changed: over {self._limit} bytes to read")
+        if self._stamp is None:
+            self._stamp = statkey.stamp(Path(work.path))
+        begun = Begun(work, list(self._passes(work.keys)), self._stamp)
+        self._count(work)
         if self._helper is None and self.files_read >= _SHARED:
             self._get_help()
         is_next = bool(self._open) and _above(self._open[-1].work) == _above(work)
@@ -148,12 +146,19 @@ class Reader:
         self._start_some()
         return begun
 
+    def _count(self, work: Unread) -> None:
+        self.files_read += len(work.names)
+        for at, key in enumerate(work.keys):
+            self.bytes_read += key.size
+            if self._limit is not None and self.bytes_read > self._limit:
+                raise TooMuchError(f"'{work.where(at)}' and more have changed: over {self._limit} bytes to read")
+
     def _get_help(self) -> None:
         from dvlite import forking
 
         if forking.processors() > 1:
             with contextlib.suppress(OSError):
-                self._helper = self._stack.enter_context(forking.Helper(_read_asked, ahead=_SHARED_AHEAD))
+                self._helper = self._stack.enter_context(forking.Helper(_read_asked))
 
     def finish(self, begun: Begun) -> tuple[list[Entry], list[StatKey]]:
         """Read files into the batch; return their entries and their stats as they are now.
@@ -165,8 +170,8 @@ class Reader:
         for at, one in enumerate(begun.passes):
             begun.at = at
             self._start_some()
-            done = one.result() if one.result else self._read_small(begun.work, one.some)
-            self._flying -= one.size if one.result else 0
+            done = one.result() if one.result else self._read_now(begun.work, one.some)
+            begun.flying -= one.size if one.result else 0
             pairs = zip(done.entries, done.data, strict=True)
             self._batch.take_all([(entry.oid, data) for entry, data in pairs if data is not None])
             entries += done.entries
@@ -194,23 +199,32 @@ class Reader:
         return key.size < self._small and stat.S_ISREG(key.mode)
 
     def _start_some(self) -> None:
-        """Begin with what is needed next, where others do the work and have room for it."""
-        for begun in self._open[: -1 - _OPEN : -1]:
-            begun.ahead = max(begun.ahead, begun.at)
-            while self._flying < _AHEAD and begun.ahead < len(begun.passes):
-                one = begun.passes[begun.ahead]
-                one.result = self._start(begun.work, one.some)
-                if one.result is None:
-                    return
-                self._flying += one.size
-                begun.ahead += 1
+        """Begin with what is needed next, where others do the work and have room for it.
 
-    def _start(self, work: Unread, some: range) -> Callable[[], _Some] | None:
+        Half of the room is for the folder that is needed first: the next one isn't finished before all below the first.
+        """
+        if self._open:
+            self._start_of(self._open[-1], _AHEAD, _SHARED_AHEAD)
+            flying = sum([begun.flying for begun in self._open[:-1]])
+            for begun in self._open[-2:-1]:
+                self._start_of(begun, _AHEAD // 2 - flying + begun.flying, _SHARED_AHEAD // 2)
+
+    def _start_of(self, begun: Begun, room: int, ahead: int) -> None:
+        begun.ahead = max(begun.ahead, begun.at)
+        while begun.flying < room and begun.ahead < len(begun.passes):
+            one = begun.passes[begun.ahead]
+            one.result = self._start(begun.work, one.some, ahead)
+            if one.result is None:
+                return
+            begun.flying += one.size
+            begun.ahead += 1
+
+    def _start(self, work: Unread, some: range, ahead: int) -> Callable[[], _Some] | None:
         helper, key = self._helper, work.keys[some[0]]
         if self._is_small(key):
             if helper is None:
                 return lambda: self._read_small(work, some)
-            if not helper.has_room():
+            if not helper.has_room(ahead):
                 return None
             names, keys = work.names[some.start : some.stop], work.keys[some.start : some.stop]
             number = helper.ask(_Asked(work.path, names, [(*key,) for key in keys], self._algorithm))
@@ -224,6 +238,9 @@ class Reader:
         from concurrent.futures import ThreadPoolExecutor
 
         return self._stack.enter_context(ThreadPoolExecutor(2))
+
+    def _read_now(self, work: Unread, some: range) -> _Some:
+        return self._read_small(work, some) if self._is_small(work.keys[some[0]]) else self._read_each(work, some)
 
     def _read_small(self, work: Unread, some: range) -> _Some:
         names, keys = work.names[some.start : some.stop], work.keys[some.start : some.stop]

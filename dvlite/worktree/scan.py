@@ -4,10 +4,9 @@ import contextlib
 import os
 import stat
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from dvlite import hashing, index, pointer, tree
 from dvlite.errors import DvliteError, UsageError, explain, quote
@@ -20,25 +19,31 @@ from dvlite.tree import SYMLINK, TREE, Entry
 from dvlite.worktree import ignore as ignores
 from dvlite.worktree.reading import Begun, Reader, Unread, is_stored, mode_of
 
-if TYPE_CHECKING:
-    pass
-
 _SHARED = 16_384  # from so many files on, other processes look too
 _CHUNK = 16  # folders
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Written(NamedTuple):
-    """What was written at a path by this process itself, and so needs no reading: see materialise."""
+    """What this process wrote itself: the stat that the file had then, and what is in it."""
 
-    size: int
-    mtime_ns: int
-    inode: int
+    key: StatKey
     oid: Oid
 
 
+class Made(NamedTuple):
+    """What this process put into place itself, and so needs no reading: see materialise.
+
+    `files`: by folder (in-repo) and name; a tracked file is its own folder, and has no name there. `whole`: folders that were
+    made with all that is in them, and their subfolders, so that they need no listing either.
+    """
+
+    files: dict[str, dict[str, Written]]
+    whole: dict[str, list[str]]
+
+
 class Memory(NamedTuple):
-    """What a scan goes by: what was `seen` before, the store's state, and what this process wrote itself.
+    """What a scan goes by: what was `seen` before, the store's state, and what this process made itself.
 
     `is_storing`: the batch is the store's, so an object that isn't there is read again. `has` looks an object up in the store.
     `objects` is the folder of the store's loose objects, to know links into it. `limit`: bytes that may be read.
@@ -48,7 +53,7 @@ class Memory(NamedTuple):
     state: str
     has: Callable[[Oid], bool]
     is_storing: bool = False
-    written: Mapping[str, Written] = MappingProxyType({})
+    made: Made = Made({}, {})
     objects: Path | None = None
     limit: int | None = None
 
@@ -210,7 +215,7 @@ class _Scanner:
         if (quiet := self._quiet.pop(tracked, None)) and not rules.specs:
             self._progress.advance(files=quiet.files, size=quiet.size)
             return _Open(path, tracked, rules, depth, quiet.subs, row, None)
-        listed, within = self._list(path, tracked, rules)
+        listed, within = self._made(tracked, rules) or self._list(path, tracked, rules)
         self._progress.advance(files=len(listed.names), size=index.total_size(listed.stats))
         is_same = row and row.fingerprint == _mark(listed) and self._is_current(row)
         begun = None if is_same else self._resolve(path, tracked, listed, row)
@@ -254,6 +259,14 @@ class _Scanner:
 
     def _is_current(self, row: Row) -> bool:
         return bool(row.state) and row.state == self._memory.state and row.oid.algorithm == self._algorithm
+
+    def _made(self, tracked: str, rules: ignores.Ignore) -> tuple[_Listing, ignores.Ignore] | None:
+        """Return the listing of a folder that this process has just made, where nothing in it can be left out."""
+        subs, made = self._memory.made.whole.get(tracked), self._memory.made.files.get(tracked, {})
+        if subs is None or rules.specs or ignores.FILE in made or not ignores.BUILT_IN.isdisjoint([*made, *subs]):
+            return None
+        names = sorted(made)
+        return _Listing(names, index.pack_stats([made[name].key for name in names]), sorted(subs)), rules
 
     def _list(self, path: str, tracked: str, rules: ignores.Ignore) -> tuple[_Listing, ignores.Ignore]:
         names: list[str] = []
@@ -305,12 +318,13 @@ class _Scanner:
         unread: list[int] = []
         number = ALGORITHMS.index(self._algorithm)
         modes = {mode: mode_of(mode) for mode in {key.mode for key in keys}}
+        made = self._memory.made.files.get(tracked, {})
         for position, (inner, key) in enumerate(zip(listed.names, keys, strict=True)):
             mode, hit = modes[key.mode], known.get(inner)
             if hit and hit[0] == stats[position] and hit[1][0] == number and mode != SYMLINK:
                 entries[position] = Entry(mode, Oid(self._algorithm, hit[1][1:]), key.size, 1, inner)
-            elif oid := self._oid_written(tracked, inner, key):
-                entries[position] = Entry(mode, oid, key.size, 1, inner)
+            elif mode != SYMLINK and (wrote := made.get(inner)) and _is_as_made(wrote.key, key):
+                entries[position] = Entry(mode, wrote.oid, key.size, 1, inner)
             else:
                 unread.append(position)
         is_seen = row is None or self._is_current(row)
@@ -334,7 +348,7 @@ class _Scanner:
         """Return the entries of a folder's files and its row, when all is read."""
         listed, entries, stats, unread, was, begun = work
         if begun:
-            stamp = self._reader.stamp
+            stamp = begun.stamp
             read, after = self._reader.finish(begun)
             for position, entry, old, key in zip(unread, read, begun.work.keys, after, strict=True):
                 entries[position] = entry
@@ -364,12 +378,9 @@ class _Scanner:
                 self._result.unstored += len(known) - len(stored)
         return known
 
-    def _oid_written(self, tracked: str, inner: str, key: StatKey) -> Oid | None:
-        """Return the oid of what this process wrote there itself; that of a link is read."""
-        written = self._memory.written
-        wrote = written.get(f"{tracked}/{inner}" if inner else tracked) if written else None
-        is_same = wrote and wrote[:3] == (key.size, key.mtime_ns, key.inode) and not stat.S_ISLNK(key.mode)
-        return wrote.oid if wrote and is_same else None
+
+def _is_as_made(made: StatKey, now: StatKey) -> bool:
+    return (made.size, made.mtime_ns, made.inode) == (now.size, now.mtime_ns, now.inode)
 
 
 def _mark(listed: _Listing) -> bytes:
@@ -408,7 +419,8 @@ def _refuse_name(name: str, folder: str) -> None:
     try:
         tree.check_name(name)
     except DvliteError as exc:
-        raise UsageError(f"'{folder}' has '{name}' in it: it can't be tracked", "Move it elsewhere.") from exc
+        where = f"'{folder}' has '{name}' in it: it" if folder else f"'{name}'"
+        raise UsageError(f"{where} can't be tracked", "Move it elsewhere.") from exc
     if name.endswith(pointer.SUFFIX):
         hint = f"One of the two must go: 'git rm -- {quote(folder + pointer.SUFFIX)}', or the '{name}' in it."
         raise UsageError(f"'{folder}' has the pointer '{name}' in it", hint)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from dvlite.errors import DvliteError, UsageError, explain
 from dvlite.statkey import StatKey
 from dvlite.worktree.plan import Change
-from dvlite.worktree.scan import Written
+from dvlite.worktree.scan import Made
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 Stats = Callable[[str], StatKey | None]
@@ -32,12 +32,12 @@ class Kept(NamedTuple):
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a plan. `failed` has what could not be had, by path; `written` what needs no reading again."""
+    """What became of a plan. `failed` has what could not be had, by path; `made` what needs no reading again."""
 
     done: list[Change] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
     failed: dict[str, DvliteError] = field(default_factory=dict)
-    written: dict[str, Written] = field(default_factory=dict)
+    made: Made = field(default_factory=lambda: Made({}, {}))
     files: int = 0
     size: int = 0
 

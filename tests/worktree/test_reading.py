@@ -40,6 +40,10 @@ def reader(batch, request, monkeypatch):
         yield Reader(batch, "sha256", stack, pack_below=1 << 20, objects=None, limit=1 << 30)
 
 
+def children():
+    return set(open(f"/proc/self/task/{threading.get_native_id()}/children").read().split())
+
+
 def read(reader, work):
     return reader.finish(reader.begin(work))
 
@@ -117,11 +121,81 @@ def test_several_folders_may_be_begun_before_the_first_is_finished(tmp_path, bat
     assert batch.came == [f"{name}{number}".encode() for name in "abcd" for number in range(40)]
 
 
+@pytest.fixture
+def little_room(monkeypatch):
+    monkeypatch.setattr(reading, "_AHEAD", 200_000)
+
+
+def test_a_large_file_is_the_batch_s_whatever_is_read_ahead(tmp_path, batch, little_room):
+    """While a sibling holds the room, too: it is never read whole, nor put among the small."""
+    folders = [tmp_path / name for name in ("a", "b", "a/sub")]
+    for folder in folders:
+        folder.mkdir()
+    for number in range(9):
+        (tmp_path / "b" / f"{number}").write_bytes(bytes(90_000))
+    (tmp_path / "a/one").write_bytes(b"1")
+    with (tmp_path / "a/sub/huge").open("wb") as file:
+        file.truncate(3 << 20)
+    for folder in folders:
+        for path in folder.iterdir():
+            os.utime(path, (1, 1))
+    whole, real = [], batch.put_file
+
+    def put_file(path, *arguments, **options):
+        whole.append(path.name)
+        return real(path, *arguments, **options)
+
+    batch.put_file = put_file
+    with contextlib.ExitStack() as stack:
+        reader = Reader(batch, "sha256", stack, pack_below=1 << 20, objects=None, limit=None)
+        first, second = (reader.begin(unread(folder)) for folder in folders[:2])
+        reader.finish(first)
+        reader.finish(reader.begin(unread(folders[2])))
+        reader.finish(second)
+    assert whole == ["huge"]
+    assert len(batch.came) == 10
+
+
+def test_what_is_needed_first_has_room_beside_what_is_read_ahead(tmp_path, batch, little_room):
+    folders = [tmp_path / name for name in ("a", "b", "a/sub")]
+    for folder in folders:
+        folder.mkdir()
+        for number in range(9):
+            (folder / f"{number}").write_bytes(folder.name.encode() * 70_000)
+    with contextlib.ExitStack() as stack:
+        reader = Reader(batch, "sha256", stack, pack_below=1 << 20, objects=None, limit=None)
+        first, second = (reader.begin(unread(folder)) for folder in folders[:2])
+        reader.finish(first)
+        assert second.flying
+        below = reader.begin(unread(folders[2]))
+        assert below.flying
+        reader.finish(below)
+        reader.finish(second)
+    assert batch.came == [
+        folder.name.encode() * 70_000 for folder in (folders[0], folders[2], folders[1]) for _ in range(9)
+    ]
+
+
+def test_each_folder_is_judged_by_a_stamp_of_before_it_was_read(tmp_path, batch, monkeypatch):
+    stamps = iter([0, 10**18])  # the first folder can't be written: nothing young can be told from what is old
+    monkeypatch.setattr(reading.statkey, "stamp", lambda folder: next(stamps))
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"1")
+    with contextlib.ExitStack() as stack:
+        reader = Reader(batch, "sha256", stack, pack_below=1 << 20, objects=None, limit=None)
+        begun = [reader.begin(unread(tmp_path / name)) for name in "ab"]
+        for one in begun:
+            reader.finish(one)
+    assert [one.stamp for one in begun] == [0, 0]
+
+
 def test_a_helper_that_is_killed_is_not_missed(tmp_path, batch, reader):
     for number in range(200):
         (tmp_path / f"{number:03}").write_text(str(number))
+    before = children()
     begun = reader.begin(unread(tmp_path))
-    for child in open(f"/proc/self/task/{threading.get_native_id()}/children").read().split():
+    for child in children() - before:
         os.kill(int(child), signal.SIGKILL)
     reader.finish(begun)
     assert batch.came == [str(number).encode() for number in range(200)]

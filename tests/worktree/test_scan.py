@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 
 import pytest
 
@@ -67,3 +68,35 @@ def test_others_do_look(scanned, monkeypatch):
     monkeypatch.setattr(forking, "share", share)
     assert seen(scanned)[1] == 0
     assert shared == [["data"], ["data/a"], ["data/b"], ["data/b/c"]]
+
+
+@pytest.mark.parametrize("failing", [False, True], ids=["all there", "one missing"])
+def test_what_a_checkout_remembers_is_what_a_scan_sees(project, failing):
+    """The folders that it made itself are not listed again."""
+    project.write({f"data/{folder}{name}": f"{folder}{name}" for folder in ("", "a/", "a/b/", "c/") for name in "xyz"})
+    (project.root / "data/a/x").chmod(0o755)
+    (project.root / "data/a/link").symlink_to("x")
+    (project.root / "data/big").write_bytes(os.urandom(1 << 20))
+    project.dv("add", "data")
+    shutil.rmtree(project.root / "data")
+    if failing:
+        (lost,) = (project.root / ".git/dvlite/objects/sha256").glob("*/*")
+        lost.unlink()
+    project.run("checkout")
+    assert (project.root / "data/big").exists() != failing
+
+    def rows():
+        found = index.rows("data")
+        return {path: index.filled(path, row)._replace(state="") for path, row in found.items()}
+
+    index = project.repo.index
+    remembered = rows()
+    index.close()
+    for file in (project.root / ".git/dvlite").glob("index*"):
+        file.unlink()
+    time.sleep(0.1)
+    index = project.repo.index
+    view = look(project.repo, "data", algorithm="sha256")
+    index.save(view.scan.rows)
+    assert rows() == remembered
+    assert all(row.fingerprint for row in remembered.values())
