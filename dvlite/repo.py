@@ -68,6 +68,7 @@ class Repo:
         self._committed = committed
         self.git = repository
         self.root = repository.root
+        self._asked: Callable[[], list[tuple[str, str, str]]] | None = None
         self.index = Index(repository.folder / "dvlite" / "index.db")
         self.waiting: Callable[[str], None] = lambda _: None  # is told for whom this process waits
         self.patience_s = 30.0
@@ -90,7 +91,12 @@ class Repo:
     @cached_property
     def settings(self) -> list[tuple[str, str, str]]:
         """All `dvlite.*` settings of Git's config: level, key, value."""
-        return git.settings(self.git)
+        asked = self._asked or git.begin_settings(self.git)
+        return asked()
+
+    def ask_settings(self) -> None:
+        """Ask Git for its config while something else goes on: most commands need it a little later."""
+        self._asked = git.begin_settings(self.git)
 
     def setting(self, name: str, default: str = "") -> str:
         """Return one setting of this machine; an error where it can't have that value."""
@@ -248,6 +254,7 @@ class Repo:
 def open_repo(start: Path) -> Repo:
     """Open the repository that a folder lies in; UsageError where it isn't one of dvlite."""
     repo = Repo(git.discover(start.resolve()))
+    repo.ask_settings()
     repo.config  # noqa: B018  (says at once when it is missing or malformed)
     return repo
 

@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from dvlite import git
+from dvlite.errors import DvliteError
 
 
 @pytest.fixture
@@ -65,3 +66,27 @@ def test_a_shallow_clone_has_what_its_commits_have(history, tmp_path):
         ["git", "clone", "-q", "--depth=1", f"file://{history.repository.root}", tmp_path / "shallow"], check=True
     )
     assert git.blobs_in(git.discover(tmp_path / "shallow"), ["--all"], ".p").keys() == {blobs[1], other}
+
+
+def test_what_is_begun_says_and_fails_as_what_is_run(history, monkeypatch):
+    call = git.call
+    assert call.begin(history.repository, "rev-parse", "--show-toplevel")() == call.run(
+        history.repository, "rev-parse", "--show-toplevel"
+    )
+    said = []
+    for way in (call.run, lambda *words: call.begin(*words)()):
+        with pytest.raises(DvliteError, match=r"^git cat-file: ") as caught:
+            way(history.repository, "cat-file", "-p", "nothing")
+        said.append(caught.value.message)
+    assert said[0] == said[1]
+    assert call.begin(history.repository, "config", "--get", "no.such", is_checked=False)() == b""
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(DvliteError, match="not on the PATH"):
+        call.begin(history.repository, "status")
+
+
+def test_before_the_first_commit_all_is_staged(history):
+    asked = git.begin_staged(history.repository)
+    assert asked() == []
+    history.write("a", "text")
+    assert [one.path for one in git.staged(history.repository)] == ["a"]

@@ -28,9 +28,10 @@ from dvlite.git.commits import (
 from dvlite.git.elsewhere import clone_bare, fetch_blobs, kind_at, refresh, unpack, without_login
 from dvlite.git.index import (
     Staged,
+    begin_changed,
+    begin_staged,
     blob_sizes,
     changed_paths,
-    changed_with_suffix,
     files_at,
     files_with_suffix,
     index_blobs,
@@ -68,7 +69,7 @@ from dvlite.git.repository import (
     stashes,
     tagged,
 )
-from dvlite.git.settings import SHARED, add_setting, get_value, set_setting, settings, unset_section
+from dvlite.git.settings import SHARED, add_setting, begin_settings, get_value, set_setting, unset_section
 from dvlite.git.tagging import (
     annotated,
     copy_ref,
@@ -100,7 +101,7 @@ __all__ = [
     "came_from",
     "changed_between",
     "changed_paths",
-    "changed_with_suffix",
+    "begin_changed",
     "clone_bare",
     "commit_days",
     "commits_between",
@@ -146,9 +147,10 @@ __all__ = [
     "scatter",
     "set_refs",
     "set_setting",
-    "settings",
+    "begin_settings",
     "sizes_at",
     "stage",
+    "begin_staged",
     "staged",
     "staged_blobs",
     "stashes",

@@ -3,7 +3,7 @@
 import contextlib
 import subprocess
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -53,9 +53,32 @@ def run(git: Git, *arguments: str, stdin: bytes | None = None, is_checked: bool 
     """Run a Git command at the root and return what it prints; DvliteError with Git's own words where it fails."""
     done = program(git.root, _command(git, arguments), stdin)
     if done.returncode and is_checked:
-        said = done.stderr.decode(errors="replace").strip().removeprefix("fatal: ").split("\n")[0]
-        raise DvliteError(f"git {next(word for word in arguments if word[0] != '-')}: {said}")
+        raise _failed(arguments, done.stderr)
     return done.stdout
+
+
+def _failed(arguments: Iterable[str], said: bytes) -> DvliteError:
+    words = said.decode(errors="replace").strip().removeprefix("fatal: ").split("\n")[0]
+    return DvliteError(f"git {next(word for word in arguments if word[0] != '-')}: {words}")
+
+
+def begin(git: Git, *arguments: str, is_checked: bool = True) -> Callable[[], bytes]:
+    """Start a Git command while something else goes on; return what waits for it, which returns and raises what `run` does."""
+    pipe = subprocess.PIPE
+    try:
+        process = subprocess.Popen(
+            _command(git, arguments), cwd=git.root, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe
+        )
+    except FileNotFoundError as exc:
+        raise _no_git() from exc
+
+    def wait() -> bytes:
+        printed, said = process.communicate()
+        if process.returncode and is_checked:
+            raise _failed(arguments, said)
+        return printed
+
+    return wait
 
 
 @contextlib.contextmanager
@@ -84,7 +107,11 @@ def program(folder: Path, command: list[str], stdin: bytes | None = None) -> "su
     try:
         return subprocess.run(command, cwd=folder, input=stdin, capture_output=True, check=False)
     except FileNotFoundError as exc:
-        raise DvliteError("the program 'git' is not on the PATH", "Install Git.") from exc
+        raise _no_git() from exc
+
+
+def _no_git() -> DvliteError:
+    return DvliteError("the program 'git' is not on the PATH", "Install Git.")
 
 
 def split(output: bytes) -> list[str]:

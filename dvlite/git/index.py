@@ -1,11 +1,11 @@
 """Git's worktrees and the index of each: which files lie there, which are staged."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from dvlite.errors import DvliteError, UsageError
-from dvlite.git.call import Git, literal, pathspec, regular, run, split
+from dvlite.git.call import Git, begin, literal, pathspec, regular, run, split
 from dvlite.git.commits import has_commits
 
 _PATIENCE = 30  # tenths of a second
@@ -101,10 +101,14 @@ def index_state(git: Git, suffix: str) -> bytes:
     return b"" if differing else run(git, "ls-files", "-s", "-t", "--", pathspec(suffix))
 
 
-def changed_with_suffix(git: Git, suffix: str) -> dict[str, str]:
-    """Return the files that end so and differ from HEAD: path to Git's two status letters."""
+def begin_changed(git: Git, suffix: str) -> Callable[[], dict[str, str]]:
+    """Ask for the files that end so and differ from HEAD; return what waits for them: path to Git's two status letters."""
     arguments = ["--no-optional-locks", "status", "--porcelain", "-z", "--untracked-files=all", "--", pathspec(suffix)]
-    parts = split(run(git, *arguments))
+    asked = begin(git, *arguments)
+    return lambda: _changed(split(asked()))
+
+
+def _changed(parts: Sequence[str]) -> dict[str, str]:
     changed = {}
     position = 0
     while position < len(parts):
@@ -123,15 +127,31 @@ class Staged(NamedTuple):
     blob: str
 
 
+_STAGED = ("diff-index", "--cached", "--raw", "--no-renames", "--abbrev=64", "-z")
+
+
 def staged(git: Git, commit: str = "") -> list[Staged]:
     """Return what Git's index has that a commit (HEAD without; nothing, before the first) doesn't have, or has otherwise."""
-    arguments = ["diff-index", "--cached", "--raw", "--no-renames", "--abbrev=64", "-z"]
-    try:
-        parts = split(run(git, *arguments, commit or "HEAD"))
-    except DvliteError:
-        if commit or has_commits(git):
-            raise
-        parts = split(run(git, *arguments, _empty_tree(git)))
+    return begin_staged(git, commit)()
+
+
+def begin_staged(git: Git, commit: str = "") -> Callable[[], list[Staged]]:
+    """Ask for the same; return what waits for it."""
+    asked = begin(git, *_STAGED, commit or "HEAD")
+
+    def wait() -> list[Staged]:
+        try:
+            output = asked()
+        except DvliteError:
+            if commit or has_commits(git):
+                raise
+            output = run(git, *_STAGED, _empty_tree(git))
+        return _staged(split(output))
+
+    return wait
+
+
+def _staged(parts: Sequence[str]) -> list[Staged]:
     found = []
     for head, path in zip(parts[::2], parts[1::2], strict=True):
         _, mode, _, blob, state = head.split(" ")

@@ -1,14 +1,23 @@
 """Git's config."""
 
-from dvlite.git.call import Git, run
+from collections.abc import Callable
+
+from dvlite.git.call import Git, begin, run
 
 SHARED = "core.sharedrepository"
 
 
-def settings(git: Git) -> list[tuple[str, str, str]]:
-    """Return all `dvlite.*` settings, and whom Git shares with, of all config levels: level, key, value; later ones win."""
+def begin_settings(git: Git) -> Callable[[], list[tuple[str, str, str]]]:
+    """Ask for all `dvlite.*` settings, and whom Git shares with, of all config levels: level, key, value; later ones win.
+
+    Return what waits for the answer.
+    """
     pattern = rf"^(dvlite\.|{SHARED}$)"
-    output = run(git, "config", "-z", "--show-scope", "--get-regexp", pattern, is_checked=False)
+    asked = begin(git, "config", "-z", "--show-scope", "--get-regexp", pattern, is_checked=False)
+    return lambda: _settings(asked())
+
+
+def _settings(output: bytes) -> list[tuple[str, str, str]]:
     parts = output.decode("utf-8", "surrogateescape").split("\0")
     found = []
     for level, text in zip(parts[::2], parts[1::2], strict=False):

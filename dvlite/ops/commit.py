@@ -56,13 +56,16 @@ def before_commit(
     Git has the commit's content already (a merge, a step of a rebase), so that what would be staged now came into another one.
     `sides`: the commits that are merged, where Git hasn't written that yet.
     """
+    asked = git.begin_staged(repo.git)
     here = refs.in_worktree(repo.git)
     left = [] if is_partial or is_made else _stage_left(repo)
     result = sync_data(repo, here, is_partial=is_partial, is_made=is_made, progress=progress)
     result.updated.extend(one for one in left if one not in result.updated)
     if result.updated and (is_partial or is_aside):
         _note_staged(repo, result.updated)
-    staged = git.staged(repo.git)
+    staged = asked()
+    if result.updated:
+        staged = git.staged(repo.git)
     result.blocks.extend(check_pointers(repo, staged, sides))
     result.blocks.extend(check_files(repo, here, staged, sides))
     return result

@@ -82,10 +82,11 @@ def status(
     repo: Repo, paths: Sequence[str] = (), *, remote: str | None = None, progress: Progress = SILENT
 ) -> StatusResult:
     """Compare in-repo paths (all without). `remote`: also compare with that remote (empty: the default one)."""
+    asked = git.begin_changed(repo.git, SUFFIX)
     pointers = refs.in_worktree(repo.git)
     selection = select_stored(pointers, paths, repo.store.read)
     result = StatusResult(failures=[_with_conflicts(repo, failure) for failure in selection.failures])
-    states = git.changed_with_suffix(repo.git, SUFFIX)
+    states = asked()
     progress.phase("status", files=sum(pointers.found[one].files for one in selection.parts))
     for tracked in sorted(selection.parts):
         item = pointers.found[tracked]
