@@ -152,7 +152,7 @@ class _Scanner:
             batch, algorithm, stack, pack_below=pack_below, objects=memory.objects, limit=memory.limit
         )
         self._rows: dict[str, Row] = {}
-        self._quiet: dict[str, _Quiet] = {}
+        self._seen: dict[str, _Quiet | _Listing] = {}  # by other processes
         self._result = Scan()
 
     def run(self, tracked: str) -> Scan:
@@ -189,21 +189,23 @@ class _Scanner:
         return entry
 
     def _look_with_others(self) -> None:
-        """Have other processes look too whether folders are as their rows say; what isn't is looked at once more."""
+        """Have other processes list folders too, and see whether they are as their rows say."""
         from dvlite import forking
 
         known = sorted(path for path, row in self._rows.items() if row.fingerprint and self._is_current(row))
         if (count := forking.processors()) > 1 and len(known) > 1:
             chunks = [known[at : at + _CHUNK] for at in range(0, len(known), _CHUNK)]
-            forking.share(self._quiet_ones, chunks, self._quiet.update, count)
+            forking.share(self._look_at, chunks, self._seen.update, count)
 
-    def _quiet_ones(self, folders: list[str]) -> dict[str, _Quiet]:
-        found = {}
+    def _look_at(self, folders: list[str]) -> dict[str, _Quiet | _Listing]:
+        found: dict[str, _Quiet | _Listing] = {}
         for tracked in folders:
             with contextlib.suppress(DvliteError):  # to be said in its turn
                 listed, rules = self._list(f"{self._root}/{tracked}", tracked, ignores.Ignore())
-                if not rules.specs and self._rows[tracked].fingerprint == _mark(listed):
-                    found[tracked] = _Quiet(listed.subs, len(listed.names), index.total_size(listed.stats))
+                if not rules.specs:
+                    is_quiet = self._rows[tracked].fingerprint == _mark(listed)
+                    quiet = _Quiet(listed.subs, len(listed.names), index.total_size(listed.stats))
+                    found[tracked] = quiet if is_quiet else listed
         return found
 
     def _begin(self, path: str, tracked: str, rules: ignores.Ignore, depth: int) -> _Open:
@@ -212,10 +214,14 @@ class _Scanner:
             raise UsageError(f"'{tracked}' lies more than {tree.MAX_DEPTH} folders deep")
         row = self._rows.get(tracked)
         self._result.gone.discard(tracked)
-        if (quiet := self._quiet.pop(tracked, None)) and not rules.specs:
-            self._progress.advance(files=quiet.files, size=quiet.size)
-            return _Open(path, tracked, rules, depth, quiet.subs, row, None)
-        listed, within = self._made(tracked, rules) or self._list(path, tracked, rules)
+        seen = self._seen.pop(tracked, None)
+        if isinstance(seen, _Quiet) and not rules.specs:
+            self._progress.advance(files=seen.files, size=seen.size)
+            return _Open(path, tracked, rules, depth, seen.subs, row, None)
+        if isinstance(seen, _Listing) and not rules.specs:
+            listed, within = seen, rules
+        else:
+            listed, within = self._made(tracked, rules) or self._list(path, tracked, rules)
         self._progress.advance(files=len(listed.names), size=index.total_size(listed.stats))
         is_same = row and row.fingerprint == _mark(listed) and self._is_current(row)
         begun = None if is_same else self._resolve(path, tracked, listed, row)
