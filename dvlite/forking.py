@@ -69,6 +69,7 @@ class _Forks:
     def __init__(self) -> None:
         self._forks: list[_Fork] = []
         self._threads: list[threading.Thread] = []
+        self._unheard: list[_Fork] = []
         self._messages: queue.SimpleQueue[_Message] = queue.SimpleQueue()
         self._running: set[int] = set()
 
@@ -79,6 +80,7 @@ class _Forks:
         try:
             fork = _start(work, items, [fork.reader for fork in self._forks], mask)
             self._forks.append(fork)
+            self._unheard.append(fork)
             self._running.add(fork.process)
         except OSError:
             return False
@@ -88,13 +90,17 @@ class _Forks:
 
     def listen(self) -> None:
         """Hear what they say from now on: no thread may be there while a process forks."""
-        for fork in self._forks:
+        for fork in list(self._unheard):
             thread = threading.Thread(target=_receive, args=(fork, self._messages))
-            thread.start()
-            self._threads.append(thread)
+            with contextlib.suppress(RuntimeError):  # there is no room for one: it is heard when the work here is done
+                thread.start()
+                self._threads.append(thread)
+                self._unheard.remove(fork)
 
     def take(self, take: Callable[..., None], *, is_waiting: bool) -> None:
         """Take what has come, or all that will come; raises what went wrong in one of them."""
+        while is_waiting and self._unheard:
+            _receive(self._unheard.pop(), self._messages)
         while self._running if is_waiting else not self._messages.empty():
             message = self._messages.get()
             if message.error:
@@ -115,7 +121,7 @@ class _Forks:
                     os.waitpid(fork.process, 0)
         for thread in self._threads:
             thread.join()
-        for fork in self._forks[len(self._threads) :]:
+        for fork in self._unheard:
             os.close(fork.reader)
 
 

@@ -259,3 +259,16 @@ def test_ctrl_c_amid_the_fork_leaves_no_helper_behind(monkeypatch):
     finally:
         signal.signal(signal.SIGINT, handler)
     assert (children(), os.listdir("/proc/self/fd")) == before
+
+
+def test_where_no_thread_can_be_had_the_others_are_heard_at_the_end(monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    before = children(), os.listdir("/proc/self/fd")
+    taken = []
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        forking.share(lambda item: bytes(1000) + bytes([item]), range(200), taken.append, 3)
+    assert sorted(one[-1] for one in taken) == list(range(200))
+    assert (children(), os.listdir("/proc/self/fd")) == before

@@ -195,6 +195,10 @@ def _foreign(exc: Exception) -> int:
     if isinstance(exc, OSError):
         render.error(explain(exc))
         return 1
+    if isinstance(exc, MemoryError) or "can't start new thread" in str(exc):
+        hint = "Look at 'ulimit -a', then run the same command again; nothing was lost."
+        render.error(DvliteError("the system gives no more memory, or threads", hint))
+        return 1
     if isinstance(exc, UnicodeEncodeError) and set(exc.object[exc.start : exc.end]) & set(" ".join(sys.argv)):
         render.error(UsageError("an argument is not valid UTF-8", "Only names of files may have other bytes."))
         return 2

@@ -28,7 +28,7 @@ from dvlite.stores.local import LocalStore, Packed
 from dvlite.tree import EXECUTABLE, SYMLINK, TREE, Entry, Read
 from dvlite.worktree.plan import Change
 from dvlite.worktree.scan import Written
-from dvlite.worktree.settle import Kept, Outcome, Place, Walker, settle
+from dvlite.worktree.settle import Kept, Outcome, Place, Walker, remove_empty, settle
 
 _CHUNK = 256
 _SHARED = 4096  # from so many files on, a second process pays
@@ -56,6 +56,7 @@ def apply(
         with Walker(place.root) as walker:
             for position, change in enumerate(changes):
                 aside = stage / f"{position}{files.ASIDE}"
+                remove_empty(place, walker, _folders_of(change, read))
                 count = len(outcome.done)
                 settle(place, walker, change, staged.get(position), aside, outcome)
                 if len(outcome.done) > count and place.link not in (
@@ -101,6 +102,20 @@ def _files_of(path: str, entry: Entry, read: Read) -> Iterator[tuple[str, Entry]
     if entry.files:
         for child in tree.entries(entry, read):
             yield from _files_of(f"{path}/{child.name}" if path else child.name, child, read)
+
+
+def _folders_of(change: Change, read: Read) -> Iterator[str]:
+    """Yield all folders within one that goes and has no files, inner ones first; of others, each is a change of its own."""
+    data, base = change.data, change.base
+    if data and base and data.is_tree and data.oid == base.oid and not data.files and not change.target:
+        yield from _within(change.path, data, read)
+
+
+def _within(path: str, entry: Entry, read: Read) -> Iterator[str]:
+    for child in tree.folders(entry, read):
+        below = f"{path}/{child.name}" if path else child.name
+        yield from _within(below, child, read)
+        yield below
 
 
 # ---- building aside -------------------------------------------------------------------------------------------------

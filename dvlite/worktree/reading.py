@@ -5,6 +5,7 @@ ones in two threads. The order in which they reach the batch is what makes equal
 """
 
 import contextlib
+import errno
 import functools
 import os
 import re
@@ -272,7 +273,8 @@ class Reader:
                 with contextlib.suppress(files.Moved):
                     return self._read_file(path, key)
         except OSError as exc:
-            raise explain(exc, where, "can't read" if exc.filename else "can't store") from exc
+            if exc.errno not in (errno.ELOOP, errno.EINVAL):  # it became a link, or is none any more
+                raise explain(exc, where, "can't read" if exc.filename else "can't store") from exc
         raise DvliteError(f"'{where}' keeps changing while it is read", "Add it again when nothing writes to it.")
 
     def _read_file(self, path: str, key: StatKey) -> _One:

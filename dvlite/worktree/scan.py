@@ -386,7 +386,7 @@ class _Scanner:
 
 
 def _is_as_made(made: StatKey, now: StatKey) -> bool:
-    return (made.size, made.mtime_ns, made.inode) == (now.size, now.mtime_ns, now.inode)
+    return made == now or (not now.ctime_ns and made == now._replace(ctime_ns=made.ctime_ns))  # the store's own object
 
 
 def _mark(listed: _Listing) -> bytes:

@@ -8,11 +8,12 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from dvlite import statkey
 from dvlite.errors import DvliteError, UsageError, explain
 from dvlite.statkey import StatKey
 from dvlite.worktree.plan import Change
@@ -116,7 +117,7 @@ def settle(place: Place, walker: Walker, change: Change, staged: Path | None, as
             outcome.kept.append(Kept(change, "changed a moment ago"))
             return
         if staged:
-            _put(staged, name, fd, is_folder=bool(change.target and change.target.is_tree))
+            _bring(staged, name, fd, change, parent, outcome.made)
     except (FileExistsError, NotADirectoryError, IsADirectoryError):
         outcome.kept.append(Kept(change, IN_THE_WAY))
         return
@@ -126,6 +127,29 @@ def settle(place: Place, walker: Walker, change: Change, staged: Path | None, as
         outcome.kept.append(Kept(change, IN_THE_WAY))
         return
     outcome.done.append(change)
+
+
+def remove_empty(place: Place, walker: Walker, paths: Iterable[str]) -> None:
+    """Remove folders (paths below the tracked one, inner ones first) as far as they are empty; the others are none of ours."""
+    for path in paths:
+        parent, _, name = f"{place.tracked}/{path}".rpartition("/")
+        with contextlib.suppress(OSError, UsageError):
+            os.rmdir(name, dir_fd=walker.open(parent, may_create=False))
+
+
+def _bring(staged: Path, name: str, fd: int, change: Change, folder: str, made: Made) -> None:
+    """Put something into place, and note the ctime that a file has there: by it an edit is known that sets the mtime back."""
+    is_folder = bool(change.target and change.target.is_tree)
+    _put(staged, name, fd, is_folder=is_folder)
+    if is_folder:
+        return
+    if not change.path:  # a tracked file is its own folder
+        folder, inner = f"{folder}/{name}" if folder else name, ""
+    else:
+        inner = name
+    key, wrote = statkey.of(os.stat(name, dir_fd=fd, follow_symlinks=False)), made.files.get(folder, {}).get(inner)
+    if wrote and wrote.key == key._replace(ctime_ns=wrote.key.ctime_ns):
+        made.files[folder][inner] = wrote._replace(key=key)
 
 
 def _put(staged: Path, name: str, fd: int, *, is_folder: bool) -> None:
@@ -154,25 +178,17 @@ def _take_away(place: Place, path: str, fd: int, name: str, aside: Path) -> bool
     if stat.S_ISDIR(status.st_mode):
         return _clear_folder(place, path, fd, name, aside)
     key = place.stats(path)
+    # Renaming changes the ctime, so it is looked at before. An entry that was young has none, nor has a link into the store.
+    if key is None or (key.ctime_ns > 0 and key.ctime_ns != status.st_ctime_ns):
+        return False
     try:
         os.rename(name, aside, src_dir_fd=fd)
-        if is_as_scanned := _is_as_scanned(key, aside):
+        if is_as_scanned := key == statkey.of(aside.lstat())._replace(ctime_ns=key.ctime_ns):
             aside.unlink()
         return is_as_scanned
     finally:  # also when interrupted
         with contextlib.suppress(FileNotFoundError, FileExistsError):
             _put(aside, name, fd, is_folder=False)
-
-
-def _is_as_scanned(key: StatKey | None, path: Path) -> bool:
-    status = path.lstat()
-    # Renaming changes the ctime.
-    return key is not None and (key.mode, key.size, key.mtime_ns, key.inode) == (
-        status.st_mode,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ino,
-    )
 
 
 def _clear_folder(place: Place, path: str, parent: int, name: str, aside: Path) -> bool:

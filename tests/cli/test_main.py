@@ -11,7 +11,7 @@ import time
 import pytest
 
 from dvlite.cli import render
-from dvlite.cli.main import COMMANDS
+from dvlite.cli.main import COMMANDS, _foreign
 
 
 def test_alone_it_shows_the_five_commands_to_begin_with(project):
@@ -206,3 +206,9 @@ def test_a_profile_shows_phases_and_calls_and_verbose_says_them(project, tmp_pat
     assert all(0 <= one["ts"] and one["ts"] + one["dur"] <= end + 1 for one in calls)
     refused = project.run("--profile", tmp_path / "no/trace.json", "status")
     assert refused.returncode == 1 and "no/trace.json" in refused.stderr
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")], ids=["memory", "threads"])
+def test_a_system_that_gives_no_more_is_no_bug(error, capsys):
+    assert _foreign(error) == 1
+    assert "ulimit -a" in capsys.readouterr().err
