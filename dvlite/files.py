@@ -187,11 +187,13 @@ def write_back(fd: int) -> None:
     spare = os.dup(fd)
     try:
         os.close(fd)
-        threading.Thread(target=_write_back, args=(spare,), daemon=True).start()
-    except BaseException as exc:
+    except OSError:
         os.close(spare)
-        if not isinstance(exc, RuntimeError):  # else there is no room for a thread
-            raise
+        raise
+    try:
+        threading.Thread(target=_write_back, args=(spare,), daemon=True).start()
+    except RuntimeError:  # there is no room for a thread
+        os.close(spare)
 
 
 def _write_back(fd: int) -> None:

@@ -27,6 +27,15 @@ def children():
     return open(f"/proc/self/task/{threading.get_native_id()}/children").read().split()
 
 
+def wait_for_end(process):
+    """Wait for the end of a process whose parent is gone; somebody else may never ask how it ended."""
+    for _ in range(200):
+        if not os.path.exists(f"/proc/{process}") or open(f"/proc/{process}/stat").read().split()[2] == "Z":
+            return
+        time.sleep(0.02)
+    pytest.fail("still at work")
+
+
 def held():
     """The children and open files of this process; what other tests left may go at any time."""
     return {*(f"process {one}" for one in children()), *(f"file {one}" for one in os.listdir("/proc/self/fd"))}
@@ -122,11 +131,7 @@ def test_a_fork_ends_soon_after_its_parent_was_killed(tmp_path):
             time.sleep(0.02)
         process.kill()
     (child,) = (int(name) for name in os.listdir(tmp_path) if int(name) != process.pid)
-    for _ in range(200):
-        if not os.path.exists(f"/proc/{child}") or open(f"/proc/{child}/stat").read().split()[2] == "Z":
-            return
-        time.sleep(0.02)
-    pytest.fail("still at work")
+    wait_for_end(child)
 
 
 @pytest.fixture
@@ -238,11 +243,7 @@ def test_a_helper_ends_when_its_parent_was_killed(tmp_path):
             time.sleep(0.02)
         process.kill()
     (name,) = os.listdir(tmp_path)
-    for _ in range(200):
-        if not os.path.exists(f"/proc/{name}"):
-            return
-        time.sleep(0.02)
-    pytest.fail("it lives on")
+    wait_for_end(name)
 
 
 def test_ctrl_c_amid_the_fork_leaves_no_helper_behind(monkeypatch):

@@ -43,6 +43,7 @@ def apply(
     changes = list(_secure(changes, store, read, outcome))
     if not changes:
         return outcome
+    may_link = place.link in ("hardlink", "symlink")  # links have stats of others
     files.sweep(place.tmp)
     stage = files.temporary(place.tmp)
     stage.mkdir(0o700)
@@ -59,10 +60,7 @@ def apply(
                 remove_empty(place, walker, _folders_of(change, read))
                 count = len(outcome.done)
                 settle(place, walker, change, staged.get(position), aside, outcome)
-                if len(outcome.done) > count and place.link not in (
-                    "hardlink",
-                    "symlink",
-                ):  # links have stats of others
+                if len(outcome.done) > count and not may_link:
                     outcome.made.whole.update(builder.whole.get(position, {}))
                 if os.path.lexists(aside):
                     outcome.kept.append(
@@ -152,9 +150,8 @@ class _Builder:
         self._outcome = outcome
         self._progress = progress
         self._chunks: list[list[_Part]] = []
-        self.whole: dict[
-            int, dict[str, list[str]]
-        ] = {}  # by position of the change: folders made, with their subfolders
+        # By position of the change: the folders made, with their subfolders.
+        self.whole: dict[int, dict[str, list[str]]] = {}
         self.newest_ns = 0
 
     def build(self, changes: Sequence[Change], read: Read) -> dict[int, Path]:

@@ -143,13 +143,13 @@ def _bring(staged: Path, name: str, fd: int, change: Change, folder: str, made: 
     _put(staged, name, fd, is_folder=is_folder)
     if is_folder:
         return
+    inner = name
     if not change.path:  # a tracked file is its own folder
         folder, inner = f"{folder}/{name}" if folder else name, ""
-    else:
-        inner = name
-    key, wrote = statkey.of(os.stat(name, dir_fd=fd, follow_symlinks=False)), made.files.get(folder, {}).get(inner)
-    if wrote and wrote.key == key._replace(ctime_ns=wrote.key.ctime_ns):
-        made.files[folder][inner] = wrote._replace(key=key)
+    with contextlib.suppress(FileNotFoundError):  # somebody was quick
+        key, wrote = statkey.of(os.stat(name, dir_fd=fd, follow_symlinks=False)), made.files.get(folder, {}).get(inner)
+        if wrote and wrote.key == key._replace(ctime_ns=wrote.key.ctime_ns):
+            made.files[folder][inner] = wrote._replace(key=key)
 
 
 def _put(staged: Path, name: str, fd: int, *, is_folder: bool) -> None:

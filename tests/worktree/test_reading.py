@@ -201,6 +201,18 @@ def test_a_helper_that_is_killed_is_not_missed(tmp_path, batch, reader):
     assert batch.came == [str(number).encode() for number in range(200)]
 
 
+def test_others_read_where_there_is_much(tmp_path, reader, request):
+    for number in range(20):
+        (tmp_path / f"{number:03}").write_text(str(number))
+    before = children()
+    begun = reader.begin(unread(tmp_path))
+    is_shared = "shared" in request.node.name
+    assert len(children() - before) == is_shared
+    asked = [one for one in begun.passes if one.result]
+    assert 0 < len(asked) < len(begun.passes) if is_shared else len(begun.passes) == 1
+    reader.finish(begun)
+
+
 def test_no_more_is_read_than_is_allowed(tmp_path, batch):
     (tmp_path / "a").write_bytes(b"abc")
     with contextlib.ExitStack() as stack:

@@ -8,6 +8,7 @@ import pytest
 
 from dvlite import forking
 from dvlite.ops.base import look
+from dvlite.ops.checkout import checkout
 from dvlite.worktree import scan
 
 CHANGES = {
@@ -100,3 +101,18 @@ def test_what_a_checkout_remembers_is_what_a_scan_sees(project, failing):
     index.save(view.scan.rows)
     assert rows() == remembered
     assert all(row.fingerprint for row in remembered.values())
+
+
+def test_a_folder_that_a_checkout_made_is_not_listed(project, monkeypatch):
+    project.write({f"data/{folder}{name}": name for folder in ("", "a/", "a/b/") for name in "xy"})
+    project.dv("add", "data")
+    shutil.rmtree(project.root / "data")
+    listed, real = [], scan._Scanner._list
+
+    def listing(self, path, *arguments):
+        listed.append(path)
+        return real(self, path, *arguments)
+
+    monkeypatch.setattr(scan._Scanner, "_list", listing)
+    assert checkout(project.repo).written == 6
+    assert listed == []

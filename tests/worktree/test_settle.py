@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from dvlite.ops.checkout import checkout
-from dvlite.worktree import materialise
+from dvlite.worktree import materialise, settle
 
 
 def edit(path):
@@ -63,13 +63,13 @@ def test_what_is_edited_before_it_is_replaced_stays(two, path, way, monkeypatch)
 def test_what_is_edited_as_soon_as_it_is_in_place_is_a_change(two, path, way, monkeypatch):
     real = materialise.settle
 
-    def settle(*arguments):
+    def settling(*arguments):
         before = path.stat().st_ino
         real(*arguments)
         if path.stat().st_ino != before:
             edit(path)
 
-    monkeypatch.setattr(materialise, "settle", settle)
+    monkeypatch.setattr(materialise, "settle", settling)
     two.git("checkout", "-q", "v0")
     checkout(two.repo)
     monkeypatch.undo()
@@ -87,11 +87,11 @@ def test_a_new_folder_that_is_edited_as_soon_as_it_is_in_place_is_changed(two, w
     shutil.rmtree(two.root / "data")
     real = materialise.settle
 
-    def settle(*arguments):
+    def settling(*arguments):
         real(*arguments)
         edit(two.root / "data/sub/c")
 
-    monkeypatch.setattr(materialise, "settle", settle)
+    monkeypatch.setattr(materialise, "settle", settling)
     checkout(two.repo, ["data"])
     monkeypatch.undo()
     assert two.run("status", "--exit-code", "data").returncode
@@ -119,3 +119,18 @@ def test_folders_that_hold_only_folders_go_with_their_version(project):
     project.git("checkout", "-q", "HEAD~")
     project.run("checkout")
     assert (project.root / "data/e/x/y/mine").read_text() == "mine"
+
+
+def test_what_is_taken_away_as_soon_as_it_is_in_place_stops_nothing(two, path, way, monkeypatch):
+    real = settle._put
+
+    def put(staged, name, fd, **options):
+        real(staged, name, fd, **options)
+        if name == path.name:
+            os.unlink(name, dir_fd=fd)
+
+    monkeypatch.setattr(settle, "_put", put)
+    two.git("checkout", "-q", "v0")
+    assert not checkout(two.repo).failures
+    assert not path.exists()
+    assert (two.root / "data/b").read_text() == "one b"
