@@ -1,10 +1,12 @@
 """Read a folder's files that a scan doesn't know: each once, hashed as it goes into the batch, in the order of names.
 
-Small files are read many in one pass (their cost is the system calls), by another process where there are very many; larger
-ones in two threads. The order in which they reach the batch is what makes equal folders equal packs.
+Small files are read many in one pass (their cost is the system calls), by another process where there are very many;
+middling ones several at a time in two threads, large ones each alone. The order in which they reach the batch is what makes equal
+folders equal packs.
 """
 
 import contextlib
+import enum
 import errno
 import functools
 import os
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 _THREADED = 1 << 16  # from this size on, reading and hashing in a thread pays
 _AT_ONCE = 256  # small files that one pass reads
-_PASS_BYTES = 1 << 19
+_PASS_BYTES = 1 << 20
 _AHEAD = 1 << 24  # bytes that are read before they are wanted
 _SHARED = 2048  # from so many small files on, another process pays
 _SHARED_AHEAD = 4  # passes that it is asked for ahead; their names and stats fit into a pipe together
@@ -83,12 +85,22 @@ class _Asked(NamedTuple):
 _Answer = tuple[list[bytes], list[bytes]] | None  # digests and data; None where one isn't as it was listed
 
 
+class _Kind(enum.IntEnum):
+    """How files are read: small ones many at once, middling ones several in a thread, large ones and links each alone."""
+
+    SMALL = 0
+    MIDDLING = 1
+    ALONE = 2
+    LINK = 3
+
+
 class _Pass:
     """Some files that are read at once. `result` waits for them; None: nobody has begun."""
 
-    __slots__ = ("result", "size", "some")
+    __slots__ = ("kind", "result", "size", "some")
 
-    def __init__(self, some: range, size: int) -> None:
+    def __init__(self, kind: _Kind, some: range, size: int) -> None:
+        self.kind = kind
         self.some = some
         self.size = size
         self.result: Callable[[], _Some] | None = None
@@ -125,7 +137,6 @@ class Reader:
         self._algorithm = algorithm
         self._stack = stack
         self._pack_below = pack_below
-        self._small = min(_THREADED, pack_below)
         self._objects = objects
         self._limit = limit
         self._helper: Helper[_Asked, _Answer] | None = None
@@ -171,7 +182,7 @@ class Reader:
         for at, one in enumerate(begun.passes):
             begun.at = at
             self._start_some()
-            done = one.result() if one.result else self._read_now(begun.work, one.some)
+            done = one.result() if one.result else self._read_now(begun.work, one)
             begun.flying -= one.size if one.result else 0
             pairs = zip(done.entries, done.data, strict=True)
             self._batch.take_all([(entry.oid, data) for entry, data in pairs if data is not None])
@@ -182,22 +193,28 @@ class Reader:
         return entries, keys
 
     def _passes(self, keys: Sequence[StatKey]) -> Iterator[_Pass]:
-        """Yield what is read at once, in order: some small files, or one of another kind."""
+        """Yield what is read at once, in order: some small files, some middling ones, or one of another kind."""
         start = size = 0
+        kind = _Kind.SMALL
         for at, key in enumerate(keys):
-            is_small = self._is_small(key)
+            before, kind = kind, self._kind(key)
             size += key.size
-            if at > start and (not is_small or at - start == _AT_ONCE or size > _PASS_BYTES):
-                yield _Pass(range(start, at), size - key.size)
+            if at > start and (kind != before or kind >= _Kind.ALONE or at - start == _AT_ONCE or size > _PASS_BYTES):
+                yield _Pass(before, range(start, at), self._held(before, size - key.size))
                 start, size = at, key.size
-            if not is_small:
-                yield _Pass(range(at, at + 1), min(size, self._pack_below))
-                start, size = at + 1, 0
         if start < len(keys):
-            yield _Pass(range(start, len(keys)), size)
+            yield _Pass(kind, range(start, len(keys)), self._held(kind, size))
 
-    def _is_small(self, key: StatKey) -> bool:
-        return key.size < self._small and stat.S_ISREG(key.mode)
+    def _held(self, kind: _Kind, size: int) -> int:
+        """Return how much of the room for what is read ahead a pass takes: what is copied into a file is not held."""
+        return min(size, self._pack_below) if kind is _Kind.ALONE else size
+
+    def _kind(self, key: StatKey) -> _Kind:
+        if not stat.S_ISREG(key.mode):
+            return _Kind.LINK
+        if key.size >= self._pack_below:
+            return _Kind.ALONE
+        return _Kind.SMALL if key.size < _THREADED else _Kind.MIDDLING
 
     def _start_some(self) -> None:
         """Begin with what is needed next, where others do the work and have room for it.
@@ -214,25 +231,23 @@ class Reader:
         begun.ahead = max(begun.ahead, begun.at)
         while begun.flying < room and begun.ahead < len(begun.passes):
             one = begun.passes[begun.ahead]
-            one.result = self._start(begun.work, one.some, ahead)
+            one.result = self._start(begun.work, one, ahead)
             if one.result is None:
                 return
             begun.flying += one.size
             begun.ahead += 1
 
-    def _start(self, work: Unread, some: range, ahead: int) -> Callable[[], _Some] | None:
-        helper, key = self._helper, work.keys[some[0]]
-        if self._is_small(key):
-            if helper is None:
-                return lambda: self._read_small(work, some)
-            if not helper.has_room(ahead):
-                return None
-            names, keys = work.names[some.start : some.stop], work.keys[some.start : some.stop]
-            number = helper.ask(_Asked(work.path, names, [(*key,) for key in keys], self._algorithm))
-            return lambda: self._some(work, some, helper.answer(number))
-        if stat.S_ISLNK(key.mode):
-            return lambda: self._read_each(work, some)
-        return self._pool.submit(self._read_each, work, some).result
+    def _start(self, work: Unread, one: _Pass, ahead: int) -> Callable[[], _Some] | None:
+        helper, some = self._helper, one.some
+        if one.kind is _Kind.LINK or (one.kind is _Kind.SMALL and helper is None):
+            return lambda: self._read_now(work, one)
+        if one.kind is not _Kind.SMALL or helper is None:
+            return self._pool.submit(self._read_now, work, one).result
+        if not helper.has_room(ahead):
+            return None
+        names, keys = work.names[some.start : some.stop], work.keys[some.start : some.stop]
+        number = helper.ask(_Asked(work.path, names, [(*key,) for key in keys], self._algorithm))
+        return lambda: self._some(work, some, helper.answer(number))
 
     @functools.cached_property
     def _pool(self) -> "ThreadPoolExecutor":
@@ -240,10 +255,10 @@ class Reader:
 
         return self._stack.enter_context(ThreadPoolExecutor(2))
 
-    def _read_now(self, work: Unread, some: range) -> _Some:
-        return self._read_small(work, some) if self._is_small(work.keys[some[0]]) else self._read_each(work, some)
-
-    def _read_small(self, work: Unread, some: range) -> _Some:
+    def _read_now(self, work: Unread, one: _Pass) -> _Some:
+        some = one.some
+        if one.kind >= _Kind.ALONE:
+            return self._read_each(work, some)
         names, keys = work.names[some.start : some.stop], work.keys[some.start : some.stop]
         return self._some(work, some, _read_asked(_Asked(work.path, names, keys, self._algorithm)))
 

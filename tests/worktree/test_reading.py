@@ -78,9 +78,10 @@ def test_all_kinds_come_in_order_of_their_names(tmp_path, batch, reader):
     ],
     ids=["size", "content", "mode", "another file"],
 )
-def test_a_file_that_changed_since_it_was_listed_is_what_it_is_now(tmp_path, batch, reader, change):
+@pytest.mark.parametrize("data", [b"abc", b"abc" * 30_000], ids=["small", "middling"])
+def test_a_file_that_changed_since_it_was_listed_is_what_it_is_now(tmp_path, batch, reader, change, data):
     for name in "abc":
-        (tmp_path / name).write_bytes(b"abc")
+        (tmp_path / name).write_bytes(data)
         os.utime(tmp_path / name, (1, 1))
     work = unread(tmp_path)
     change(tmp_path / "b")
@@ -89,7 +90,16 @@ def test_a_file_that_changed_since_it_was_listed_is_what_it_is_now(tmp_path, bat
     assert keys == [work.keys[0], now, work.keys[2]]
     assert entries[1].size == now.size
     assert entries[1].mode == ("100755" if now.mode & 0o100 else "100644")
-    assert batch.came == [b"abc", (tmp_path / "b").read_bytes(), b"abc"]
+    assert batch.came == [data, (tmp_path / "b").read_bytes(), data]
+
+
+def test_middling_files_are_read_several_at_once_and_no_more_than_fit(tmp_path, batch, reader):
+    for number in range(40):
+        (tmp_path / f"{number:02}").write_bytes(b"%02d" % number * 50_000)
+    begun = reader.begin(unread(tmp_path))
+    assert {len(one.some) for one in begun.passes} == {min(reading._AT_ONCE, reading._PASS_BYTES // 100_000)}
+    reader.finish(begun)
+    assert batch.came == [b"%02d" % number * 50_000 for number in range(40)]
 
 
 def test_a_file_that_is_another_kind_now_is_never_followed_or_waited_for(tmp_path, reader):
