@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -67,6 +68,16 @@ def system_calls(commands, folder, env):
             run(["strace", "-c", "-f", "-o", log.name, *command], folder, env)
             total += int(re.findall(r"^100\.00\s+\S+\s+(?:\S+\s+)?(\d+)\s", log.read(), re.M)[-1])
     return total
+
+
+def settle(size):
+    """Have the disk at rest, and so many bytes of memory fresh in use, a fourth of all at most.
+
+    A virtual machine gives what is free back to its host, and whoever needs it next waits for it, up to two seconds a gigabyte.
+    """
+    subprocess.run(["sync"], check=True)
+    size = min(size, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4)
+    subprocess.run([sys.executable, "-c", f"b'1' * {size}"], check=True)  # of its own: a memory's peak is inherited
 
 
 def drop_caches():

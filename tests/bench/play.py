@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.bench.measure import Failed, drop_caches, system_calls, together
+from tests.bench.measure import Failed, drop_caches, settle, system_calls, together
 from tests.bench.work import change
 
 
@@ -40,6 +40,9 @@ class Day:
         self.project, self.clone = place / "project", place / "clone"
         self.env, self.taken, self.counts = environment(place), {}, {}
         self.env["PATH"] = f"{Path(tool.program).parent}{os.pathsep}{self.env['PATH']}"  # hooks call a tool by its name
+
+    def settle(self):
+        settle(_needed(self.source))
 
     def do(self, commands, folder=None):
         return together(commands, folder or self.project, self.env)
@@ -85,7 +88,7 @@ class Day:
         self.do(self.tool.start())
         self.do(self.tool.commit("start"))
         shutil.copytree(self.source, self.project / "data", symlinks=True)
-        subprocess.run(["sync"], check=True)
+        self.settle()
 
     def first_add(self):
         before, room = _count(self.place), _room(self.place)
@@ -106,6 +109,7 @@ class Day:
         self.do(tool.status())
         self.time("no-op status", tool.status())
         self.trace("system calls of a no-op status", tool.status())
+        self.settle()
         self.time("push to a folder", tool.push())
         self.time("no-op push", tool.push())
         self.time("gc, nothing to do", tool.gc())
@@ -114,9 +118,11 @@ class Day:
     def changes(self):
         tool = self.tool
         change(self.project / "data", 0)
+        self.settle()
         self.time("add after 1 file changed", tool.update())
         self.do(tool.commit("one file"))
         change(self.project / "data", 1)
+        self.settle()
         self.time("add after 1 % changed", tool.update())
         self.do(tool.commit("many files"))
         self.time("diff of the two versions", tool.diff("one", "main"))
@@ -128,11 +134,13 @@ class Day:
         tool = self.tool
         if tool.checkout():
             self.do(tool.go("one"))
+            self.settle()
             self.time("checkout of the other version", tool.checkout())
             self.compare(self.source, self.project, "checkout of the other version")
             self.do([*tool.go("main"), *tool.checkout()])
         self.do(tool.hooks())
         along = [] if tool.carries or tool.hooks() and tool.name == "dvlite" else tool.checkout()
+        self.settle()
         self.time("git switch, data along", [*tool.go("one"), *along])
         self.compare(self.source, self.project, "git switch, data along")
         self.do([*tool.go("main"), *along])
@@ -143,7 +151,7 @@ class Day:
             self.time("pre-commit hook, nothing to do", [[".git/hooks/pre-commit"]])
         if tool.checkout():
             shutil.rmtree(self.project / "data")
-            subprocess.run(["sync"], check=True)
+            self.settle()
             self.time("checkout of a fresh folder", tool.checkout())
             self.compare(self.place / "two", self.project, "checkout of a fresh folder")
 
@@ -152,13 +160,18 @@ class Day:
             self.do([*self.tool.go("main"), *self.tool.push()])
             self.clone.mkdir()
             self.do(self.tool.clone(self.project), self.clone)
-            subprocess.run(["sync"], check=True)
+            self.settle()
             self.time("clone's pull", self.tool.pull(), self.clone)
             self.compare(self.place / "two", self.clone, "clone's pull")
 
 
 def _count(place):
     return sum(len(files) for _, _, files in os.walk(place))
+
+
+def _needed(source):
+    """Return the bytes of memory that an operation's files may take: the store's copy and the worktree's, and some."""
+    return sum(path.lstat().st_size for path in source.rglob("*")) * 5 // 2 + (1 << 28)
 
 
 def _room(place):
@@ -194,7 +207,7 @@ def plain(work, source, place, *, is_cold=False):
     }
     taken = {}
     for operation, line in lines.items():
-        subprocess.run(["sync"], check=True)
+        settle(_needed(source))
         taken[operation] = together([line], place, env)
     if is_cold:
         taken.pop("add")
