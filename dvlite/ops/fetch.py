@@ -23,12 +23,16 @@ Parts = dict[str, Only]  # tracked paths, and which part of each
 
 @dataclass(slots=True)
 class FetchResult:
-    """What came: objects and bytes; `missing` maps objects that are nowhere to the path that wants them."""
+    """What came: objects and bytes; `missing` maps objects that are nowhere to the path that wants them.
+
+    `empty`: where the remote should be, if nothing lies there.
+    """
 
     remote: str = ""
     fetched: int = 0
     size: int = 0
     missing: dict[str, str] = field(default_factory=dict)
+    empty: str = ""
     purged: dict[str, str] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
 
@@ -114,6 +118,7 @@ def _fetch_from(
     assert first is not None
     result.remote = result.remote or first.remote
     result.missing |= {oid: path for oid, path in first.missing.items() if oid in one.missing or one.failures}
+    result.empty = first.empty
     result.failures = once_each(result.failures + (first.failures or ([] if result.missing else one.failures)))
 
 
@@ -151,6 +156,8 @@ def _fetch(
             result.missing[str(oid)] = wanted_by[oid]
         else:
             result.failures.append(Failure(wanted_by[oid], error))
+    if result.missing and not source.listing:
+        result.empty = source.bucket.url
     if result.missing and source.was_emptied:
         result.failures.append(Failure("", source.emptied()))
     result.failures = once_each(result.failures)

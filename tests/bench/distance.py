@@ -3,8 +3,8 @@
 import shutil
 import subprocess
 
-from tests.bench.measure import Failed, together
-from tests.bench.play import environment
+from tests.bench.measure import Failed, settle, together
+from tests.bench.play import environment, needed
 
 COPY = "import sys, pathlib, obstore\nfrom obstore.store import S3Store\n"
 BARE = COPY + (
@@ -59,13 +59,13 @@ class Bucket:
             [[str(tool), "add", "data"], ["git", "add", "-A"], ["git", "commit", "-q", "-m", "one"]], project, self.env
         )
         shutil.rmtree(project / "data")  # so that every tool has the same room in memory
-        subprocess.run(["sync"], check=True)
+        settle(needed(source))
         push = together([[str(tool), "push"]], project, self.env)
         again = together([[str(tool), "push"]], project, self.env)
         together([["git", "clone", "-q", f"file://{project}", "."]], clone, self.env)
         trust = [[str(tool), "remote", "trust", "origin"]] if name == "dvlite" else []
         together(trust, clone, self.env)
-        subprocess.run(["sync"], check=True)
+        settle(needed(source))
         pull = together([[str(tool), "pull"]], clone, self.env)
         return push, again, pull, clone / "data"
 
@@ -89,8 +89,9 @@ class Bucket:
                 [*bare, op, self.endpoint, self.bucket, "bare/file", str(path)]
                 for op, path in (("put", file), ("get", there))
             )
+        settle(needed(source))
         first = together([push], self.place, self.env)
-        subprocess.run(["sync"], check=True)
+        settle(needed(source))
         return first, None, together([pull], self.place, self.env), self.place / "there"
 
     def round(self, name, source):

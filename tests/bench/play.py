@@ -42,7 +42,7 @@ class Day:
         self.env["PATH"] = f"{Path(tool.program).parent}{os.pathsep}{self.env['PATH']}"  # hooks call a tool by its name
 
     def settle(self):
-        settle(_needed(self.source))
+        settle(needed(self.source))
 
     def do(self, commands, folder=None):
         return together(commands, folder or self.project, self.env)
@@ -169,7 +169,7 @@ def _count(place):
     return sum(len(files) for _, _, files in os.walk(place))
 
 
-def _needed(source):
+def needed(source):
     """Return the bytes of memory that an operation's files may take: the store's copy and the worktree's, and some."""
     return sum(path.lstat().st_size for path in source.rglob("*")) * 5 // 2 + (1 << 28)
 
@@ -207,7 +207,7 @@ def plain(work, source, place, *, is_cold=False):
     }
     taken = {}
     for operation, line in lines.items():
-        settle(_needed(source))
+        settle(needed(source))
         taken[operation] = together([line], place, env)
     if is_cold:
         taken.pop("add")
