@@ -34,7 +34,7 @@ def copy(source: Store, target: Store, wanted: Mapping[Oid, int], *, jobs: int, 
         for oid in batch.unpublished() & report.copied.keys():
             del report.copied[oid]
         report.fail(wanted.keys() - report.copied.keys() - report.failed.keys(), exc)
-    lost = wanted.keys() - report.copied.keys() - report.failed.keys()
+    lost = [oid for oid in wanted if oid not in report.copied and oid not in report.failed]
     report.fail(lost, MissingError(f"{len(lost)} objects did not arrive", "Run the same command again."))
     for oid, size in wanted.items():
         if size and report.copied.get(oid, size) != size:

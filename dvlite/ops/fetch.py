@@ -132,35 +132,43 @@ def _fetch(
     progress: Progress,
 ) -> None:
     result.remote = source.remote.name
-    lacking: dict[Oid, int] = {}
-    wanted_by: dict[Oid, str] = {}
-    for tracked, part in parts.items():
-        try:
-            roots = _roots(tracked, found[tracked].entry, part, tree_reader(repo, lambda: source), result.failures)
-            reach = transfer.reach(roots, repo.store, source, jobs=jobs)
-        except (CorruptError, FormatError, MissingError) as exc:
-            result.failures.append(Failure(tracked, exc))
-            continue
-        absent = transfer.lacking(reach.blobs, repo.store)
-        graves = (tombs.oids(repo.store.root) | source.purged()) & absent.keys()
-        result.purged |= {str(oid): tracked for oid in graves}
-        absent = {oid: size for oid, size in absent.items() if oid not in graves}
-        lacking |= absent
-        wanted_by |= dict.fromkeys(absent, tracked)
-        result.missing |= {str(oid): tracked for oid in reach.missing}
+    wants = {path: _lacking(repo, source, path, found[path], part, jobs, result) for path, part in parts.items()}
+    lacking, *others = wants.values()  # there may be millions: no second list of them
+    if others:
+        lacking = {oid: size for its in wants.values() for oid, size in its.items()}
     progress.phase("fetch", files=len(lacking), size=sum(lacking.values()))
     report = transfer.copy(source, repo.store, lacking, jobs=jobs, progress=progress)
     result.fetched, result.size = len(report.copied), report.size
     for oid, error in report.failed.items():
+        tracked = next(path for path, its in wants.items() if oid in its)
         if isinstance(error, MissingError):
-            result.missing[str(oid)] = wanted_by[oid]
+            result.missing[str(oid)] = tracked
         else:
-            result.failures.append(Failure(wanted_by[oid], error))
+            result.failures.append(Failure(tracked, error))
     if result.missing and not source.listing:
         result.empty = source.bucket.url
     if result.missing and source.was_emptied:
         result.failures.append(Failure("", source.emptied()))
     result.failures = once_each(result.failures)
+
+
+def _lacking(
+    repo: Repo, source: RemoteStore, tracked: str, item: Pointer, part: Only, jobs: int, result: FetchResult
+) -> dict[Oid, int]:
+    """Return the contents that a path lacks, with their sizes, after its trees were fetched; what can't be had is noted."""
+    try:
+        roots = _roots(tracked, item.entry, part, tree_reader(repo, lambda: source), result.failures)
+        reach = transfer.reach(roots, repo.store, source, jobs=jobs)
+    except (CorruptError, FormatError, MissingError) as exc:
+        result.failures.append(Failure(tracked, exc))
+        return {}
+    lacking = transfer.lacking(reach.blobs, repo.store)
+    graves = (tombs.oids(repo.store.root) | source.purged()) & lacking.keys()
+    for oid in graves:
+        del lacking[oid]
+    result.purged |= {str(oid): tracked for oid in graves}
+    result.missing |= {str(oid): tracked for oid in reach.missing}
+    return lacking
 
 
 def _is_here(repo: Repo, roots: list[Entry]) -> bool:

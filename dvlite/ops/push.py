@@ -139,7 +139,7 @@ def push(
             wanted = _wanted(repo, roots, reach, result)
         result.present = sum(one.objects for one in skipped)
         failures = len(result.failures)
-        _push(repo, target, roots, reach, jobs, result, progress)
+        _push(repo, target, roots, reach, wanted, jobs, result, progress)
         if may_skip and not (is_dry_run or len(result.failures) > failures or result.missing or result.purged):
             target.note_covers(reach, known)  # the next push skips what is all there now
         if is_verified and not is_dry_run:
@@ -218,19 +218,22 @@ def _push(
     target: RemoteStore,
     roots: dict[str, Entry],
     reach: Reach,
+    wanted: dict[Oid, int],
     jobs: int,
     result: PushResult,
     progress: Progress,
 ) -> None:
-    trees = dict.fromkeys(reach.trees.keys() - reach.missing, 0)
-    absent = transfer.absent(trees | reach.blobs, target)
+    # There may be millions: each list of them counts.
+    contents = transfer.absent(wanted, target)
     purged = target.purged() | tombs.oids(repo.store.root)
-    absent = {oid: size for oid, size in absent.items() if oid not in purged}
+    for oid in purged & contents.keys():
+        del contents[oid]
     result.purged = len(purged & reach.blobs.keys())
-    result.present += len(trees) + len(reach.blobs) - len(absent) - result.purged
-    contents = {oid: size for oid, size in absent.items() if oid in reach.blobs}
-    above = {oid: size for oid, size in absent.items() if oid not in reach.blobs}
-    lost = (contents.keys() - repo.store.find(contents).keys()) | reach.missing
+    result.present += len(wanted) - len(contents) - result.purged
+    above = {oid: contents.pop(oid) for oid in reach.trees if oid in contents and oid not in reach.blobs}
+    here = repo.store.find(contents)
+    lost = {oid for oid in contents if oid not in here} | reach.missing
+    del here
     if lost:
         if not result.is_dry_run:
             repo.store.raise_generation()  # so that 'dvlite add' looks, and stores anew what lies in the worktree

@@ -152,9 +152,15 @@ class Table:
                 return Found(id_, place)
         return None
 
-    def find_many(self, oids: Collection[Oid]) -> dict[Oid, Found]:
-        """Return where objects lie, without those that lie nowhere; many are found in one pass over the table."""
-        return {oid: Found(pack, Place(offset, size)) for oid, pack, offset, size in self._matches(oids)}
+    def by_pack(self, oids: Collection[Oid]) -> tuple[dict[str, dict[Oid, Place]], list[Oid]]:
+        """Return where objects lie, pack by pack, each in one of them; and those that lie nowhere."""
+        found: dict[str, dict[Oid, Place]] = {}
+        seen: set[Oid] = set()
+        for oid, pack, offset, size in self._matches(oids):
+            if oid not in seen:
+                seen.add(oid)
+                found.setdefault(pack, {})[oid] = Place(offset, size)
+        return found, [oid for oid in oids if oid not in seen] if len(seen) < len(oids) else []
 
     def sizes(self, oids: Collection[Oid]) -> dict[Oid, int]:
         """Return the sizes of objects, in bytes, without those that lie nowhere."""

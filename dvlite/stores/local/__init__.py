@@ -216,15 +216,12 @@ class LocalStore(Store):
     def group(self, oids: Collection[Oid]) -> tuple[Packed, dict[Oid, Path], list[Oid]]:
         """Sort oids by where they lie: in packs, in files of their own, or nowhere."""
         self._make_ready()
-        by_pack: dict[str, dict[Oid, Place]] = {}
         loose: dict[Oid, Path] = {}
         absent = []
-        places = self._table.find_many(oids)
-        folders = self._loose_folders(oids) if len(places) < len(oids) else None
-        for oid in oids:
-            if found := places.get(oid):
-                by_pack.setdefault(found.pack, {})[oid] = found.place
-            elif self._loose_size(oid, folders) is not None:
+        by_pack, left = self._table.by_pack(oids)
+        folders = self._loose_folders(left)
+        for oid in left:
+            if self._loose_size(oid, folders) is not None:
                 loose[oid] = self.loose_path(oid)
             else:
                 absent.append(oid)
@@ -261,8 +258,9 @@ class LocalStore(Store):
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(jobs) as pool:
-            waiting = [
-                pool.submit(self._send_pack, path, places, target, report, progress) for path, places in by_pack.items()
+            waiting = [  # what lies where is forgotten with each pack: there may be millions of objects
+                pool.submit(self._send_pack, path, by_pack.pop(path), target, report, progress)
+                for path in list(by_pack)
             ]
             waiting += [
                 pool.submit(self._send_file, oid, path, target, report, progress) for oid, path in loose.items()

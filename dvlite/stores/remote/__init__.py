@@ -26,7 +26,7 @@ from dvlite.stores.remote.covers import Cover, Named
 from dvlite.stores.remote.download import Came, sweep_partial
 from dvlite.stores.remote.indexes import Indexes, ids
 from dvlite.stores.remote.listing import Listing
-from dvlite.stores.table import Found, Table
+from dvlite.stores.table import Table
 
 _RANGE_GAP = 1 << 18  # a gap this small is cheaper read over than asked around
 _RANGE_STEP = 1 << 24
@@ -120,9 +120,8 @@ class RemoteStore(Store):
         if not (oids or covered) or pages < _MANY_PAGES:
             return None
         self._table.refresh(self.indexes.here(), may_write=False)
-        places = self._table.find_many(oids)
-        packed = {one.pack for one in places.values()} | set(covered)
-        loose = [oid for oid in oids if oid not in places]
+        by_pack, loose = self._table.by_pack(oids)
+        packed = by_pack.keys() | set(covered)
         if 2 * len(packed) + len(loose) > pages:
             return None
         wanted = {f"packs/{id_}{suffix}" for id_ in packed for suffix in (".pack", ".idx")}
@@ -132,18 +131,18 @@ class RemoteStore(Store):
         listings.ask(self.bucket, listing, wanted | set(names))
         return listing if wanted <= set(listing) else None  # what isn't there may be elsewhere
 
-    def _know(self, oids: Collection[Oid]) -> tuple[dict[Oid, Found], Listing]:
-        """Return which packs have these oids, and a listing that tells of the files that the others would have."""
+    def _know(self, oids: Collection[Oid]) -> tuple[dict[str, dict[Oid, Place]], list[Oid], Listing]:
+        """Return which packs have these oids, which lie in no pack, and a listing that tells of the files they would have."""
         listing = self.listing if self.listing is not None else self.look(is_whole=False)
-        places = self._table.find_many(oids)
-        if listing.is_whole or not listing.has_large or len(places) == len(oids):
-            return places, listing
-        other = {loose_name(oid) for oid in oids if oid not in places and not listing.large(oid)}
+        by_pack, left = self._table.by_pack(oids)
+        if not left or listing.is_whole or not listing.has_large:
+            return by_pack, left, listing
+        other = {loose_name(oid) for oid in left if not listing.large(oid)}
         if other and listing.is_part:
             listing = self.look(is_whole=False)
-            places = self._table.find_many(oids)
+            by_pack, left = self._table.by_pack(oids)
         listings.ask(self.bucket, listing, other)
-        return places, listing
+        return by_pack, left, listing
 
     def _check_marker(self, listing: Listing) -> None:
         copy = self.folder / "marker"
@@ -260,22 +259,16 @@ class RemoteStore(Store):
         if not self.is_fresh or self.listing is None:
             self.look(is_whole=False, oids=oids)
         self.is_fresh = False
-        places, listing = self._know(oids)
-        sizes = {oid: one.place.size for oid, one in places.items()}
-        return sizes | {oid: one.size for oid in oids if oid not in sizes and (one := listing.large(oid))}
+        by_pack, left, listing = self._know(oids)
+        sizes = {oid: place.size for places in by_pack.values() for oid, place in places.items()}
+        sizes.update((oid, one.size) for oid in left if (one := listing.large(oid)))
+        return sizes
 
     def group(self, oids: Collection[Oid]) -> tuple[dict[str, dict[Oid, Place]], list[Oid], list[Oid]]:
         """Return where objects lie: by pack, in files of their own, nowhere; by the last look."""
-        places, listing = self._know(oids)
-        by_pack: dict[str, dict[Oid, Place]] = {}
-        loose, absent = [], []
-        for oid in oids:
-            if found := places.get(oid):
-                by_pack.setdefault(found.pack, {})[oid] = found.place
-            elif listing.large(oid):
-                loose.append(oid)
-            else:
-                absent.append(oid)
+        by_pack, left, listing = self._know(oids)
+        loose = [oid for oid in left if listing.large(oid)]
+        absent = [oid for oid in left if not listing.large(oid)]
         return by_pack, loose, absent
 
     def read_many(self, oids: Collection[Oid]) -> Iterator[tuple[Oid, bytes]]:
