@@ -12,11 +12,11 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-from dvlite import extents, machine
+from dvlite import machine
 
 BLOCK = 1 << 20
 LINKS = ("reflink", "copy", "hardlink", "symlink")  # how a large file gets from the store into the worktree
@@ -43,9 +43,6 @@ class Digester(Protocol):
 
     def digest(self) -> bytes:
         """Return the digest of all bytes so far."""
-
-
-Work = TypeVar("Work", bound=Digester)
 
 
 # ---- writing --------------------------------------------------------------------------------------------------------
@@ -325,15 +322,14 @@ def hash_descriptor(fd: int, work: Digester) -> bytes:
     return work.digest()
 
 
-def copy_hashed(source: int, target: int, new: Callable[[], Work], *, is_for_good: bool = False) -> Work:
-    """Copy one descriptor's whole content to another, and return the hash, begun by `new`, of the copy.
+def copy_hashed(source: int, target: int, work: Digester, *, is_for_good: bool = False) -> bytes:
+    """Copy one descriptor's whole content to another, and return the digest of the copy.
 
     The hash reads the copy, block by block behind the copying, so it is true whatever happens to the source.
     `is_for_good`: the disk begins to write at once, so that a sync has little left to wait for.
     """
     if clone(source, target):
-        return _hash_clone(source, target, new)
-    work = new()
+        return hash_descriptor(target, work)
     follower = Follower(target, work)
     try:
         for count in _copy_steps(source, target):
@@ -342,18 +338,7 @@ def copy_hashed(source: int, target: int, new: Callable[[], Work], *, is_for_goo
                 start_writeback(target, follower.copied - count, count)
     finally:
         follower.end()
-    follower.digest()
-    return work
-
-
-def _hash_clone(source: int, target: int, new: Callable[[], Work]) -> Work:
-    """Hash a reflink, by way of its source, which may be in memory, where both share all blocks before and after that."""
-    if places := extents.shared(target):
-        hash_descriptor(source, work := new())
-        if extents.shared(source) == places == extents.shared(target):
-            return work
-    hash_descriptor(target, work := new())
-    return work
+    return follower.digest()
 
 
 class Follower:
@@ -460,13 +445,13 @@ def copy_file(source: Path, target: Path, mode: int) -> os.stat_result:
         os.close(origin)
 
 
-def copy_file_hashed(source: Path, target: Path, new: Callable[[], Work]) -> Work:
-    """Copy a file to a new name, where it will be synced, and return the hash, begun by `new`, of the copy."""
+def copy_file_hashed(source: Path, target: Path, work: Digester) -> bytes:
+    """Copy a file to a new name, where it will be synced, and return the digest of the copy."""
     origin = open_regular(source)
     try:
         fd = create(target)
         try:
-            return copy_hashed(origin, fd, new, is_for_good=True)
+            return copy_hashed(origin, fd, work, is_for_good=True)
         finally:
             os.close(fd)
     finally:

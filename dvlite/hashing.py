@@ -3,7 +3,6 @@
 `xxh3` is for places where no adversary is in play: fingerprints of stat listings, checksums inside packs, page boundaries.
 """
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -98,13 +97,14 @@ def content_of_file(algorithm: str, path: Path) -> Content:
 
 def content_of_copy(algorithm: str, source: int, target: int, *, is_for_good: bool = False) -> Content:
     """Copy one descriptor's content to another and return what the copy holds; `is_for_good`: it will be synced soon."""
-    new = functools.partial(ContentHash, algorithm)
-    return files.copy_hashed(source, target, new, is_for_good=is_for_good).content()
+    work = ContentHash(algorithm)
+    files.copy_hashed(source, target, work, is_for_good=is_for_good)
+    return work.content()
 
 
 def checksum_of_copy(source: int, target: int) -> bytes:
     """Copy one descriptor's content to another and return the checksum of the copy."""
-    return files.copy_hashed(source, target, checksummer).digest()
+    return files.copy_hashed(source, target, checksummer())
 
 
 def checksummer() -> Digester:

@@ -9,7 +9,7 @@ import dvlite
 
 ROOT = Path(dvlite.__file__).parent
 FLOORS = [
-    ["errors", "progress", "machine", "extents"],
+    ["errors", "progress", "machine"],
     ["oid", "files", "statkey", "forking", "locks", "gate"],
     ["hashing", "tree", "reach", "pointer", "recipe", "registry", "pack", "config", "programs", "plots"],
     ["stores"],
@@ -46,7 +46,7 @@ SEAMS = {
     "tenacity": {"stores/remote/bucket.py"},
     "subprocess": {"git/call.py", "programs.py"},
     "sqlite3": {"index.py"},
-    "fcntl": {"files.py", "extents.py", "locks.py", "forking.py"},
+    "fcntl": {"files.py", "locks.py", "forking.py"},
     "typer": {"cli"},
     "rich": {"cli"},
     "pyarrow": {"tables.py"},

@@ -359,7 +359,7 @@ class Bucket:
             raise OSError(f"{name}: other bytes arrived than were sent")
 
     def put_hashed(
-        self, path: Path, new: Callable[[], Digester], name_of: Callable[[bytes], str], advance: Advance = _ignore
+        self, path: Path, work: Callable[[], Digester], name_of: Callable[[bytes], str], advance: Advance = _ignore
     ) -> bytes:
         """Upload a local file under the name that its digest asks for; return the digest.
 
@@ -368,14 +368,14 @@ class Bucket:
 
         def call() -> bytes | None:
             with self._unfinished() as unfinished:
-                digest = self.driver.upload_hashed(unfinished, path, new)
+                digest = self.driver.upload_hashed(unfinished, path, work())
                 if digest is not None:
                     self.driver.rename(unfinished, name_of(digest))
                 return digest
 
         digest = self._do("can't write to", call) if self.protocol == "file" else None
         if digest is None:
-            digest = files.hash_file(path, new())
+            digest = files.hash_file(path, work())
             self.put_file(name_of(digest), path, advance)
         else:
             advance(path.stat().st_size)

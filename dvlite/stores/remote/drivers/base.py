@@ -83,8 +83,8 @@ class Driver(ABC):
     def remove(self, name: str) -> None:
         """Delete a file."""
 
-    def upload_hashed(self, name: str, path: Path, new: Callable[[], Digester]) -> bytes | None:
-        """Write a local file while it is hashed by what `new` begins, and return the digest; None where the driver can't."""
+    def upload_hashed(self, name: str, path: Path, work: Digester) -> bytes | None:
+        """Write a local file while it is hashed, and return the digest; None where the driver can't."""
         return None
 
     def rename(self, name: str, to: str) -> None:

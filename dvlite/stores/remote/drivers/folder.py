@@ -3,7 +3,6 @@
 import contextlib
 import os
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
 from dvlite import files
@@ -74,10 +73,10 @@ class Folder(Walking):
         files.sync(target)
         advance(path.stat().st_size)
 
-    def upload_hashed(self, name: str, path: Path, new: Callable[[], Digester]) -> bytes:
+    def upload_hashed(self, name: str, path: Path, work: Digester) -> bytes:
         """Copy a file there while it is hashed, and sync it."""
         target = self._made(name)
-        digest = files.copy_file_hashed(path, target, new).digest()
+        digest = files.copy_file_hashed(path, target, work)
         files.sync(target)
         return digest
 
