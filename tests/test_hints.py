@@ -45,16 +45,18 @@ def test_pull_heals_what_is_corrupt_here_at_once(pushed):
     assert pushed.read("data") == before
 
 
-def test_a_remote_where_nothing_ever_was_is_named(project, tmp_path):
-    project.dv("remote", "add", "origin", str(tmp_path / "mistyped"))
+def test_a_remote_where_none_ever_was_is_named(project, tmp_path):
+    project.dv("remote", "add", "origin", str(tmp_path / "mis\x1btyped"))
     project.write({"a": "a"}, "data")
     project.dv("add", "data")
     project.commit("data")
+    (tmp_path / "mis\x1btyped/another/tool").mkdir(parents=True)
     done = project.clone().run("pull")
     assert done.returncode == 10
-    assert f"'{tmp_path / 'mistyped'}' is empty" in done.stderr and "dvlite push --branches" in done.stderr
+    assert "No dvlite remote lies at" in done.stderr and "dvlite push --branches" in done.stderr
+    assert "\x1b" not in done.stderr
     project.dv("push")
-    assert "empty" not in project.clone("other").run("pull").stderr
+    assert "No dvlite remote" not in project.clone("other").run("pull").stderr
 
 
 def test_a_remote_that_vanished_is_said_and_not_begun_in_vain(pushed, tmp_path):

@@ -88,8 +88,10 @@ def _show_fetch(run: Session, repo: Repo, result: FetchResult, *, is_said: bool 
             f"{render.count(len(result.missing), 'object')} neither here nor on '{result.remote}',"
             f" wanted by: {', '.join(map(render.name, names))}"
         )
-        where = f"'{result.empty}' is empty: is it the right place? If so: " if result.empty else ""
-        render.note(f"hint: {where}Run 'dvlite push --branches' in the clone that added them.")
+        where = f"No dvlite remote lies at '{render.name(result.no_remote_at)}': is that the right place? If it is: "
+        render.note(
+            f"hint: {where if result.no_remote_at else ''}Run 'dvlite push --branches' in the clone that added them."
+        )
     render.failures(result.failures, lambda path: run.here(repo, path), is_alone=True)
     return fetch_code(result)
 

@@ -25,14 +25,14 @@ Parts = dict[str, Only]  # tracked paths, and which part of each
 class FetchResult:
     """What came: objects and bytes; `missing` maps objects that are nowhere to the path that wants them.
 
-    `empty`: where the remote should be, if nothing lies there.
+    `no_remote_at`: where the remote should be, if no dvlite remote lies there.
     """
 
     remote: str = ""
     fetched: int = 0
     size: int = 0
     missing: dict[str, str] = field(default_factory=dict)
-    empty: str = ""
+    no_remote_at: str = ""
     purged: dict[str, str] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
 
@@ -95,31 +95,49 @@ def _fetch_from(
     progress: Progress,
 ) -> None:
     """Fetch from the first of some remotes; what it lacks, or fails to give, from the next. The first one's failures are said."""
-    first: FetchResult | None = None
-    for name in names:
-        one = FetchResult()
-        try:
-            source = repo.remote(name)
-            progress.phase("look")
-            source.look(is_whole=False, progress=progress)
-            _fetch(repo, source, found, parts, jobs or source.remote.jobs, one, progress)
-        except DvliteError as exc:
-            if len(names) == 1:
-                raise
-            one.failures.append(Failure("", exc))
-        if one.fetched:
-            result.remote = ", ".join(dict.fromkeys([*filter(None, result.remote.split(", ")), one.remote]))
-        result.fetched += one.fetched
-        result.size += one.size
-        result.purged |= one.purged
-        first = first or one
-        if not one.missing and not one.failures:
-            return
-    assert first is not None
+    for _ in names:
+        ones = []
+        for name in names:
+            ones.append(one := _fetch_one(repo, name, found, parts, jobs, progress, may_raise=len(names) == 1))
+            if one.fetched:
+                result.remote = ", ".join(dict.fromkeys([*filter(None, result.remote.split(", ")), one.remote]))
+            result.fetched += one.fetched
+            result.size += one.size
+            result.purged |= one.purged
+            if not one.missing and not one.failures:
+                return
+        first, last = ones[0], ones[-1]
+        missing = first.missing | last.missing if last.failures else last.missing
+        if first.missing.keys() - result.purged.keys() <= missing.keys():
+            break  # else what came from a later one may name what an earlier one has
     result.remote = result.remote or first.remote
-    result.missing |= {oid: path for oid, path in first.missing.items() if oid in one.missing or one.failures}
-    result.empty = first.empty
-    result.failures = once_each(result.failures + (first.failures or ([] if result.missing else one.failures)))
+    result.missing |= missing
+    if missing and all(one.no_remote_at for one in ones):
+        result.no_remote_at = first.no_remote_at
+    result.failures = once_each(result.failures + (first.failures or ([] if result.missing else last.failures)))
+
+
+def _fetch_one(
+    repo: Repo,
+    name: str,
+    found: dict[str, Pointer],
+    parts: Parts,
+    jobs: int | None,
+    progress: Progress,
+    *,
+    may_raise: bool,
+) -> FetchResult:
+    result = FetchResult()
+    try:
+        source = repo.remote(name)
+        progress.phase("look")
+        source.look(is_whole=False, progress=progress)
+        _fetch(repo, source, found, parts, jobs or source.remote.jobs, result, progress)
+    except DvliteError as exc:
+        if may_raise:
+            raise
+        result.failures.append(Failure("", exc))
+    return result
 
 
 def _fetch(
@@ -145,8 +163,8 @@ def _fetch(
             result.missing[str(oid)] = tracked
         else:
             result.failures.append(Failure(tracked, error))
-    if result.missing and not source.listing:
-        result.empty = source.bucket.url
+    if result.missing and not source.has_marker and not source.was_emptied:
+        result.no_remote_at = source.bucket.url
     if result.missing and source.was_emptied:
         result.failures.append(Failure("", source.emptied()))
     result.failures = once_each(result.failures)

@@ -1,5 +1,6 @@
 """Several remotes: where each path goes, where each is looked for, and what may not be written to."""
 
+import json
 import os
 import shutil
 
@@ -139,3 +140,31 @@ def test_what_was_pushed_is_said_though_the_next_remote_is_away(several):
     several.dv("remote", "set", "--local", "three", "url", "/no/such/disk/remote")
     said = several.dv("push", "--remote", "one", "--remote", "three", code=13)
     assert "pushed to 'one'" in said and "/no/such/disk" in said
+
+
+@pytest.fixture
+def halves(project, tmp_path):
+    """Two remotes: the default one has large contents, and not the listings that name them; the other one has the listings."""
+    for name in ("one", "two"):
+        project.dv("remote", "add", name, str(tmp_path / name))
+    project.write({"big": os.urandom((1 << 20) + 1)}, "data")
+    project.dv("add", "data")
+    project.commit("data")
+    project.dv("push", "--remote", "one", "--remote", "two")
+    shutil.rmtree(tmp_path / "one/packs")
+    shutil.rmtree(tmp_path / "two/objects")
+    return project
+
+
+def test_what_one_remote_lists_another_may_have(halves):
+    clone = halves.clone()
+    clone.dv("pull")
+    assert clone.read("data") == halves.read("data")
+
+
+def test_what_is_listed_and_nowhere_is_missing(halves, tmp_path):
+    shutil.rmtree(tmp_path / "one")
+    clone = halves.clone()
+    fetched = json.loads(clone.dv("fetch", "--json", code=10))
+    assert list(fetched["missing"].values()) == ["data"] and not fetched["no_remote_at"]
+    assert "1 object neither here nor on" in clone.run("fetch").stderr

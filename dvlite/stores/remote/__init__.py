@@ -169,6 +169,11 @@ class RemoteStore(Store):
         """Tell whether this clone has seen a remote there before."""
         return (self.folder / "marker").exists()
 
+    @property
+    def has_marker(self) -> bool:
+        """Whether a dvlite remote lies there, by the last look."""
+        return config.MARKER in (self.listing or _NOTHING)
+
     def emptied(self) -> RemoteError:
         """Return the error that says that all is gone."""
         return RemoteError(
