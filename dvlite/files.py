@@ -329,6 +329,8 @@ def copy_hashed(source: int, target: int, work: Digester, *, is_for_good: bool =
     `is_for_good`: the disk begins to write at once, so that a sync has little left to wait for.
     """
     if clone(source, target):
+        # Not by way of the source, though that may be in memory and have the same blocks: where a page's write-back
+        # failed, memory and disk differ, and the copy has what is on disk.
         return hash_descriptor(target, work)
     follower = Follower(target, work)
     try:
