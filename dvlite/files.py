@@ -245,12 +245,12 @@ def open_regular(path: str | Path, dir_fd: int | None = None) -> int:
     return fd
 
 
-def read_small(path: str) -> tuple[bytes, os.stat_result]:
-    """Read a whole regular file with its stat; raises Moved if it changed meanwhile."""
+def read_small(path: str, below: int = sys.maxsize) -> tuple[bytes, os.stat_result]:
+    """Read a whole regular file with its stat; raises Moved if it changed meanwhile, or has `below` bytes or more."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _NOFOLLOW)
     try:
         before = os.fstat(fd)
-        if not stat.S_ISREG(before.st_mode):
+        if not stat.S_ISREG(before.st_mode) or before.st_size >= below:
             raise Moved
         data = os.read(fd, before.st_size + 1)
         while 0 < len(data) < before.st_size:

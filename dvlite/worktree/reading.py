@@ -86,7 +86,7 @@ _Answer = tuple[list[bytes], list[bytes]] | None  # digests and data; None where
 
 
 class _Kind(enum.IntEnum):
-    """How files are read: small ones many at once, middling ones several in a thread, large ones and links each alone."""
+    """How files are read: small ones many at once, middling ones several in a thread; from ALONE on, each alone."""
 
     SMALL = 0
     MIDDLING = 1
@@ -239,10 +239,10 @@ class Reader:
 
     def _start(self, work: Unread, one: _Pass, ahead: int) -> Callable[[], _Some] | None:
         helper, some = self._helper, one.some
-        if one.kind is _Kind.LINK or (one.kind is _Kind.SMALL and helper is None):
-            return lambda: self._read_now(work, one)
-        if one.kind is not _Kind.SMALL or helper is None:
+        if one.kind in (_Kind.MIDDLING, _Kind.ALONE):
             return self._pool.submit(self._read_now, work, one).result
+        if one.kind is _Kind.LINK or helper is None:
+            return lambda: self._read_now(work, one)
         if not helper.has_room(ahead):
             return None
         names, keys = work.names[some.start : some.stop], work.keys[some.start : some.stop]
@@ -287,6 +287,7 @@ class Reader:
             for _ in range(_TRIES):
                 with contextlib.suppress(files.Moved):
                     return self._read_file(path, key)
+                key = statkey.of(os.lstat(path))  # it may have become a large one
         except OSError as exc:
             if exc.errno not in (errno.ELOOP, errno.EINVAL):  # it became a link, or is none any more
                 raise explain(exc, where, "can't read" if exc.filename else "can't store") from exc
@@ -297,7 +298,7 @@ class Reader:
             oid, status = self._batch.put_file(Path(path), self._algorithm)
             data = None
         else:
-            data, status = files.read_small(path)
+            data, status = files.read_small(path, self._pack_below)
             oid = hashing.oid_of(self._algorithm, data)
         key = self.key_of(status)
         return _One(_entry(key, oid), key, data)

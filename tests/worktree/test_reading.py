@@ -166,6 +166,18 @@ def test_a_large_file_is_the_batch_s_whatever_is_read_ahead(tmp_path, batch, lit
     assert len(batch.came) == 10
 
 
+@pytest.mark.parametrize("listed", [3, 90_000])
+def test_a_file_that_became_large_since_it_was_listed_is_not_read_whole(tmp_path, batch, reader, listed):
+    (tmp_path / "a").write_bytes(b"a")
+    (tmp_path / "b").write_bytes(bytes(listed))
+    work = unread(tmp_path)
+    os.truncate(tmp_path / "b", 3 << 20)
+    whole, real = [], batch.put_file
+    batch.put_file = lambda path, *arguments: whole.append(path.name) or real(path, *arguments)
+    entries, _ = read(reader, work)
+    assert whole == ["b"] and [entry.size for entry in entries] == [1, 3 << 20]
+
+
 def test_what_is_needed_first_has_room_beside_what_is_read_ahead(tmp_path, batch, little_room):
     folders = [tmp_path / name for name in ("a", "b", "a/sub")]
     for folder in folders:
