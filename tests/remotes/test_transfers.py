@@ -376,3 +376,56 @@ def test_an_unfinished_upload_in_parts_is_aborted(ceph, tmp_path):
         bucket.put_file("objects/a", tmp_path / "sent")
         left = fs.call_s3("list_multipart_uploads", Bucket="bucket", Prefix="p/").get("Uploads", [])
         assert left == [] and not note.exists()
+
+
+@pytest.fixture(params=["named", "hashed"])
+def sending(request, tmp_path):
+    """Returns what sends a large file to a folder: `send()`, and `begin()`, which begins to in another process and stops amid it."""
+    path = tmp_path / "sent"
+    path.write_bytes(os.urandom(33 * MIB))
+
+    def send(bucket=None):
+        bucket = bucket or Bucket(str(tmp_path / "remote"), {}, folder=tmp_path / "known")
+        if request.param == "named":
+            bucket.put_file("objects/a", path)
+        else:
+            bucket.put_hashed(path, hashing.checksummer, lambda digest: "objects/a")
+
+    def begin():
+        def stop(name, *_):
+            (tmp_path / "remote" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "remote" / name).write_bytes(b"half")
+            signal.pause()
+
+        bucket = Bucket(str(tmp_path / "remote"), {}, folder=tmp_path / "known")
+        bucket.driver.upload = bucket.driver.upload_hashed = stop
+        process = os.fork()
+        if not process:
+            send(bucket)
+        while not list((tmp_path / "remote").glob("tmp/*")):
+            time.sleep(0.01)
+        return process
+
+    return send, begin
+
+
+def test_what_a_killed_upload_left_goes_with_the_next(sending, tmp_path):
+    send, begin = sending
+    process = begin()
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    send()
+    assert not list((tmp_path / "remote/tmp").iterdir()) and not list((tmp_path / "known/uploads").iterdir())
+    assert (tmp_path / "remote/objects/a").read_bytes() == (tmp_path / "sent").read_bytes()
+
+
+def test_an_upload_that_lives_is_let_be(sending, tmp_path):
+    send, begin = sending
+    process = begin()
+    try:
+        send()
+        (its,) = (tmp_path / "remote/tmp").iterdir()
+        assert its.read_bytes() == b"half"
+    finally:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)

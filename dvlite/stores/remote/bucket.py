@@ -6,8 +6,10 @@ Knows no oids and no packs. A put is atomic here: where the protocol's own isn't
 import contextlib
 import io
 import random
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -20,6 +22,7 @@ from dvlite.stores.remote.drivers import open_driver
 from dvlite.stores.remote.drivers.base import UNTOLD, Advance, Driver, Listed, Page
 from dvlite.stores.remote.faults import explain, may_pass
 from dvlite.stores.remote.pace import Pace
+from dvlite.stores.remote.uploads import noted
 
 T = TypeVar("T")
 
@@ -27,9 +30,10 @@ _ATTEMPTS = 4
 _SAMPLE = 1 << 16
 _ASKING = 32  # small questions at once
 _NOTED = 32 << 20  # bytes; smaller uploads come in one part
+_UNFINISHED = re.compile(r"tmp/[0-9a-f]{24}")
 
 
-def _ignore(size: int) -> None:
+def _ignore(_: object) -> None:
     pass
 
 
@@ -317,7 +321,7 @@ class Bucket:
 
     def put(self, name: str, data: bytes, *, is_sampled: bool = False) -> None:
         """Write a small file in one step; `is_sampled`: read a part back where the server proves nothing."""
-        self._put(name, len(data), lambda to: self.driver.write(to, data))
+        self._put(name, len(data), lambda to: self.driver.write(to, data), _ignore)
         self._pace.spend(len(data))
         if is_sampled and not self.driver.proves:
             self._do("can't read from", lambda: self._sample(name, io.BytesIO(data), len(data)))
@@ -326,29 +330,27 @@ class Bucket:
         """Upload a local file in one step. What an earlier try left behind on the server is aborted."""
         size = path.stat().st_size
         rate = self._pace.rate
-        note = self._note(name) if size > _NOTED and self.driver.is_atomic else None  # others rename what is whole
-        if note and note.exists():
+        with self._noted(name, size) as note:
+            with self._pace.turn():
+
+                def send(to: str) -> None:
+                    with taking_back(advance) as tell:
+                        self.driver.upload(to, path, self._pace.paced(tell), rate)
+
+                self._put(name, size, send, note)
+            if not self.driver.proves:
+                with path.open("rb") as file:
+                    self._do("can't read from", lambda: self._sample(name, file, size))
+
+    def _noted(self, name: str, size: int) -> AbstractContextManager[Callable[[str], object]]:
+        def clean(left: Sequence[str]) -> None:
             with contextlib.suppress(RemoteError):
                 self._do("can't clean up on", lambda: self.driver.abort(name))
-        if note:
-            note.parent.mkdir(parents=True, exist_ok=True)
-            note.touch()
-        with self._pace.turn():
+                for one in left:
+                    if _UNFINISHED.fullmatch(one):
+                        self.remove(one)
 
-            def send(to: str) -> None:
-                with taking_back(advance) as tell:
-                    self.driver.upload(to, path, self._pace.paced(tell), rate)
-
-            self._put(name, size, send)
-        if not self.driver.proves:
-            with path.open("rb") as file:
-                self._do("can't read from", lambda: self._sample(name, file, size))
-        if note:
-            note.unlink(missing_ok=True)
-
-    def _note(self, name: str) -> Path | None:
-        """Return the file that says, while it is there, that an upload began and did not end."""
-        return self._folder / "uploads" / name.replace("/", "-") if self._folder else None
+        return noted(self._folder if size > _NOTED else None, name, clean)
 
     def _sample(self, name: str, sent: BinaryIO, size: int) -> None:
         """Read a part of what was sent back, where the server proves nothing."""
@@ -367,13 +369,16 @@ class Bucket:
         """
 
         def call() -> bytes | None:
-            with self._unfinished() as unfinished:
+            with self._unfinished(note) as unfinished:
                 digest = self.driver.upload_hashed(unfinished, path, work())
                 if digest is not None:
                     self.driver.rename(unfinished, name_of(digest))
                 return digest
 
-        digest = self._do("can't write to", call) if self.protocol == "file" else None
+        digest = None
+        if self.protocol == "file":
+            with self._noted(f"{path.parent.name}{path.name}", path.stat().st_size) as note:
+                digest = self._do("can't write to", call)
         if digest is None:
             digest = files.hash_file(path, work())
             self.put_file(name_of(digest), path, advance)
@@ -381,12 +386,12 @@ class Bucket:
             advance(path.stat().st_size)
         return digest
 
-    def _put(self, name: str, size: int, send: Callable[[str], object]) -> None:
+    def _put(self, name: str, size: int, send: Callable[[str], object], note: Callable[[str], object]) -> None:
         def call() -> None:
             if self.driver.is_atomic:
                 send(name)
             else:
-                with self._unfinished() as unfinished:
+                with self._unfinished(note) as unfinished:
                     send(unfinished)
                     self.driver.rename(unfinished, name)
             if (arrived := self.driver.info(name).size) != size:
@@ -395,9 +400,10 @@ class Bucket:
         self._do("can't write to", call)
 
     @contextlib.contextmanager
-    def _unfinished(self) -> Iterator[str]:
-        """Yield a name in `tmp/`; what is left there is removed."""
+    def _unfinished(self, note: Callable[[str], object]) -> Iterator[str]:
+        """Yield a name in `tmp/`, which is noted; what is left there is removed."""
         unfinished = f"tmp/{files.token(12)}"
+        note(unfinished)
         try:
             yield unfinished
         except BaseException:

@@ -1,0 +1,44 @@
+"""Notes of large uploads on this machine, so that what a killed one left on the remote is removed by the next of the same."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from dvlite import files
+from dvlite.locks import try_lock
+
+_FOLDER = "uploads"
+_MOST = 1 << 16
+
+
+def _ignore(made: str) -> None:
+    pass
+
+
+@contextlib.contextmanager
+def noted(
+    folder: Path | None, name: str, clean: Callable[[Sequence[str]], object]
+) -> Iterator[Callable[[str], object]]:
+    """Note an upload, below a local folder, until it has gone well; yields what notes each name that it makes meanwhile.
+
+    First, `clean` is called with the names that one left which was killed; not while another process sends the same.
+    """
+    if folder is None:
+        yield _ignore
+        return
+    path = folder / _FOLDER / name.replace("/", "-")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    is_left = path.exists()
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        if not try_lock(fd):
+            yield _ignore
+            return
+        if is_left:
+            clean(files.read_at(fd, _MOST, 0).decode(errors="replace").split())
+            os.ftruncate(fd, 0)
+        yield lambda made: files.write_all(fd, f"{made}\n".encode())
+        path.unlink(missing_ok=True)
+    finally:
+        os.close(fd)
