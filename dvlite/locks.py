@@ -137,9 +137,9 @@ def _describe(process: int) -> str:
 
 
 def try_lock(fd: int) -> bool:
-    """Lock a descriptor's file for as long as it is open; False where another has it."""
+    """Lock a descriptor's file for as long as it is open; False where another has it, or there are no locks."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError:
         return False
     return True
