@@ -257,10 +257,11 @@ class Bucket:
     ) -> bool:
         """Download a file of `size` bytes (UNTOLD: of any) to a local path that doesn't exist yet; `work` hashes it as it comes.
 
-        A large one comes in parts (of `step` bytes, or of what suits its size), several at once, and goes on where an earlier
-        try stopped; tells whether it did.
+        A large one that is far comes in parts (of `step` bytes, or of what suits its size), several at once, and goes on where an
+        earlier try stopped; tells whether it did.
         """
-        if self.driver.has_ranges and self._folder and Parts.is_worth(size):
+        is_far = self.local_path(name) is None  # else the kernel copies it, or shares its blocks
+        if is_far and self.driver.has_ranges and self._folder and Parts.is_worth(size):
             with Parts(self._folder, name, size, self._pace.step or step, work) as parts:
                 self._many_parts(
                     lambda start, end: self._get_part(parts, name, start, end, advance),
