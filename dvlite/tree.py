@@ -32,6 +32,8 @@ _TREE = TREE.encode()
 _BLOBS = frozenset(mode.encode() for mode in BLOB_MODES)
 _MODES = {mode.encode(): mode for mode in (FILE, EXECUTABLE, SYMLINK, TREE, PAGE)}
 _ORDINARY = bytes(one for one in range(9, 127) if one in b"\t\n" or one >= 32 and one not in b"%/")
+_FIELDS = bytes(one for one in range(256) if one not in b"\t\n")  # what is between separators
+_HEX = b"0123456789abcdef"
 _UNSAFE = re.compile("[\x00-\x1f\x7f%\udc80-\udcff]")
 _ESCAPE = re.compile(rb"%([0-9A-F]{2})")
 # What HFS+ leaves out when it compares names.
@@ -373,28 +375,61 @@ def _is_plain(slot: Slot, data: bytes) -> bool:
 
     False tells nothing: then it is decoded. So this must be at least as strict as `decode` and `open_slot`.
     """
+    is_ordinary = data.isascii() and not data.translate(None, _ORDINARY) and b"git" not in data.lower()
+    count = data.count(b"\n") - 1
     if (
         slot.level is not None
-        or not data.isascii()
-        or b"git" in (folded := data.lower())
-        or data.translate(None, _ORDINARY)
+        or slot.depth > MAX_DEPTH
+        or not 0 < count <= UNPAGED_ENTRIES
+        or not is_ordinary
+        or not (data.startswith(_LEVEL_0) and data.endswith(b"\n"))
+        or data.translate(None, _FIELDS) != b"\n" + b"\t\n" * count  # one tab a line
     ):
         return False
-    rows = _LINE.findall(data, len(_LEVEL_0))
-    if not data.startswith(_LEVEL_0) or not data.endswith(b"\n") or len(rows) != data.count(b"\n") - 1:
+    parts = data[len(_LEVEL_0) :].replace(b"\n", b"\t").split(b"\t")
+    heads, names = parts[:-1:2], parts[1::2]
+    if {head.count(b" ") for head in heads} != {3}:
         return False
-    modes, _, _, sizes, files, names = zip(*rows, strict=True) if rows else ((),) * 6
+    fields = b" ".join(heads).split(b" ")
+    modes, oids, sizes, files = (fields[column::4] for column in range(4))
+    blobs = sum(map(modes.count, _BLOBS))
     return (
-        len(rows) <= UNPAGED_ENTRIES
-        and slot.depth <= MAX_DEPTH
-        and folded.count(f" {slot.oid.algorithm}:".encode()) == len(rows)
+        blobs + modes.count(_TREE) == count
+        and _are_oids(oids, slot.oid.algorithm)
+        and _are_numbers(sizes)
+        and _are_numbers(files)
         and (slot.size is None or sum(map(int, sizes)) == slot.size)
         and (slot.files is None or sum(map(int, files)) == slot.files)
+        and (
+            files.count(b"1") == count
+            or all(one == b"1" or mode == _TREE for mode, one in zip(modes, files, strict=True))
+        )
+        and names[0] != b""
         and all(map(operator.lt, names, names[1:]))
-        and not {b".", b".."} & set(names[:2])
-        and data.count(b"\t") == len(rows)
-        and PAGE.encode() not in modes
-        and all(count == b"1" or mode == _TREE for mode, count in zip(modes, files, strict=True))
+        and b"." not in names
+        and b".." not in names
+    )
+
+
+def _are_oids(fields: Sequence[bytes], algorithm: str) -> bool:
+    prefix = f"{algorithm}:".encode()
+    width, text = len(prefix) + 2 * DIGEST_SIZE, b"".join(fields)
+    starts = [text[at::width] for at in range(len(prefix))]
+    return (
+        set(map(len, fields)) == {width}
+        and starts == [prefix[at : at + 1] * len(fields) for at in range(len(prefix))]
+        and len(text.translate(None, _HEX)) == len(fields) * len(prefix.translate(None, _HEX))
+    )
+
+
+def _are_numbers(fields: Sequence[bytes]) -> bool:
+    """Tell whether all are numbers of 19 digits at most, without a needless zero."""
+    lengths = set(map(len, fields))
+    return (
+        min(lengths) > 0
+        and max(lengths) <= 19
+        and b"".join(fields).isdigit()
+        and all(field == b"0" for field in fields if field < b"1")
     )
 
 

@@ -384,6 +384,43 @@ def test_the_quick_check_knows_no_bad_names(bad):
     assert not tree._is_plain(tree.Slot(hashing.oid_of("sha256", data), 1, 1), data)
 
 
+OID = f"sha256:{'0' * 64}"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["100644 OID 1 1\t!", "100644 OID 1 1\t#", "100644 OID 1 1\t."],
+        ["100644 OID 1 1\t!", "100644 OID 1 1\t#", "100644 OID 1 1\t.."],
+        ["100644 OID 1 1", "a\t100644 OID 1 1\tb"],  # as many tabs as lines
+        ["100644 OID 1 1 100644\ta", "OID 1 1\tb"],  # as many fields
+        ["100644 OID 1 1\t\t", "a"],
+        ["100644 OID 1 1\t"],
+        ["100644 OID 01 1\ta"],
+        ["100644 OID 1 01\ta"],
+        ["100644 OID  1\ta"],
+        ["100644 OID 1 2\ta"],
+        ["040001 OID 1 1\ta"],
+        ["100645 OID 1 1\ta"],
+        ["100644 OID -1 1\ta"],
+        ["100644 OID 1 1\tb", "100644 OID 1 1\ta"],
+        ["100644 OID 1 1\ta", "100644 OID 1 1\ta"],
+        [f"100644 OID {'1' * 20} 1\ta"],
+        ["100644 0OI 1 1\ta"],
+        ["100644 OIG 1 1\ta"],
+        ["100644 blake3:OID 1 1\ta"],
+        ["100644 OID 1 1\ta", "1 END"],
+    ],
+)
+def test_the_quick_check_refuses_what_is_not_one_valid_listing(lines):
+    text = "\n".join(lines).replace("OID", OID).replace("0OI", f"0{OID[:-1]}").replace("OIG", f"{OID[:-1]}g")
+    data = f"dvlite-tree 1 0\n{text}\n".encode().removesuffix(b" END\n")
+    slot = tree.Slot(hashing.oid_of("sha256", data), None, None)
+    with pytest.raises(FormatError):
+        tree.open_slot(slot, data)
+    assert not tree._is_plain(slot, data)
+
+
 @pytest.mark.parametrize("good", ["a", "A b", "x.csv", "~tilde", "-dash", "{}", "sha256"])
 def test_the_quick_check_knows_ordinary_names(good):
     folder = tree.build("sha256", [Entry(FILE, hashing.oid_of("sha256", b""), 0, 1, good)])
