@@ -192,11 +192,11 @@ def test_a_file_that_changed_once_while_it_was_read_is_read_again(project, monke
     project.write({"data/a": "before"})
     real, changed = files.read_small, []
 
-    def change_once(path):
+    def change_once(path, below):
         if not changed:
             changed.append(path)
             raise files.Moved
-        return real(path)
+        return real(path, below)
 
     monkeypatch.setattr(files, "read_listed", lambda *_: None)  # as it is where one isn't what was listed
     monkeypatch.setattr(files, "read_small", change_once)
