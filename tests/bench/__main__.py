@@ -170,11 +170,15 @@ def main():
         return
     for work in options.work.split(","):
         source = options.place / "source" / work
-        if not source.exists():
+        unfinished = source.with_name(f"{work}.unfinished")
+        if not source.exists():  # whole, if it does
             say(f"bench: making {work} ...")
-            make(WORKS[work], source)
+            shutil.rmtree(unfinished, ignore_errors=True)
+            make(WORKS[work], unfinished)
+            unfinished.rename(source)
         (distances if options.server else days)(options, work, source, options.place / "play")
-        shutil.rmtree(source)
+        source.rename(unfinished)
+        shutil.rmtree(unfinished)
 
 
 if __name__ == "__main__":
