@@ -40,7 +40,6 @@ class Bucket:
         """Push from a repository and pull in a clone."""
         tool, project, clone = self.peers[name], self.place / "project", self.place / "clone"
         project.mkdir()
-        clone.mkdir()
         url = f"s3://{self.bucket}/{name}"
         if name == "DVC":
             start = [
@@ -62,12 +61,20 @@ class Bucket:
         settle(needed(source))
         push = together([[str(tool), "push"]], project, self.env)
         again = together([[str(tool), "push"]], project, self.env)
+        fetch = self._cloned(name, project, self.place / "fetched", "fetch", source)
+        shutil.rmtree(self.place / "fetched")
+        pull = self._cloned(name, project, clone, "pull", source)
+        found = {"push to S3": push, "no-op push to S3": again, "fetch from S3": fetch, "clone's pull from S3": pull}
+        return found, clone / "data"
+
+    def _cloned(self, name, project, clone, verb, source):
+        """Take what a command takes in a new clone."""
+        clone.mkdir()
+        tool = str(self.peers[name])
         together([["git", "clone", "-q", f"file://{project}", "."]], clone, self.env)
-        trust = [[str(tool), "remote", "trust", "origin"]] if name == "dvlite" else []
-        together(trust, clone, self.env)
+        together([[tool, "remote", "trust", "origin"]] if name == "dvlite" else [], clone, self.env)
         settle(needed(source))
-        pull = together([[str(tool), "pull"]], clone, self.env)
-        return push, again, pull, clone / "data"
+        return together([[tool, verb]], clone, self.env)
 
     def copied(self, name, source):
         """Copy a folder there and back."""
@@ -92,19 +99,19 @@ class Bucket:
         settle(needed(source))
         first = together([push], self.place, self.env)
         settle(needed(source))
-        return first, None, together([pull], self.place, self.env), self.place / "there"
+        second = together([pull], self.place, self.env)  # a copy is both
+        return {"push to S3": first, "fetch from S3": second, "clone's pull from S3": second}, self.place / "there"
 
     def round(self, name, source):
-        """One tool's push, no-op push and pull, compared byte for byte; returns Taken by operation."""
+        """One tool's push, no-op push, fetch and pull, compared byte for byte; returns Taken by operation."""
         shutil.rmtree(self.place, ignore_errors=True)
         self.place.mkdir(parents=True)
         (self.place / "gitconfig").write_text(
             "[safe]\n\tdirectory = *\n[init]\n\tdefaultBranch = main\n[gc]\n\tauto = 0\n"
         )
-        push, again, pull, there = (self.versioned if name in ("dvlite", "DVC") else self.copied)(name, source)
+        found, there = (self.versioned if name in ("dvlite", "DVC") else self.copied)(name, source)
         if subprocess.run(["diff", "-r", source, there], capture_output=True).returncode:
             raise Failed(f"{name}: pull brought other bytes")
         subprocess.run(self.s5cmd("rm", f"s3://{self.bucket}/{name}/*"), env=self.env, capture_output=True)
         shutil.rmtree(self.place)
-        found = {"push to S3": push, "no-op push to S3": again, "clone's pull from S3": pull}
-        return {operation: taken for operation, taken in found.items() if taken}
+        return found
