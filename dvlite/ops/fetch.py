@@ -127,6 +127,7 @@ def _fetch_one(
     *,
     may_raise: bool,
 ) -> FetchResult:
+    """Fetch from one remote; a failure of all of it is raised, or one of the result's."""
     result = FetchResult()
     try:
         source = repo.remote(name)
@@ -157,12 +158,12 @@ def _fetch(
     progress.phase("fetch", files=len(lacking), size=sum(lacking.values()))
     report = transfer.copy(source, repo.store, lacking, jobs=jobs, progress=progress)
     result.fetched, result.size = len(report.copied), report.size
+    wanted_by = {oid: path for path, its in wants.items() for oid in its.keys() & report.failed.keys()}
     for oid, error in report.failed.items():
-        tracked = next(path for path, its in wants.items() if oid in its)
         if isinstance(error, MissingError):
-            result.missing[str(oid)] = tracked
+            result.missing[str(oid)] = wanted_by[oid]
         else:
-            result.failures.append(Failure(tracked, error))
+            result.failures.append(Failure(wanted_by[oid], error))
     if result.missing and not source.has_marker and not source.was_emptied:
         result.no_remote_at = source.bucket.url
     if result.missing and source.was_emptied:

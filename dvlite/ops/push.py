@@ -231,9 +231,7 @@ def _push(
     result.purged = len(purged & reach.blobs.keys())
     result.present += len(wanted) - len(contents) - result.purged
     above = {oid: contents.pop(oid) for oid in reach.trees if oid in contents and oid not in reach.blobs}
-    here = repo.store.find(contents)
-    lost = {oid for oid in contents if oid not in here} | reach.missing
-    del here
+    lost = transfer.lacking(contents, repo.store).keys() | reach.missing
     if lost:
         if not result.is_dry_run:
             repo.store.raise_generation()  # so that 'dvlite add' looks, and stores anew what lies in the worktree

@@ -401,8 +401,12 @@ def sending(request, tmp_path):
         bucket.driver.upload = bucket.driver.upload_hashed = stop
         process = os.fork()
         if not process:
-            send(bucket)
+            try:
+                send(bucket)
+            finally:
+                os._exit(1)
         while not list((tmp_path / "remote").glob("tmp/*")):
+            assert os.waitpid(process, os.WNOHANG) == (0, 0)
             time.sleep(0.01)
         return process
 
@@ -429,3 +433,14 @@ def test_an_upload_that_lives_is_let_be(sending, tmp_path):
     finally:
         os.kill(process, signal.SIGKILL)
         os.waitpid(process, 0)
+
+
+def test_what_lies_in_a_folder_is_copied_by_the_kernel(tmp_path, monkeypatch):
+    """However large: none of it goes through this process."""
+    (tmp_path / "remote").mkdir()
+    (tmp_path / "remote/a").write_bytes(os.urandom(33 * MIB))
+    passed, real = [], os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: passed.append(len(data)) or real(fd, data, at))
+    bucket = Bucket(str(tmp_path / "remote"), {}, folder=tmp_path / "known")
+    bucket.get_file("a", tmp_path / "got", 33 * MIB, lambda size: None)
+    assert not passed and (tmp_path / "got").read_bytes() == (tmp_path / "remote/a").read_bytes()

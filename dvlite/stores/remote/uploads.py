@@ -12,10 +12,6 @@ _FOLDER = "uploads"
 _MOST = 1 << 16
 
 
-def _ignore(made: str) -> None:
-    pass
-
-
 @contextlib.contextmanager
 def noted(
     folder: Path | None, name: str, clean: Callable[[Sequence[str]], object]
@@ -28,7 +24,7 @@ def noted(
     path = folder / _FOLDER / name.replace("/", "-") if folder else None
     fd, is_left = _open(path) if path else (-1, False)
     if path is None or fd < 0:
-        yield _ignore
+        yield lambda made: None
         return
     try:
         if is_left:
