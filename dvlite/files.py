@@ -128,6 +128,17 @@ def create(path: str | Path, mode: int = 0o666) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOFOLLOW, mode)
 
 
+def write_new(path: str, data: bytes, mode: int = 0o666, dir_fd: int | None = None) -> os.stat_result:
+    """Create a new file with its content and return its stat; never an existing one, never through a link."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW, mode, dir_fd=dir_fd)
+    try:
+        if (done := os.write(fd, data)) < len(data):
+            write_all(fd, memoryview(data)[done:])
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
+
+
 def write_atomic(
     path: Path, data: bytes | Sequence[bytes], *, folder: Path | None = None, is_synced: bool = True
 ) -> None:
@@ -236,6 +247,11 @@ def read_start(path: Path, size: int) -> bytes:
         return file.read(size)
 
 
+def open_folder(path: str | Path, dir_fd: int | None = None) -> int:
+    """Open a folder, never through a link."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | _NOFOLLOW, dir_fd=dir_fd)
+
+
 def open_regular(path: str | Path, dir_fd: int | None = None) -> int:
     """Open a regular file for reading, never through a link and never waiting for a FIFO."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _NOFOLLOW, dir_fd=dir_fd)
@@ -273,7 +289,7 @@ def read_listed(folder: str, names: Sequence[str], keys: Sequence[Listed]) -> li
     """
     found: list[bytes] = []
     try:
-        within = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | _NOFOLLOW)
+        within = open_folder(folder)
     except OSError:
         return None
     try:

@@ -104,6 +104,11 @@ def total_size(packed: bytes) -> int:
     return sum(memoryview(packed).cast("Q")[1::5])
 
 
+def newest(packed: bytes) -> int:
+    """Return the youngest mtime of all files whose stat keys these are, in nanoseconds; 0 where there are none."""
+    return max(memoryview(packed).cast("q")[2::5], default=0)
+
+
 def pack_names(names: Iterable[str]) -> bytes:
     """Return names as bytes, in order."""
     return "\0".join(names).encode("utf-8", "surrogateescape")
@@ -112,6 +117,11 @@ def pack_names(names: Iterable[str]) -> bytes:
 def pack_oids(oids: Iterable[Oid]) -> bytes:
     """Return oids as bytes, in order."""
     return b"".join([bytes([ALGORITHMS.index(one.algorithm)]) + one.digest for one in oids])
+
+
+def each_oid(packed: bytes) -> list[bytes]:
+    """Return the bytes of each oid."""
+    return [packed[at : at + _OID_SIZE] for at in range(0, len(packed), _OID_SIZE)]
 
 
 def fingerprint(names: bytes, stats: bytes, subs: Iterable[str]) -> bytes:
@@ -146,9 +156,7 @@ def split(row: Row) -> Packed:
     if not row.stats:
         return {}
     names = row.names.decode("utf-8", "surrogateescape").split("\0")
-    stats = each_stat(row.stats)
-    oids = [row.oids[at : at + _OID_SIZE] for at in range(0, len(row.oids), _OID_SIZE)]
-    return dict(zip(names, zip(stats, oids, strict=True), strict=True))
+    return dict(zip(names, zip(each_stat(row.stats), each_oid(row.oids), strict=True), strict=True))
 
 
 def join(row: Row, packed: Packed, subs: Iterable[str]) -> Row:

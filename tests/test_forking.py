@@ -11,7 +11,7 @@ import pytest
 
 from dvlite import forking
 from dvlite.errors import CorruptError, DvliteError
-from dvlite.worktree import materialise
+from dvlite.worktree import writing
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -137,8 +137,8 @@ def test_a_fork_ends_soon_after_its_parent_was_killed(tmp_path):
 @pytest.fixture
 def shared(monkeypatch):
     """Have every checkout shared by three processes."""
-    monkeypatch.setattr(materialise, "_SHARED", 1)
-    monkeypatch.setattr(materialise, "_CHUNK", 3)
+    monkeypatch.setattr(writing, "_SHARED", 1)
+    monkeypatch.setattr(writing, "_CHUNK", 3)
     monkeypatch.setattr(forking, "processors", lambda: 3)
 
 

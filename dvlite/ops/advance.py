@@ -147,6 +147,6 @@ def _put(repo: Repo, packed: Packed, folder: str, change: Change, outcome: Outco
         packed.pop(name, None)
         return
     wrote = outcome.made.files.get(folder, {}).get(name)
-    if wrote is None or wrote.key != key:
+    if wrote is None or index.unpack_stat(wrote[0]) != key:
         key = key._replace(ctime_ns=-1)  # changed since it was put there: to be read again
     packed[name] = index.pack_entry(key, change.target.oid)

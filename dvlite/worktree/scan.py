@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dvlite import hashing, index, pointer, tree
+from dvlite import files, hashing, index, pointer, tree
 from dvlite.errors import DvliteError, UsageError, explain, quote
 from dvlite.index import Index, Row
 from dvlite.oid import ALGORITHMS, Oid
@@ -21,24 +21,16 @@ from dvlite.worktree.reading import Begun, Reader, Unread, is_stored, mode_of
 
 _SHARED = 16_384  # from so many files on, other processes look too
 _CHUNK = 16  # folders
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class Written(NamedTuple):
-    """What this process wrote itself: the stat that the file had then, and what is in it."""
-
-    key: StatKey
-    oid: Oid
 
 
 class Made(NamedTuple):
     """What this process put into place itself, and so needs no reading: see materialise.
 
-    `files`: by folder (in-repo) and name; a tracked file is its own folder, and has no name there. `whole`: folders that were
-    made with all that is in them, and their subfolders, so that they need no listing either.
+    `files`: by folder (in-repo), their stats then and what is in them; a tracked file is its own folder, and has no name there.
+    `whole`: folders that were made with all that is in them, and their subfolders, so that they need no listing either.
     """
 
-    files: dict[str, dict[str, Written]]
+    files: dict[str, index.Packed]
     whole: dict[str, list[str]]
 
 
@@ -272,12 +264,12 @@ class _Scanner:
         if subs is None or rules.specs or ignores.FILE in made or not ignores.BUILT_IN.isdisjoint([*made, *subs]):
             return None
         names = sorted(made)
-        return _Listing(names, index.pack_stats([made[name].key for name in names]), sorted(subs)), rules
+        return _Listing(names, b"".join([made[name][0] for name in names]), sorted(subs)), rules
 
     def _list(self, path: str, tracked: str, rules: ignores.Ignore) -> tuple[_Listing, ignores.Ignore]:
         names: list[str] = []
         try:
-            fd = os.open(path, _FOLDER)
+            fd = files.open_folder(path)
             try:
                 names = sorted(name for name in os.listdir(fd) if name not in ignores.BUILT_IN)
                 listed = self._stat(fd, names)
@@ -324,13 +316,11 @@ class _Scanner:
         unread: list[int] = []
         number = ALGORITHMS.index(self._algorithm)
         modes = {mode: mode_of(mode) for mode in {key.mode for key in keys}}
-        made = self._memory.made.files.get(tracked, {})
+        hits = known | self._memory.made.files.get(tracked, {})
         for position, (inner, key) in enumerate(zip(listed.names, keys, strict=True)):
-            mode, hit = modes[key.mode], known.get(inner)
+            mode, hit = modes[key.mode], hits.get(inner)
             if hit and hit[0] == stats[position] and hit[1][0] == number and mode != SYMLINK:
                 entries[position] = Entry(mode, Oid(self._algorithm, hit[1][1:]), key.size, 1, inner)
-            elif mode != SYMLINK and (wrote := made.get(inner)) and _is_as_made(wrote.key, key):
-                entries[position] = Entry(mode, wrote.oid, key.size, 1, inner)
             else:
                 unread.append(position)
         is_seen = row is None or self._is_current(row)
@@ -383,10 +373,6 @@ class _Scanner:
             if row.state:
                 self._result.unstored += len(known) - len(stored)
         return known
-
-
-def _is_as_made(made: StatKey, now: StatKey) -> bool:
-    return made == now or (not now.ctime_ns and made == now._replace(ctime_ns=made.ctime_ns))  # the store's own object
 
 
 def _mark(listed: _Listing) -> bytes:

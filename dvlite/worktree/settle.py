@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from dvlite import statkey
+from dvlite import files, index, statkey
 from dvlite.errors import DvliteError, UsageError, explain
 from dvlite.statkey import StatKey
 from dvlite.worktree.plan import Change
 from dvlite.worktree.scan import Made
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 Stats = Callable[[str], StatKey | None]
 IN_THE_WAY = "something new or ignored is in the way: move it away"
 
@@ -90,7 +89,7 @@ class Walker:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(part, dir_fd=self._fds[-1])
         try:
-            return os.open(part, _FOLDER, dir_fd=self._fds[-1])
+            return files.open_folder(part, self._fds[-1])
         except OSError as exc:
             if exc.errno not in (errno.ENOTDIR, errno.ELOOP):
                 raise
@@ -148,8 +147,10 @@ def _bring(staged: Path, name: str, fd: int, change: Change, folder: str, made: 
         folder, inner = f"{folder}/{name}" if folder else name, ""
     with contextlib.suppress(FileNotFoundError):  # somebody was quick
         key, wrote = statkey.of(os.stat(name, dir_fd=fd, follow_symlinks=False)), made.files.get(folder, {}).get(inner)
-        if wrote and wrote.key == key._replace(ctime_ns=wrote.key.ctime_ns):
-            made.files[folder][inner] = wrote._replace(key=key)
+        if wrote:
+            was = index.unpack_stat(wrote[0])
+            if was.ctime_ns and was == key._replace(ctime_ns=was.ctime_ns):
+                made.files[folder][inner] = (index.pack_stats([key]), wrote[1])
 
 
 def _put(staged: Path, name: str, fd: int, *, is_folder: bool) -> None:
@@ -193,7 +194,7 @@ def _take_away(place: Place, path: str, fd: int, name: str, aside: Path) -> bool
 
 def _clear_folder(place: Place, path: str, parent: int, name: str, aside: Path) -> bool:
     """Delete what was scanned in a folder, then the folder if it is empty; tell whether all that was scanned is gone."""
-    fd = os.open(name, _FOLDER, dir_fd=parent)
+    fd = files.open_folder(name, parent)
     try:
         is_done = True
         for child in os.listdir(fd):

@@ -1,0 +1,298 @@
+"""Write the files of a plan from the store into folders that were made aside; by other processes where there are very many.
+
+Small files come from packs, many at a time, each as it was verified: their cost is the system calls. Large ones are copied,
+or linked, one by one.
+"""
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dvlite import files, hashing, index, statkey
+from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError
+from dvlite.oid import Oid
+from dvlite.progress import Progress
+from dvlite.statkey import StatKey
+from dvlite.stores.local import LocalStore, Packed
+from dvlite.tree import EXECUTABLE, SYMLINK, Entry
+from dvlite.worktree.settle import Outcome
+
+_CHUNK = 256
+_SHARED = 4096  # from so many files on, a second process pays
+_MANY = 8  # from so many files on, it pays to open their folder
+_NOTHING = StatKey(0, 0, 0, 0, 0)
+
+
+class Part(NamedTuple):
+    """Files of one folder (in-repo) to be written into another, or one file to be written under another name."""
+
+    target: str
+    folder: str
+    entries: list[Entry]
+    alias: str = ""
+
+
+class _File(NamedTuple):
+    """A file to be written: `name` below the open folder `at`, or a whole path."""
+
+    entry: Entry
+    folder: str
+    target: str
+    name: str
+    at: int | None
+
+    @property
+    def path(self) -> str:
+        """The in-repo path."""
+        return f"{self.folder}/{self.entry.name}" if self.entry.name else self.folder
+
+    @property
+    def whole(self) -> str:
+        """The path to write to."""
+        return self.name if self.at is None else f"{self.target}/{self.name}"
+
+    @property
+    def mode(self) -> int:
+        """The permissions to create it with."""
+        return 0o777 if self.entry.mode == EXECUTABLE else 0o666
+
+
+class _Done(NamedTuple):
+    """What became of a chunk: the stats of what was written, as the index packs them (zeros: nothing), errors by in-repo path."""
+
+    number: int
+    stats: bytes
+    failed: dict[str, DvliteError]
+
+
+class Writer:
+    """Writes for one plan, and notes in its outcome what was written. `link` is one of files.LINKS."""
+
+    def __init__(self, store: LocalStore, link: str, outcome: Outcome, progress: Progress) -> None:
+        self._store = store
+        self._link = link
+        self._outcome = outcome
+        self._progress = progress
+        self._chunks: list[list[Part]] = []
+        self.newest_ns = 0  # the youngest mtime of what was written
+
+    def write(self, parts: Sequence[Part]) -> None:
+        """Write all files; symbolic links last. What can't be had is noted as failed."""
+        for is_link in (False, True):
+            some = [part._replace(entries=_of_kind(part.entries, is_link=is_link)) for part in parts]
+            self._write_all([part for part in some if part.entries])
+
+    def _write_all(self, parts: list[Part]) -> None:
+        self._chunks = list(_chunks(parts))
+        if sum(len(part.entries) for part in parts) >= _SHARED and self._share():
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(2) as pool:
+            for done in pool.map(self._write_chunk, range(len(self._chunks))):
+                self._take(done)
+
+    def _share(self) -> bool:
+        """Write with other processes; False where there can be none."""
+        from dvlite import forking
+
+        count = forking.processors()
+        if count == 1:
+            return False
+        forking.share(self._write_chunk, range(len(self._chunks)), self._take, count)
+        if any(isinstance(error, CorruptError) for error in self._outcome.failed.values()):
+            self._store.refresh()  # another process may have set aside what was bad
+        return True
+
+    def _take(self, done: _Done) -> None:
+        stats, at = index.each_stat(done.stats), 0
+        nothing = index.pack_stats([_NOTHING])
+        count = len(stats) - stats.count(nothing)
+        for part in self._chunks[done.number]:
+            its = stats[at : at + len(part.entries)]
+            at += len(part.entries)
+            oids = index.each_oid(index.pack_oids([entry.oid for entry in part.entries]))
+            made = self._outcome.made.files.setdefault(part.folder, {})
+            made.update(zip([entry.name for entry in part.entries], zip(its, oids, strict=True), strict=True))
+            if count < len(stats):
+                for name in [name for name, (stat, _) in made.items() if stat == nothing]:
+                    del made[name]
+        size = index.total_size(done.stats)
+        self.newest_ns = max(self.newest_ns, index.newest(done.stats))
+        self._outcome.failed.update(done.failed)
+        self._outcome.files += count
+        self._outcome.size += size
+        self._progress.advance(files=count, size=size)
+
+    def _write_chunk(self, number: int) -> _Done:
+        with contextlib.ExitStack() as stack:
+            return _Chunk(self._store, self._link, stack, self._chunks[number]).write(number)
+
+
+class _Chunk:
+    """Some files that are written at once; `waiting` has the positions of those that are not written yet, by oid."""
+
+    def __init__(self, store: LocalStore, link: str, stack: contextlib.ExitStack, parts: Sequence[Part]) -> None:
+        self._store = store
+        self._link = link
+        self._files = [file for part, at in _opened(parts, stack) for file in _files(part, at)]
+        self._keys = [_NOTHING] * len(self._files)
+        self._failed: dict[str, DvliteError] = {}
+        self._waiting: dict[Oid, list[int]] = {}
+        for at, file in enumerate(self._files):
+            self._waiting.setdefault(file.entry.oid, []).append(at)
+
+    def write(self, number: int) -> _Done:
+        waiting = self._waiting
+        packed, loose, _ = self._store.group(waiting)
+        for oid, path in loose.items():
+            for at in [at for at in waiting[oid] if self._files[at].entry.mode != SYMLINK]:
+                waiting[oid].remove(at)
+                self._put(at, self._write_loose, path)
+        for oid, data in self._read(packed, [oid for oid in loose if waiting[oid]]):
+            for at in waiting.pop(oid):
+                self._put(at, _write_small, data)
+        for oid, left in waiting.items():
+            for at in left:
+                self._failed.setdefault(self._files[at].path, MissingError(f"object {oid.short} is not here"))
+        return _Done(number, index.pack_stats(self._keys), self._failed)
+
+    def _read(self, packed: Packed, others: Sequence[Oid]) -> Iterator[tuple[Oid, bytes]]:
+        wanted = [*(oid for places in packed.values() for oid in places), *others]
+        try:
+            yield from self._store.read_packed(packed)
+            yield from self._store.read_many(others)
+        except CorruptError:  # one of them is: find out which, and take the others
+            for oid in [oid for oid in wanted if oid in self._waiting]:
+                try:
+                    yield oid, self._store.read(oid)
+                except CorruptError as exc:
+                    self._fail(oid, exc)
+                except MissingError as exc:
+                    self._fail(oid, CorruptError(f"{exc.message} any more: it was corrupt", exc.hint))
+
+    def _fail(self, oid: Oid, error: DvliteError) -> None:
+        for at in self._waiting.pop(oid):
+            self._failed[self._files[at].path] = error
+
+    def _put(self, at: int, write: Callable[..., StatKey], *what: Any) -> None:
+        file = self._files[at]
+        try:
+            self._keys[at] = write(file, *what)
+        except FileExistsError as exc:
+            raise names_meet(file.path) from exc
+        except (CorruptError, FormatError) as exc:
+            self._failed[file.path] = exc
+
+    def _write_loose(self, file: _File, path: Path) -> StatKey:
+        if file.entry.mode != EXECUTABLE and self._may_link():
+            return self._link_loose(file, path)
+        source = files.open_regular(path)
+        target = files.create(file.whole, file.mode)
+        try:
+            if not self._is_copied(file.entry.oid, path, source, target):
+                os.unlink(file.whole)
+                raise self._store.corrupt(file.entry.oid, path)
+            key = statkey.of(os.fstat(target))
+        finally:
+            os.close(target)
+            os.close(source)
+        if key.size != file.entry.size:
+            os.unlink(file.whole)
+            raise _wrong_size(file, key.size)
+        return key
+
+    def _may_link(self) -> bool:
+        return self._link == "symlink" or (self._link == "hardlink" and os.geteuid() != 0)
+
+    def _link_loose(self, file: _File, path: Path) -> StatKey:
+        if not self._store.is_trusted(path):
+            raise CorruptError(f"object {file.entry.oid.short} was corrupt in the local store", "Run 'dvlite pull'.")
+        if self._link == "symlink":
+            os.symlink(path, file.whole)
+            return statkey.of(os.lstat(file.whole))
+        if (size := path.stat().st_size) != file.entry.size:
+            raise _wrong_size(file, size)
+        os.link(path, file.whole)
+        # Without ctime, as a scan keeps those of the store's own objects: it changes when they are linked elsewhere.
+        return statkey.of(os.lstat(file.whole))._replace(ctime_ns=0)
+
+    def _is_copied(self, oid: Oid, path: Path, source: int, target: int) -> bool:
+        """Copy a large object and tell whether the copy is true: by the quick checksum where one was noted for this file."""
+        if checksum := self._store.checksum_of(path):
+            return hashing.checksum_of_copy(source, target) == checksum or self._is_true(oid, path, target)
+        return hashing.content_of_copy(oid.algorithm, source, target).oid == oid
+
+    def _is_true(self, oid: Oid, path: Path, target: int) -> bool:
+        """Hash a copy whose checksum is not the one noted: perhaps the note is wrong, and the object is right."""
+        if hashing.oid_of_open_file(oid.algorithm, target) != oid:
+            return False
+        self._store.forget(path)
+        return True
+
+
+def _write_small(file: _File, data: bytes) -> StatKey:
+    if file.entry.mode == SYMLINK:
+        os.symlink(data, os.fsencode(file.name), dir_fd=file.at)
+        return statkey.of(os.stat(file.name, dir_fd=file.at, follow_symlinks=False))
+    if len(data) != file.entry.size:
+        raise _wrong_size(file, len(data))
+    return statkey.of(files.write_new(file.name, data, file.mode, file.at))
+
+
+def _wrong_size(file: _File, size: int) -> FormatError:
+    return FormatError(
+        f"'{file.path}' has {size} bytes, not {file.entry.size} as its pointer or tree says",
+        "Add it again in a clone that has the data.",
+    )
+
+
+def names_meet(path: str) -> FormatError:
+    """Return the error to raise for a name that this file system doesn't tell from another."""
+    return FormatError(
+        f"'{path}' meets another name on this file system (upper and lower case, or accents)",
+        "Nothing was changed. Check it out on a file system that tells them apart.",
+    )
+
+
+def _opened(parts: Sequence[Part], stack: contextlib.ExitStack) -> Iterator[tuple[Part, int | None]]:
+    """Yield parts with their folders, opened where they get many files, so that the kernel need not walk there each time."""
+    counts: Counter[str] = Counter()
+    for part in parts:
+        counts[part.target] += len(part.entries)
+    opened: dict[str, int] = {}
+    for part in parts:
+        if counts[part.target] >= _MANY and part.target not in opened:
+            opened[part.target] = files.open_folder(part.target)
+            stack.callback(os.close, opened[part.target])
+        yield part, opened.get(part.target)
+
+
+def _files(part: Part, at: int | None) -> Iterator[_File]:
+    before = f"{part.target}/" if at is None else ""
+    for entry in part.entries:
+        yield _File(entry, part.folder, part.target, f"{before}{part.alias or entry.name}", at)
+
+
+def _of_kind(entries: list[Entry], *, is_link: bool) -> list[Entry]:
+    return [entry for entry in entries if (entry.mode == SYMLINK) == is_link]
+
+
+def _chunks(parts: Sequence[Part]) -> Iterator[list[Part]]:
+    """Yield parts, or pieces of them, that have so many files together as are written at once."""
+    chunk: list[Part] = []
+    room = _CHUNK
+    for part in parts:
+        start = 0
+        while start < len(part.entries):
+            chunk.append(part._replace(entries=part.entries[start : start + room]))
+            start += room
+            room = _CHUNK - sum(len(one.entries) for one in chunk)
+            if room == 0:
+                yield chunk
+                chunk, room = [], _CHUNK
+    if chunk:
+        yield chunk
