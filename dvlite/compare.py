@@ -7,7 +7,7 @@ renamed. Renames are found by content; what is empty has none.
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from dvlite import tree
+from dvlite import lines, tree
 from dvlite.oid import Oid
 from dvlite.tree import Entry, Read
 
@@ -43,7 +43,7 @@ def differences(path: str, old: Entry | None, new: Entry | None, read: Read) -> 
         return
     if old and new and old.is_tree and new.is_tree and old.oid.algorithm == new.oid.algorithm:
         tree.check_depth(path)
-        before, after = tree.differing(old, new, read=read)
+        before, after = lines.differing(old, new, read=read)
         for name in sorted({*before, *after}, key=tree.raw):
             yield from differences(_join(path, name), before.get(name), after.get(name), read)
     elif old and new and old.is_tree != new.is_tree:

@@ -23,7 +23,7 @@ from dvlite.tree import EXECUTABLE, FILE, TREE, Entry
 _VERSION = 3
 _PAGE = 1 << 14  # bytes: a row of a thousand files is 85 kB, and each page of it a system call
 _STAT = struct.Struct("=QQqqQ")
-_OID_SIZE = DIGEST_SIZE + 1
+OID_SIZE = DIGEST_SIZE + 1
 _SCHEMA = """
 CREATE TABLE folders(path BLOB PRIMARY KEY, fingerprint BLOB, subs BLOB, oid TEXT, size INTEGER, files INTEGER,
     state TEXT, stats BLOB, names BLOB, oids BLOB) WITHOUT ROWID;
@@ -52,6 +52,14 @@ class Row(NamedTuple):
     state: str
     stats: bytes
     names: bytes
+    oids: bytes
+
+
+class Files(NamedTuple):
+    """A folder's files, or a page of them, packed as in a row."""
+
+    names: bytes
+    stats: bytes
     oids: bytes
 
 
@@ -121,7 +129,7 @@ def pack_oids(oids: Iterable[Oid]) -> bytes:
 
 def each_oid(packed: bytes) -> list[bytes]:
     """Return the bytes of each oid."""
-    return [packed[at : at + _OID_SIZE] for at in range(0, len(packed), _OID_SIZE)]
+    return [packed[at : at + OID_SIZE] for at in range(0, len(packed), OID_SIZE)]
 
 
 def fingerprint(names: bytes, stats: bytes, subs: Iterable[str]) -> bytes:
@@ -133,10 +141,9 @@ def unpack(row: Row) -> dict[str, tuple[StatKey, Oid]]:
     """Return a row's entries by name."""
     if not row.stats:
         return {}
-    names = row.names.decode("utf-8", "surrogateescape").split("\0")
-    keys = unpack_stats(row.stats)
-    starts = range(0, len(row.oids), _OID_SIZE)
-    oids = (Oid(ALGORITHMS[row.oids[at]], row.oids[at + 1 : at + _OID_SIZE]) for at in starts)
+    names, keys = unpack_names(row), unpack_stats(row.stats)
+    starts = range(0, len(row.oids), OID_SIZE)
+    oids = (Oid(ALGORITHMS[row.oids[at]], row.oids[at + 1 : at + OID_SIZE]) for at in starts)
     return dict(zip(names, zip(keys, oids, strict=True), strict=True))
 
 
@@ -151,21 +158,37 @@ def is_same(known: StatKey, now: StatKey) -> bool:
 Packed = dict[str, tuple[bytes, bytes]]
 
 
-def split(row: Row) -> Packed:
+def split(row: Row | Files) -> Packed:
     """Return a row's entries by name as they are packed: stat, oid."""
-    if not row.stats:
-        return {}
-    names = row.names.decode("utf-8", "surrogateescape").split("\0")
+    names = unpack_names(row) if row.stats else []
     return dict(zip(names, zip(each_stat(row.stats), each_oid(row.oids), strict=True), strict=True))
+
+
+def unpack_names(row: Row | Files) -> list[str]:
+    """Return a row's names, in order; it must have some."""
+    return row.names.decode("utf-8", "surrogateescape").split("\0")
+
+
+def pack(names: Sequence[str], packed: Packed) -> Files:
+    """Return some entries as columns."""
+    some = [packed[name] for name in names]
+    return Files(pack_names(names), b"".join([stats for stats, _ in some]), b"".join([oids for _, oids in some]))
+
+
+def join_pages(pages: Iterable[Files]) -> Files:
+    """Put the pages of a folder together, in the order of a row: that of names, where pages have that of their bytes."""
+    some = sorted(page for page in pages if page.stats)
+    joined = Files(b"\0".join([one.names for one in some]), *(b"".join([one[at] for one in some]) for at in (1, 2)))
+    if joined.names.isascii():
+        return joined
+    packed = split(joined)
+    return pack(sorted(packed), packed)
 
 
 def join(row: Row, packed: Packed, subs: Iterable[str]) -> Row:
     """Return a row with other entries, and the fingerprint that a folder with just these has."""
-    names = sorted(packed)
-    named = pack_names(names)
-    stats = b"".join([packed[name][0] for name in names])
-    oids = b"".join([packed[name][1] for name in names])
-    return row._replace(fingerprint=fingerprint(named, stats, subs), names=named, stats=stats, oids=oids)
+    names, stats, oids = pack(sorted(packed), packed)
+    return row._replace(fingerprint=fingerprint(names, stats, subs), names=names, stats=stats, oids=oids)
 
 
 def unpack_stat(packed: bytes) -> StatKey:
@@ -304,8 +327,8 @@ class Index:
         """Return the entries of a folder's row as they are packed."""
         filled = self.filled(path, row)
         try:
-            is_even = len(filled.stats) % _STAT.size == len(filled.oids) % _OID_SIZE == 0
-            if is_even and set(filled.oids[::_OID_SIZE]) <= set(range(len(ALGORITHMS))):
+            is_even = len(filled.stats) % _STAT.size == len(filled.oids) % OID_SIZE == 0
+            if is_even and set(filled.oids[::OID_SIZE]) <= set(range(len(ALGORITHMS))):
                 return split(filled)
         except (ValueError, TypeError):
             pass

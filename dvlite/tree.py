@@ -22,18 +22,13 @@ PAGE_ENTRIES = 2048  # a page is cut here at the latest
 PAGE_MASK = 0xFF  # and after a name whose boundary hash has these bits zero
 MAX_DEPTH = 64  # folders below a tracked path; a walk refuses more
 
-_LINE = re.compile(
+LINE = re.compile(
     rb"^(100644|100755|120000|04000[01]) (sha256|blake3):([0-9a-f]{64}) (0|[1-9][0-9]{0,18}) (0|[1-9][0-9]{0,18})\t([^\n]+)$",
     re.MULTILINE,
 )
 _HEADER = re.compile(rb"dvlite-tree 1 (0|[1-9])\n")
-_LEVEL_0 = b"dvlite-tree 1 0\n"
-_TREE = TREE.encode()
-_BLOBS = frozenset(mode.encode() for mode in BLOB_MODES)
+LEVEL_0 = b"dvlite-tree 1 0\n"
 _MODES = {mode.encode(): mode for mode in (FILE, EXECUTABLE, SYMLINK, TREE, PAGE)}
-_ORDINARY = bytes(one for one in range(9, 127) if one in b"\t\n" or one >= 32 and one not in b"%/")
-_FIELDS = bytes(one for one in range(256) if one not in b"\t\n")  # what is between separators
-_HEX = b"0123456789abcdef"
 _UNSAFE = re.compile("[\x00-\x1f\x7f%\udc80-\udcff]")
 _ESCAPE = re.compile(rb"%([0-9A-F]{2})")
 # What HFS+ leaves out when it compares names.
@@ -153,7 +148,7 @@ def decode(data: bytes, algorithm: str) -> Page:
     header = _HEADER.match(data)
     if not header:
         raise FormatError("not a tree of version 1", "It may be written by a newer dvlite.")
-    rows = _LINE.findall(data, header.end())
+    rows = LINE.findall(data, header.end())
     if len(rows) != data.count(b"\n") - 1 or not data.endswith(b"\n"):
         raise FormatError("malformed line in tree")
     level = int(header[1])
@@ -168,7 +163,7 @@ def decode(data: bytes, algorithm: str) -> Page:
     # By columns, as a folder may have many entries.
     columns = map(_MODES.__getitem__, modes), oids, map(int, sizes), map(int, counts), names
     entries = list(map(Entry._make, zip(*columns, strict=True)))
-    if level or counts.count(b"1") < len(rows) or not _BLOBS.issuperset(modes):
+    if level or counts.count(b"1") < len(rows) or not BLOB_MODES.issuperset(map(bytes.decode, set(modes))):
         for entry in entries:
             _check_entry(level, entry)
     check_names(names)
@@ -207,6 +202,22 @@ class Folder(NamedTuple):
     objects: list[tuple[Oid, bytes]]
 
 
+_CHECKED = 1 << 14
+_checked: set[Slot] = set()  # what a place asks for and names by its oid need not be checked again
+
+
+def note_checked(slot: Slot) -> None:
+    """Remember that what an oid names fits into a place."""
+    if len(_checked) >= _CHECKED:
+        _checked.clear()
+    _checked.add(slot)
+
+
+def is_checked(slot: Slot) -> bool:
+    """Tell whether what an oid names was seen to fit into a place."""
+    return slot in _checked
+
+
 def build(algorithm: str, entries: Iterable[Entry]) -> Folder:
     """Encode a whole folder, in any order of entries, cut into pages by the rule."""
     level = 0
@@ -224,7 +235,7 @@ def build(algorithm: str, entries: Iterable[Entry]) -> Folder:
         rows, level = upper, level + 1
     data = encode(Page(level, rows))
     oid = hashing.oid_of(algorithm, data)
-    _note_checked(Slot(oid, size, files))
+    note_checked(Slot(oid, size, files))
     return Folder(oid, size, files, [*objects, (oid, data)])
 
 
@@ -295,142 +306,28 @@ def slots_below(slot: Slot, page: Page) -> Iterator[Slot]:
             yield Slot(oid, size, files, depth=slot.depth + 1)
 
 
-def _leaves(slot: Slot, read: Read) -> Iterator[Slot]:
-    """Yield a folder's level-0 pages in order, itself where it has no others."""
+def leaves(slot: Slot, read: Read) -> Iterator[tuple[Slot, bytes]]:
+    """Yield a folder's level-0 pages in order, itself where it has no others; with its bytes where they were read."""
     data = read(slot.oid)
-    if slot.level == 0 or data.startswith(_LEVEL_0):
-        yield slot
+    if slot.level == 0 or data.startswith(LEVEL_0):
+        yield slot, data
         return
     for child in slots_below(slot, open_slot(slot, data)):
         if child.level == 0:
-            yield child
+            yield child, b""
         else:
-            yield from _leaves(child, read)
+            yield from leaves(child, read)
+
+
+def pages(root: Entry, read: Read) -> Iterator[tuple[Slot, bytes]]:
+    """Yield a folder's pages of entries in order, unchecked, with the slots that they must fit in."""
+    for slot, data in leaves(root_slot(root), read):
+        yield slot, data or read(slot.oid)
 
 
 def entries(root: Entry, read: Read) -> list[Entry]:
     """Return a whole folder's entries, its pages put together."""
-    return [row for slot in _leaves(root_slot(root), read) for row in open_slot(slot, read(slot.oid)).entries]
-
-
-def folders(root: Entry, read: Read) -> list[Entry]:
-    """Return the subfolders alone, which costs little where a folder has many files and few of them."""
-    lines = (line for slot in _leaves(root_slot(root), read) for line in _lines(slot, read(slot.oid)))
-    return [_entry(line) for line in lines if line.startswith(_TREE)]
-
-
-def differing(one: Entry | None, two: Entry | None, *others: Entry | None, read: Read) -> list[dict[str, Entry]]:
-    """Return folders' entries by name, those alone in which the first two differ.
-
-    So the cost of comparing two grows with what differs, not with what is listed: pages that they share are not read, and lines
-    that they share are compared as bytes.
-    """
-    leaves = [list(_leaves(root_slot(root), read)) if root else [] for root in (one, two, *others)]
-    shared = {slot.oid for slot in leaves[0]} & {slot.oid for slot in leaves[1]}
-    listed: dict[Oid, list[bytes]] = {}
-    lines = []
-    for slots in leaves:
-        for slot in slots:
-            if slot.oid not in shared and slot.oid not in listed:
-                listed[slot.oid] = _lines(slot, read(slot.oid))
-        lines.append([line for slot in slots for line in listed.get(slot.oid, ())])
-    first, second = set(lines[0]), set(lines[1])
-    wanted = [first - second, second - first]
-    names = {line.partition(b"\t")[2] for line in (*wanted[0], *wanted[1])}
-    wanted += [{line for line in found if line.partition(b"\t")[2] in names} for found in lines[2:]]
-    return [{entry.name: entry for entry in map(_entry, found)} for found in wanted]
-
-
-def _entry(line: bytes) -> Entry:
-    """Decode one line of a listing that was checked as a whole."""
-    found = _LINE.match(line)
-    assert found is not None
-    mode, named, digits, size, files, field = found.groups()
-    return Entry(
-        mode.decode(), Oid(named.decode(), bytes.fromhex(digits.decode())), int(size), int(files), unescape(field)
-    )
-
-
-_CHECKED = 1 << 14
-_checked: set[Slot] = set()  # what a place asks for and names by its oid need not be checked again
-
-
-def _note_checked(slot: Slot) -> None:
-    if len(_checked) >= _CHECKED:
-        _checked.clear()
-    _checked.add(slot)
-
-
-def _lines(slot: Slot, data: bytes) -> list[bytes]:
-    """Return the lines of a level-0 page, all of it checked."""
-    if slot not in _checked:
-        if not _is_plain(slot, data):
-            open_slot(slot, data)
-        _note_checked(slot)
-    return data.split(b"\n")[1:-1]
-
-
-def _is_plain(slot: Slot, data: bytes) -> bool:
-    """Tell whether a whole folder of ordinary names is as it must be, by checks that go over all of it at once.
-
-    False tells nothing: then it is decoded. So this must be at least as strict as `decode` and `open_slot`.
-    """
-    is_ordinary = data.isascii() and not data.translate(None, _ORDINARY) and b"git" not in data.lower()
-    count = data.count(b"\n") - 1
-    if (
-        slot.level is not None
-        or slot.depth > MAX_DEPTH
-        or not 0 < count <= UNPAGED_ENTRIES
-        or not is_ordinary
-        or not (data.startswith(_LEVEL_0) and data.endswith(b"\n"))
-        or data.translate(None, _FIELDS) != b"\n" + b"\t\n" * count  # one tab a line
-    ):
-        return False
-    parts = data[len(_LEVEL_0) :].replace(b"\n", b"\t").split(b"\t")
-    heads, names = parts[:-1:2], parts[1::2]
-    if {head.count(b" ") for head in heads} != {3}:
-        return False
-    fields = b" ".join(heads).split(b" ")
-    modes, oids, sizes, files = (fields[column::4] for column in range(4))
-    blobs = sum(map(modes.count, _BLOBS))
-    return (
-        blobs + modes.count(_TREE) == count
-        and _are_oids(oids, slot.oid.algorithm)
-        and _are_numbers(sizes)
-        and _are_numbers(files)
-        and (slot.size is None or sum(map(int, sizes)) == slot.size)
-        and (slot.files is None or sum(map(int, files)) == slot.files)
-        and (
-            files.count(b"1") == count
-            or all(one == b"1" or mode == _TREE for mode, one in zip(modes, files, strict=True))
-        )
-        and names[0] != b""
-        and all(map(operator.lt, names, names[1:]))
-        and b"." not in names
-        and b".." not in names
-    )
-
-
-def _are_oids(fields: Sequence[bytes], algorithm: str) -> bool:
-    prefix = f"{algorithm}:".encode()
-    width, text = len(prefix) + 2 * DIGEST_SIZE, b"".join(fields)
-    starts = [text[at::width] for at in range(len(prefix))]
-    return (
-        set(map(len, fields)) == {width}
-        and starts == [prefix[at : at + 1] * len(fields) for at in range(len(prefix))]
-        and len(text.translate(None, _HEX)) == len(fields) * len(prefix.translate(None, _HEX))
-    )
-
-
-def _are_numbers(fields: Sequence[bytes]) -> bool:
-    """Tell whether all are numbers of 19 digits at most, without a needless zero."""
-    lengths = set(map(len, fields))
-    return (
-        min(lengths) > 0
-        and max(lengths) <= 19
-        and b"".join(fields).isdigit()
-        and all(field == b"0" for field in fields if field < b"1")
-    )
+    return [row for slot, data in pages(root, read) for row in open_slot(slot, data).entries]
 
 
 def find(root: Entry, parts: Sequence[str], read: Read) -> Entry | None:
@@ -490,6 +387,6 @@ def named(data: bytes) -> tuple[list[Oid], list[Oid]]:
     trees: list[Oid] = []
     blobs: list[Oid] = []
     if _HEADER.match(data):
-        for mode, algorithm, digits, _, _, _ in _LINE.findall(data):
+        for mode, algorithm, digits, _, _, _ in LINE.findall(data):
             (trees if mode[:1] == b"0" else blobs).append(Oid(algorithm.decode(), bytes.fromhex(digits.decode())))
     return trees, blobs

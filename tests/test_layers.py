@@ -11,7 +11,7 @@ ROOT = Path(dvlite.__file__).parent
 FLOORS = [
     ["errors", "progress", "machine"],
     ["oid", "files", "statkey", "forking", "locks", "gate"],
-    ["hashing", "tree", "reach", "pointer", "recipe", "registry", "pack", "config", "programs", "plots"],
+    ["hashing", "tree", "lines", "reach", "pointer", "recipe", "registry", "pack", "config", "programs", "plots"],
     ["stores"],
     ["index", "git", "transfer", "compare", "tables"],
     ["worktree", "remotes", "refs"],
@@ -23,10 +23,11 @@ FLOORS = [
     ["__main__"],
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-# Formats build on each other, in this order: hashing, tree, reach, pointer, pack.
+# Formats build on each other, in this order: hashing, tree, lines, reach, pointer, pack.
 SIDEWAYS = {
     ("statkey", "files"),
     ("tree", "hashing"),
+    ("lines", "tree"),
     ("reach", "tree"),
     ("pointer", "tree"),
     ("pack", "hashing"),

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dvlite import hashing, tree
+from dvlite import hashing, lines, tree
 from dvlite.errors import FormatError
 from dvlite.reach import walk
 from dvlite.tree import EXECUTABLE, FILE, PAGE, SYMLINK, TREE, Entry, Page, Slot
@@ -211,7 +211,7 @@ def test_comparing_reads_only_the_pages_that_differ():
         read.append(oid)
         return objects[oid]
 
-    below = tree.differing(root(one), root(two), read=count)
+    below = lines.differing(root(one), root(two), read=count)
     assert "f000777" in below[0] and below[0]["f000777"] != below[1]["f000777"]
     assert len(read) == 4  # two lists, two pages
     assert len(below[0]) < 2048
@@ -364,9 +364,9 @@ def test_what_the_quick_check_lets_pass_the_full_one_does_too(rows, noise, at):
     slot = tree.Slot(
         hashing.oid_of("sha256", data), sum(entry.size for entry in entries), sum(entry.files for entry in entries)
     )
-    if tree._is_plain(slot, data):
+    if lines._is_plain(slot, data):
         page = tree.open_slot(slot, data)
-        assert [tree._entry(line) for line in data.split(b"\n")[1:-1]] == page.entries
+        assert [lines._entry(line) for line in data.split(b"\n")[1:-1]] == page.entries
 
 
 def _encodable(name):
@@ -381,14 +381,14 @@ def _encodable(name):
 def test_the_quick_check_knows_no_bad_names(bad):
     digits = "0" * 64
     data = b"dvlite-tree 1 0\n100644 sha256:" + digits.encode() + b" 1 1\t" + bad + b"\n"
-    assert not tree._is_plain(tree.Slot(hashing.oid_of("sha256", data), 1, 1), data)
+    assert not lines._is_plain(tree.Slot(hashing.oid_of("sha256", data), 1, 1), data)
 
 
 OID = f"sha256:{'0' * 64}"
 
 
 @pytest.mark.parametrize(
-    "lines",
+    "spelled",
     [
         ["100644 OID 1 1\t!", "100644 OID 1 1\t#", "100644 OID 1 1\t."],
         ["100644 OID 1 1\t!", "100644 OID 1 1\t#", "100644 OID 1 1\t.."],
@@ -412,19 +412,19 @@ OID = f"sha256:{'0' * 64}"
         ["100644 OID 1 1\ta", "1 END"],
     ],
 )
-def test_the_quick_check_refuses_what_is_not_one_valid_listing(lines):
-    text = "\n".join(lines).replace("OID", OID).replace("0OI", f"0{OID[:-1]}").replace("OIG", f"{OID[:-1]}g")
+def test_the_quick_check_refuses_what_is_not_one_valid_listing(spelled):
+    text = "\n".join(spelled).replace("OID", OID).replace("0OI", f"0{OID[:-1]}").replace("OIG", f"{OID[:-1]}g")
     data = f"dvlite-tree 1 0\n{text}\n".encode().removesuffix(b" END\n")
     slot = tree.Slot(hashing.oid_of("sha256", data), None, None)
     with pytest.raises(FormatError):
         tree.open_slot(slot, data)
-    assert not tree._is_plain(slot, data)
+    assert not lines._is_plain(slot, data)
 
 
 @pytest.mark.parametrize("good", ["a", "A b", "x.csv", "~tilde", "-dash", "{}", "sha256"])
 def test_the_quick_check_knows_ordinary_names(good):
     folder = tree.build("sha256", [Entry(FILE, hashing.oid_of("sha256", b""), 0, 1, good)])
-    assert tree._is_plain(tree.Slot(folder.oid, 0, 1), folder.objects[-1][1])
-    assert not tree._is_plain(tree.Slot(folder.oid, 1, 1), folder.objects[-1][1])
-    assert not tree._is_plain(tree.Slot(folder.oid, 0, 2), folder.objects[-1][1])
-    assert not tree._is_plain(tree.Slot(folder.oid._replace(algorithm="blake3"), 0, 1), folder.objects[-1][1])
+    assert lines._is_plain(tree.Slot(folder.oid, 0, 1), folder.objects[-1][1])
+    assert not lines._is_plain(tree.Slot(folder.oid, 1, 1), folder.objects[-1][1])
+    assert not lines._is_plain(tree.Slot(folder.oid, 0, 2), folder.objects[-1][1])
+    assert not lines._is_plain(tree.Slot(folder.oid._replace(algorithm="blake3"), 0, 1), folder.objects[-1][1])

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from dvlite import hashing, index, statkey, tree
+from dvlite import hashing, index, lines, statkey, tree
 from dvlite.errors import DvliteError, UsageError
 from dvlite.index import Packed, Row
 from dvlite.ops.base import reader
@@ -126,7 +126,7 @@ def _new_rows(
         entry, row = entries.get(folder), known.rows.get(folder)
         if entry is None or row is None or not row.fingerprint:
             continue
-        subs = tree.folders(entry, read)
+        subs = lines.folders(entry, read)
         entries |= {f"{folder}/{sub.name}": sub for sub in subs}
         packed = known.folder(folder)
         for change in changed[folder]:

@@ -20,8 +20,9 @@ from dvlite.stores.local.batch import LocalBatch
 from dvlite.stores.memory import Hashing
 from dvlite.tree import Entry, Read
 from dvlite.worktree import plan as plans
+from dvlite.worktree.made import Made
 from dvlite.worktree.plan import Only
-from dvlite.worktree.scan import Made, Memory, Scan, scan
+from dvlite.worktree.scan import Memory, Scan, scan
 
 MAGIC = frozenset("*?[")
 
@@ -222,7 +223,7 @@ def _scan(
         repo.store.state(),
         has or (lambda oid: bool(repo.store.find([oid]))),
         is_storing=batch is not None,
-        made=made or Made({}, {}),
+        made=made or Made(),
         objects=repo.store.root / "objects",
         limit=limit,
     )

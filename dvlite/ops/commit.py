@@ -8,7 +8,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from dvlite import config, files, git, pointer, refs, transfer, tree
+from dvlite import config, files, git, lines, pointer, refs, transfer
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, UnsavedError, UsageError, quote
 from dvlite.git import Staged
 from dvlite.index import Base, spell
@@ -183,7 +183,7 @@ def _is_all_gone(view: View) -> bool:
     base, data = view.base_entry, view.data
     if not (base and data and base.is_tree and data.is_tree and base.files > 1):
         return False
-    in_base, in_data = tree.differing(base, data, read=view.read)
+    in_base, in_data = lines.differing(base, data, read=view.read)
     return sum(entry.files for entry in in_base.values()) == base.files and not in_base.keys() & in_data.keys()
 
 

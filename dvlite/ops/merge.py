@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dvlite import files, git, pointer, recipe, refs, tree
+from dvlite import files, git, lines, pointer, recipe, refs, tree
 from dvlite.errors import DvliteError, FormatError, UsageError
 from dvlite.oid import Oid
 from dvlite.ops.base import Failure, enclosing, reader
@@ -174,7 +174,7 @@ def _merge_folders(
     path: str, three: Three, read: Read, grafts: dict[str, Entry | None], conflicts: dict[str, Entry | None]
 ) -> bool:
     folders = [entry if entry and entry.is_tree else None for entry in three]
-    in_ours, in_theirs, in_base = tree.differing(folders[1], folders[2], folders[0], read=read)
+    in_ours, in_theirs, in_base = lines.differing(folders[1], folders[2], folders[0], read=read)
     inner_grafts: dict[str, Entry | None] = {}
     inner_conflicts: dict[str, Entry | None] = {}
     is_left = three[2] is not None
@@ -219,7 +219,7 @@ def _in_conflict(tracked: str, one: Pointer, two: Pointer, read: Read) -> list[s
         if _same(a, b):
             return
         if a and b and a.is_tree and b.is_tree:
-            in_a, in_b = tree.differing(a, b, read=read)
+            in_a, in_b = lines.differing(a, b, read=read)
             for name in sorted({*in_a, *in_b}, key=tree.raw):
                 walk(f"{path}/{name}", in_a.get(name), in_b.get(name))
         else:

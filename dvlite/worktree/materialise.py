@@ -17,14 +17,15 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from dvlite import files, statkey, tree
+from dvlite import files, lines, statkey, tree
 from dvlite.errors import MissingError, explain
 from dvlite.progress import SILENT, Progress
 from dvlite.stores.local import LocalStore
-from dvlite.tree import TREE, Entry, Read
+from dvlite.tree import Entry, Read
+from dvlite.worktree.made import Whole
 from dvlite.worktree.plan import Change
 from dvlite.worktree.settle import Kept, Outcome, Place, Walker, remove_empty, settle
-from dvlite.worktree.writing import Part, Writer, names_meet
+from dvlite.worktree.writing import One, Page, Part, Writer, names_meet
 
 _CHUNK = 256
 _SHARED = 4096  # from so many files on, a second process pays
@@ -48,8 +49,8 @@ def apply(
         builder = _Builder(place, store, stage, outcome, progress)
         staged = builder.build(changes, read)
         progress.phase("settle")
-        if builder.newest_ns:
-            statkey.stamp_after(stage, builder.newest_ns)
+        if builder.writer.newest_ns:
+            statkey.stamp_after(stage, builder.writer.newest_ns)
         with Walker(place.root) as walker:
             for position, change in enumerate(changes):
                 aside = stage / f"{position}{files.ASIDE}"
@@ -62,6 +63,7 @@ def apply(
                     outcome.kept.append(
                         Kept(change, f"is in the way of what was there before and lies in '{aside}' now")
                     )
+        outcome.made.spoil(builder.writer.spoilt())
     except OSError as exc:
         raise explain(exc, place.tracked, "can't check out") from exc
     finally:
@@ -106,7 +108,7 @@ def _folders_of(change: Change, read: Read) -> Iterator[str]:
 
 
 def _within(path: str, entry: Entry, read: Read) -> Iterator[str]:
-    for child in tree.folders(entry, read):
+    for child in lines.folders(entry, read):
         below = f"{path}/{child.name}" if path else child.name
         yield from _within(below, child, read)
         yield below
@@ -121,14 +123,8 @@ class _Builder:
         self._stage = stage
         self._outcome = outcome
         self._progress = progress
-        self._writer = Writer(store, place.link, outcome, progress)
-        # By position of the change: the folders made, with their subfolders.
-        self.whole: dict[int, dict[str, list[str]]] = {}
-
-    @property
-    def newest_ns(self) -> int:
-        """The youngest mtime of what was written."""
-        return self._writer.newest_ns
+        self.writer = Writer(store, place.link, outcome, progress)
+        self.whole: dict[int, dict[str, Whole]] = {}  # folders made, by position of the change
 
     def build(self, changes: Sequence[Change], read: Read) -> dict[int, Path]:
         """Write the targets of all changes below the stage; return where each lies, without those that can't be had."""
@@ -147,9 +143,9 @@ class _Builder:
                 self._lay_out(change.target, target, full, read, parts, self.whole.setdefault(position, {}))
             else:
                 folder, _, name = full.rpartition("/") if change.path else (full, "", "")
-                parts.append(Part(str(self._stage), folder, [change.target._replace(name=name)], str(position)))
+                parts.append(One(str(self._stage), folder, change.target._replace(name=name), str(position)))
         self._progress.phase("checkout", files=total, size=size)
-        self._writer.write(parts)
+        self.writer.write(parts)
         for position, path in list(staged.items()):
             if not os.path.lexists(path):
                 del staged[position]
@@ -165,24 +161,24 @@ class _Builder:
         return f"{self._place.tracked}/{path}" if path else self._place.tracked
 
     def _lay_out(
-        self, entry: Entry, target: str, path: str, read: Read, parts: list[Part], whole: dict[str, list[str]]
-    ) -> bool:
-        """Make a folder and those below it; list what must be written into them. False where it can't be had."""
+        self, entry: Entry, target: str, path: str, read: Read, parts: list[Part], whole: dict[str, Whole]
+    ) -> None:
+        """Make a folder and those below it; list what must be written into them."""
         tree.check_depth(path[len(self._place.tracked) :])
         try:
-            below = tree.entries(entry, read)
+            pages = list(tree.pages(entry, read))
+            subs = lines.folders(entry, read) if any(lines.may_have_folders(data) for _, data in pages) else []
         except MissingError as exc:
             self._outcome.failed[path] = exc
-            return False
+            return
         try:
             os.mkdir(target)
         except FileExistsError as exc:
             raise names_meet(path) from exc
-        subs = [child for child in below if child.mode == TREE]
-        parts.append(Part(target, path, [child for child in below if child.mode != TREE] if subs else below))
-        inner = [(child, f"{target}/{child.name}", f"{path}/{child.name}") for child in subs]
-        whole[path] = [one[0].name for one in inner if self._lay_out(*one, read, parts, whole)]
-        return True
+        parts += [Page(target, path, slot, data) for slot, data in pages]
+        whole[path] = Whole(entry, [child.name for child in subs])
+        for child in subs:
+            self._lay_out(child, f"{target}/{child.name}", f"{path}/{child.name}", read, parts, whole)
 
 
 def _check_space(folder: Path, count: int, size: int) -> None:

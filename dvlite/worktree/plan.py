@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from enum import Enum
 from typing import NamedTuple
 
-from dvlite import tree
+from dvlite import lines, tree
 from dvlite.oid import Oid
 from dvlite.tree import Entry, Read
 
@@ -91,7 +91,7 @@ def _plan(
     tree.check_depth(path)
     trees = [entry if entry and entry.is_tree else None for entry in three]
     if _must_descend(three, trees, is_whole=wanted.has(path)):
-        in_data, in_target, in_base = tree.differing(trees[1], trees[2], trees[0], read=read)
+        in_data, in_target, in_base = lines.differing(trees[1], trees[2], trees[0], read=read)
         for name in sorted({*in_data, *in_target, *in_base}, key=tree.raw):
             inner = (in_base.get(name), in_data.get(name), in_target.get(name))
             yield from _plan(f"{path}/{name}" if path else name, inner, read, is_known, wanted)

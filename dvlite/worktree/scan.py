@@ -17,21 +17,11 @@ from dvlite.statkey import StatKey
 from dvlite.stores.base import Batch
 from dvlite.tree import SYMLINK, TREE, Entry
 from dvlite.worktree import ignore as ignores
+from dvlite.worktree.made import Made
 from dvlite.worktree.reading import Begun, Reader, Unread, is_stored, mode_of
 
 _SHARED = 16_384  # from so many files on, other processes look too
 _CHUNK = 16  # folders
-
-
-class Made(NamedTuple):
-    """What this process put into place itself, and so needs no reading: see materialise.
-
-    `files`: by folder (in-repo), their stats then and what is in them; a tracked file is its own folder, and has no name there.
-    `whole`: folders that were made with all that is in them, and their subfolders, so that they need no listing either.
-    """
-
-    files: dict[str, index.Packed]
-    whole: dict[str, list[str]]
 
 
 class Memory(NamedTuple):
@@ -44,8 +34,8 @@ class Memory(NamedTuple):
     seen: Index
     state: str
     has: Callable[[Oid], bool]
+    made: Made
     is_storing: bool = False
-    made: Made = Made({}, {})
     objects: Path | None = None
     limit: int | None = None
 
@@ -76,7 +66,7 @@ class _Resolving(NamedTuple):
 
 
 class _Open(NamedTuple):
-    """A folder that was listed, and what is being read in it (None: nothing moved)."""
+    """A folder that was listed, and what is being read in it (None: nothing moved); or its new row, where all of it is ours."""
 
     path: str
     tracked: str
@@ -84,7 +74,7 @@ class _Open(NamedTuple):
     depth: int
     subs: list[str]
     row: Row | None
-    begun: _Resolving | None
+    begun: _Resolving | Row | None
 
 
 class _Quiet(NamedTuple):
@@ -210,10 +200,13 @@ class _Scanner:
         if isinstance(seen, _Quiet) and not rules.specs:
             self._progress.advance(files=seen.files, size=seen.size)
             return _Open(path, tracked, rules, depth, seen.subs, row, None)
+        if made := self._made(tracked, rules):
+            self._progress.advance(files=len(made.oids) // index.OID_SIZE, size=index.total_size(made.stats))
+            return _Open(path, tracked, rules, depth, sorted(self._memory.made.whole[tracked].subs), row, made)
         if isinstance(seen, _Listing) and not rules.specs:
             listed, within = seen, rules
         else:
-            listed, within = self._made(tracked, rules) or self._list(path, tracked, rules)
+            listed, within = self._list(path, tracked, rules)
         self._progress.advance(files=len(listed.names), size=index.total_size(listed.stats))
         is_same = row and row.fingerprint == _mark(listed) and self._is_current(row)
         begun = None if is_same else self._resolve(path, tracked, listed, row)
@@ -222,9 +215,12 @@ class _Scanner:
     def _finish(self, folder: _Open) -> Entry:
         """Finish with a folder, and all below it."""
         path, tracked, rules, _, _, row, begun = folder
-        entries, new = self._resolved(begun) if begun else ([], None)
+        entries, new = self._resolved(begun) if isinstance(begun, _Resolving) else ([], None)
         below = list(self._below(folder))
         sub_sum = hashing.checksum(tree.encode(tree.Page(0, below)))
+        if isinstance(begun, Row):
+            self._result.rows[tracked] = begun._replace(subs=sub_sum)
+            return Entry(TREE, begun.oid, begun.size, begun.files, "")
         if not begun and row and row.subs == sub_sum:
             return Entry(TREE, row.oid, row.size, row.files, "")
         if new is None:
@@ -258,13 +254,19 @@ class _Scanner:
     def _is_current(self, row: Row) -> bool:
         return bool(row.state) and row.state == self._memory.state and row.oid.algorithm == self._algorithm
 
-    def _made(self, tracked: str, rules: ignores.Ignore) -> tuple[_Listing, ignores.Ignore] | None:
-        """Return the listing of a folder that this process has just made, where nothing in it can be left out."""
-        subs, made = self._memory.made.whole.get(tracked), self._memory.made.files.get(tracked, {})
-        if subs is None or rules.specs or ignores.FILE in made or not ignores.BUILT_IN.isdisjoint([*made, *subs]):
+    def _made(self, tracked: str, rules: ignores.Ignore) -> Row | None:
+        """Return the row of a folder that this process has just made, where nothing in it can be left out."""
+        whole = self._memory.made.whole.get(tracked)
+        if whole is None or rules.specs or whole.entry.oid.algorithm != self._algorithm:
             return None
-        names = sorted(made)
-        return _Listing(names, b"".join([made[name][0] for name in names]), sorted(subs)), rules
+        entry, subs = whole
+        its = self._memory.made.joined(tracked)
+        names = [*index.unpack_names(its), *subs]
+        if ignores.FILE in names or not ignores.BUILT_IN.isdisjoint(names) or not self._memory.has(entry.oid):
+            return None
+        mark = index.fingerprint(its.names, its.stats, sorted(subs))
+        state = self._memory.state  # all of it was read from the store a moment ago
+        return Row(mark, b"", entry.oid, entry.size, entry.files, state, its.stats, its.names, its.oids)
 
     def _list(self, path: str, tracked: str, rules: ignores.Ignore) -> tuple[_Listing, ignores.Ignore]:
         names: list[str] = []
@@ -316,7 +318,7 @@ class _Scanner:
         unread: list[int] = []
         number = ALGORITHMS.index(self._algorithm)
         modes = {mode: mode_of(mode) for mode in {key.mode for key in keys}}
-        hits = known | self._memory.made.files.get(tracked, {})
+        hits = known | self._memory.made.of(tracked)
         for position, (inner, key) in enumerate(zip(listed.names, keys, strict=True)):
             mode, hit = modes[key.mode], hits.get(inner)
             if hit and hit[0] == stats[position] and hit[1][0] == number and mode != SYMLINK:

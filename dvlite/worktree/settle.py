@@ -16,8 +16,8 @@ from typing import NamedTuple
 from dvlite import files, index, statkey
 from dvlite.errors import DvliteError, UsageError, explain
 from dvlite.statkey import StatKey
+from dvlite.worktree.made import Made
 from dvlite.worktree.plan import Change
-from dvlite.worktree.scan import Made
 
 Stats = Callable[[str], StatKey | None]
 IN_THE_WAY = "something new or ignored is in the way: move it away"
@@ -37,7 +37,7 @@ class Outcome:
     done: list[Change] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
     failed: dict[str, DvliteError] = field(default_factory=dict)
-    made: Made = field(default_factory=lambda: Made({}, {}))
+    made: Made = field(default_factory=Made)
     files: int = 0
     size: int = 0
 

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dvlite import files, hashing, index, statkey
+from dvlite import files, hashing, index, statkey, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError
+from dvlite.index import Files
 from dvlite.oid import Oid
 from dvlite.progress import Progress
 from dvlite.statkey import StatKey
 from dvlite.stores.local import LocalStore, Packed
-from dvlite.tree import EXECUTABLE, SYMLINK, Entry
+from dvlite.tree import EXECUTABLE, FILE, SYMLINK, Entry, Slot
 from dvlite.worktree.settle import Outcome
 
 _CHUNK = 256
@@ -26,13 +27,31 @@ _MANY = 8  # from so many files on, it pays to open their folder
 _NOTHING = StatKey(0, 0, 0, 0, 0)
 
 
-class Part(NamedTuple):
-    """Files of one folder (in-repo) to be written into another, or one file to be written under another name."""
+class Page(NamedTuple):
+    """A page of a folder's listing, undecoded: its files are to be written into another folder. `folder` is in-repo."""
 
     target: str
     folder: str
-    entries: list[Entry]
-    alias: str = ""
+    slot: Slot
+    data: bytes
+
+    @property
+    def length(self) -> int:
+        """How many entries it has."""
+        return self.data.count(b"\n") - 1
+
+
+class One(NamedTuple):
+    """One file of a folder (in-repo), to be written into another under another name."""
+
+    target: str
+    folder: str
+    entry: Entry
+    alias: str
+    length: int = 1
+
+
+Part = Page | One
 
 
 class _File(NamedTuple):
@@ -61,10 +80,11 @@ class _File(NamedTuple):
 
 
 class _Done(NamedTuple):
-    """What became of a chunk: the stats of what was written, as the index packs them (zeros: nothing), errors by in-repo path."""
+    """What became of a chunk, part by part: the files written, and the symbolic links that were left; errors by in-repo path."""
 
     number: int
-    stats: bytes
+    made: list[Files]
+    links: list[list[Entry]]
     failed: dict[str, DvliteError]
 
 
@@ -77,17 +97,24 @@ class Writer:
         self._outcome = outcome
         self._progress = progress
         self._chunks: list[list[Part]] = []
+        self._links: list[Part] = []
         self.newest_ns = 0  # the youngest mtime of what was written
+
+    def spoilt(self) -> set[str]:
+        """Return the folders that don't have just what the tree says, or have links, which a scan reads again."""
+        return {part.folder for part in self._links} | {path.rpartition("/")[0] for path in self._outcome.failed}
 
     def write(self, parts: Sequence[Part]) -> None:
         """Write all files; symbolic links last. What can't be had is noted as failed."""
-        for is_link in (False, True):
-            some = [part._replace(entries=_of_kind(part.entries, is_link=is_link)) for part in parts]
-            self._write_all([part for part in some if part.entries])
+        self._links = [part for part in parts if _is_link(part)]
+        self._write_all([part for part in parts if not _is_link(part)])
+        self._write_all(self._links)
 
-    def _write_all(self, parts: list[Part]) -> None:
+    def _write_all(self, parts: Sequence[Part]) -> None:
+        if not parts:
+            return
         self._chunks = list(_chunks(parts))
-        if sum(len(part.entries) for part in parts) >= _SHARED and self._share():
+        if sum(part.length for part in parts) >= _SHARED and self._share():
             return
         from concurrent.futures import ThreadPoolExecutor
 
@@ -108,20 +135,17 @@ class Writer:
         return True
 
     def _take(self, done: _Done) -> None:
-        stats, at = index.each_stat(done.stats), 0
-        nothing = index.pack_stats([_NOTHING])
-        count = len(stats) - stats.count(nothing)
-        for part in self._chunks[done.number]:
-            its = stats[at : at + len(part.entries)]
-            at += len(part.entries)
-            oids = index.each_oid(index.pack_oids([entry.oid for entry in part.entries]))
-            made = self._outcome.made.files.setdefault(part.folder, {})
-            made.update(zip([entry.name for entry in part.entries], zip(its, oids, strict=True), strict=True))
-            if count < len(stats):
-                for name in [name for name, (stat, _) in made.items() if stat == nothing]:
-                    del made[name]
-        size = index.total_size(done.stats)
-        self.newest_ns = max(self.newest_ns, index.newest(done.stats))
+        count = size = 0
+        made = self._outcome.made
+        for part, its, links in zip(self._chunks[done.number], done.made, done.links, strict=True):
+            if isinstance(part, Page):
+                made.pages.setdefault(part.folder, []).append(its)
+            elif its.stats:
+                made.files.setdefault(part.folder, {}).update(index.split(its))
+            self._links += [One(part.target, part.folder, entry, entry.name) for entry in links]
+            count += len(its.oids) // index.OID_SIZE
+            size += index.total_size(its.stats)
+            self.newest_ns = max(self.newest_ns, index.newest(its.stats))
         self._outcome.failed.update(done.failed)
         self._outcome.files += count
         self._outcome.size += size
@@ -138,7 +162,18 @@ class _Chunk:
     def __init__(self, store: LocalStore, link: str, stack: contextlib.ExitStack, parts: Sequence[Part]) -> None:
         self._store = store
         self._link = link
-        self._files = [file for part, at in _opened(parts, stack) for file in _files(part, at)]
+        self._files: list[_File] = []
+        self._ends: list[int] = []  # of each part
+        self._links: list[list[Entry]] = []
+        for part, at in _opened(parts, stack):
+            entries, links = _entries(part)
+            before = f"{part.target}/" if at is None else ""
+            alias = part.alias if isinstance(part, One) else ""
+            self._files += [
+                _File(entry, part.folder, part.target, f"{before}{alias or entry.name}", at) for entry in entries
+            ]
+            self._ends.append(len(self._files))
+            self._links.append(links)
         self._keys = [_NOTHING] * len(self._files)
         self._failed: dict[str, DvliteError] = {}
         self._waiting: dict[Oid, list[int]] = {}
@@ -158,7 +193,17 @@ class _Chunk:
         for oid, left in waiting.items():
             for at in left:
                 self._failed.setdefault(self._files[at].path, MissingError(f"object {oid.short} is not here"))
-        return _Done(number, index.pack_stats(self._keys), self._failed)
+        return _Done(number, list(self._made()), self._links, self._failed)
+
+    def _made(self) -> Iterator[Files]:
+        """Yield what was written of each part."""
+        start = 0
+        for end in self._ends:
+            done = [at for at in range(start, end) if self._keys[at] is not _NOTHING]
+            names = index.pack_names([self._files[at].entry.name for at in done])
+            stats = index.pack_stats([self._keys[at] for at in done])
+            yield Files(names, stats, index.pack_oids([self._files[at].entry.oid for at in done]))
+            start = end
 
     def _read(self, packed: Packed, others: Sequence[Oid]) -> Iterator[tuple[Oid, bytes]]:
         wanted = [*(oid for places in packed.values() for oid in places), *others]
@@ -258,11 +303,15 @@ def names_meet(path: str) -> FormatError:
     )
 
 
+def _is_link(part: Part) -> bool:
+    return isinstance(part, One) and part.entry.mode == SYMLINK
+
+
 def _opened(parts: Sequence[Part], stack: contextlib.ExitStack) -> Iterator[tuple[Part, int | None]]:
     """Yield parts with their folders, opened where they get many files, so that the kernel need not walk there each time."""
     counts: Counter[str] = Counter()
     for part in parts:
-        counts[part.target] += len(part.entries)
+        counts[part.target] += part.length
     opened: dict[str, int] = {}
     for part in parts:
         if counts[part.target] >= _MANY and part.target not in opened:
@@ -271,28 +320,25 @@ def _opened(parts: Sequence[Part], stack: contextlib.ExitStack) -> Iterator[tupl
         yield part, opened.get(part.target)
 
 
-def _files(part: Part, at: int | None) -> Iterator[_File]:
-    before = f"{part.target}/" if at is None else ""
-    for entry in part.entries:
-        yield _File(entry, part.folder, part.target, f"{before}{part.alias or entry.name}", at)
-
-
-def _of_kind(entries: list[Entry], *, is_link: bool) -> list[Entry]:
-    return [entry for entry in entries if (entry.mode == SYMLINK) == is_link]
+def _entries(part: Part) -> tuple[list[Entry], list[Entry]]:
+    """Return the files of a part that are to be written now, and links that are left for later."""
+    if isinstance(part, One):
+        return [part.entry], []
+    found = tree.open_slot(part.slot, part.data).entries
+    if all(entry[0] in (FILE, EXECUTABLE) for entry in found):
+        return found, []
+    return [one for one in found if one.mode in (FILE, EXECUTABLE)], [one for one in found if one.mode == SYMLINK]
 
 
 def _chunks(parts: Sequence[Part]) -> Iterator[list[Part]]:
-    """Yield parts, or pieces of them, that have so many files together as are written at once."""
+    """Yield parts that have about so many files together as are written at once."""
     chunk: list[Part] = []
-    room = _CHUNK
+    count = 0
     for part in parts:
-        start = 0
-        while start < len(part.entries):
-            chunk.append(part._replace(entries=part.entries[start : start + room]))
-            start += room
-            room = _CHUNK - sum(len(one.entries) for one in chunk)
-            if room == 0:
-                yield chunk
-                chunk, room = [], _CHUNK
+        chunk.append(part)
+        count += part.length
+        if count >= _CHUNK:
+            yield chunk
+            chunk, count = [], 0
     if chunk:
         yield chunk

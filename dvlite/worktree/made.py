@@ -1,0 +1,46 @@
+"""What this process put into place itself, and so needs no reading to be known, and where all of a folder is ours, no listing."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from dvlite import index
+from dvlite.index import Files, Packed
+from dvlite.tree import Entry
+
+
+class Whole(NamedTuple):
+    """A folder that was made with all that is in it: its entry in the tree, and its subfolders."""
+
+    entry: Entry
+    subs: list[str]
+
+
+@dataclass(slots=True)
+class Made:
+    """Files by folder (in-repo), with the stats that they had then: those of a page written at once, and single ones.
+
+    A tracked file is its own folder, and has no name there.
+    """
+
+    pages: dict[str, list[Files]] = field(default_factory=dict)
+    files: dict[str, Packed] = field(default_factory=dict)
+    whole: dict[str, Whole] = field(default_factory=dict)
+
+    def of(self, folder: str) -> Packed:
+        """Return what was put into a folder."""
+        found: Packed = {}
+        for page in self.pages.get(folder, ()):
+            found |= index.split(page)
+        return found | self.files.get(folder, {})
+
+    def joined(self, folder: str) -> Files:
+        """Return the files of a folder that was made as a whole, in order."""
+        return index.join_pages(self.pages.get(folder, ()))
+
+    def spoil(self, folders: Iterable[str]) -> None:
+        """Take folders, and those above them, for no longer just what the tree says."""
+        for folder in folders:
+            while folder:
+                self.whole.pop(folder, None)
+                folder = folder.rpartition("/")[0]
