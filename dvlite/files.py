@@ -247,6 +247,14 @@ def read_start(path: Path, size: int) -> bytes:
         return file.read(size)
 
 
+def read_into(fd: int, buffer: memoryview, start: int) -> int:
+    """Fill a buffer from a file's byte `start` on; return how many bytes there were."""
+    count = 0
+    while count < len(buffer) and (got := os.preadv(fd, [buffer[count:]], start + count)):
+        count += got
+    return count
+
+
 def open_folder(path: str | Path, dir_fd: int | None = None) -> int:
     """Open a folder, never through a link."""
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | _NOFOLLOW, dir_fd=dir_fd)

@@ -3,7 +3,7 @@
 `xxh3` is for places where no adversary is in play: fingerprints of stat listings, checksums inside packs, page boundaries.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,6 +47,22 @@ def digest(algorithm: str, data: bytes | memoryview) -> bytes:
 def oid_of(algorithm: str, data: bytes | memoryview) -> Oid:
     """Return the oid of `data`."""
     return Oid(algorithm, digest(algorithm, data))
+
+
+def wrong(oids: Sequence[Oid], data: Sequence[bytes | memoryview]) -> list[Oid]:
+    """Return those oids that are not of the bytes beside them."""
+    found = digests([oid[0] for oid in oids], data)
+    if found == [oid[1] for oid in oids]:
+        return []
+    return [oid for oid, one in zip(oids, found, strict=True) if oid[1] != one]
+
+
+def digests(algorithms: Sequence[str], data: Iterable[bytes | memoryview]) -> list[bytes]:
+    """Return the raw digests of many, each by the algorithm beside it."""
+    if len(names := set(algorithms)) == 1:
+        new = constructor(names.pop())
+        return [new(one).digest() for one in data]
+    return [digest(name, one) for name, one in zip(algorithms, data, strict=True)]
 
 
 def oid_of_file(algorithm: str, path: Path) -> Oid:

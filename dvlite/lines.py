@@ -5,6 +5,8 @@ So the cost follows what differs, not what is listed. A listing is checked as a 
 
 import operator
 from collections.abc import Sequence
+from itertools import repeat
+from typing import NamedTuple
 
 from dvlite import tree
 from dvlite.oid import DIGEST_SIZE, Oid
@@ -69,10 +71,31 @@ def _lines(slot: Slot, data: bytes) -> list[bytes]:
     return data.split(b"\n")[1:-1]
 
 
-def _is_plain(slot: Slot, data: bytes) -> bool:
-    """Tell whether a whole folder of ordinary names is as it must be, by checks that go over all of it at once.
+def blobs(slot: Slot, data: bytes) -> list[tuple[Oid, int]] | None:
+    """Return the oids and sizes of a whole folder that has ordinary files alone; None where it must be decoded to tell."""
+    columns = None if may_have_folders(data) else _columns(slot, data)
+    if columns is None:
+        return None
+    algorithm = slot.oid.algorithm
+    digests = bytes.fromhex(b"".join(columns.oids).replace(f"{algorithm}:".encode(), b"").decode())
+    each = [digests[at : at + DIGEST_SIZE] for at in range(0, len(digests), DIGEST_SIZE)]
+    return list(zip(map(Oid, repeat(algorithm), each), map(int, columns.sizes), strict=True))
 
-    False tells nothing: then it is decoded. So this must be at least as strict as `decode` and `open_slot`.
+
+class _Columns(NamedTuple):
+    modes: list[bytes]
+    oids: list[bytes]
+    sizes: list[bytes]
+
+
+def _is_plain(slot: Slot, data: bytes) -> bool:
+    return _columns(slot, data) is not None
+
+
+def _columns(slot: Slot, data: bytes) -> _Columns | None:
+    """Return what a whole folder of ordinary names has, if it is as it must be by checks that go over all of it at once.
+
+    None tells nothing: then it is decoded. So this must be at least as strict as `decode` and `open_slot`.
     """
     is_ordinary = data.isascii() and not data.translate(None, _ORDINARY) and b"git" not in data.lower()
     count = data.count(b"\n") - 1
@@ -84,16 +107,15 @@ def _is_plain(slot: Slot, data: bytes) -> bool:
         or not (data.startswith(tree.LEVEL_0) and data.endswith(b"\n"))
         or data.translate(None, _FIELDS) != b"\n" + b"\t\n" * count  # one tab a line
     ):
-        return False
+        return None
     parts = data[len(tree.LEVEL_0) :].replace(b"\n", b"\t").split(b"\t")
     heads, names = parts[:-1:2], parts[1::2]
     if {head.count(b" ") for head in heads} != {3}:
-        return False
+        return None
     fields = b" ".join(heads).split(b" ")
     modes, oids, sizes, files = (fields[column::4] for column in range(4))
-    blobs = sum(map(modes.count, _BLOBS))
-    return (
-        blobs + modes.count(_TREE) == count
+    is_right = (
+        sum(map(modes.count, _BLOBS)) + modes.count(_TREE) == count
         and _are_oids(oids, slot.oid.algorithm)
         and _are_numbers(sizes)
         and _are_numbers(files)
@@ -108,6 +130,7 @@ def _is_plain(slot: Slot, data: bytes) -> bool:
         and b"." not in names
         and b".." not in names
     )
+    return _Columns(modes, oids, sizes) if is_right else None
 
 
 def _are_oids(fields: Sequence[bytes], algorithm: str) -> bool:

@@ -147,6 +147,31 @@ def decode_index(tail: bytes) -> PackIndex:
     return remember(PackIndex(id_, size, places))
 
 
+def is_index_of(tail: bytes, index: PackIndex) -> bool:
+    """Tell whether an index is that of a tail with its id, which was decoded before."""
+    if _lately.get(index.id) is index:
+        return True
+    numbers, _, digests, starts, _, sizes = list(zip(*_ROW.iter_unpack(tail[:-FOOTER_SIZE]), strict=True)) or [()] * 6
+    oids = zip(map(ALGORITHMS.__getitem__, numbers), digests, strict=True)
+    return dict(zip(oids, zip(starts, sizes, strict=True), strict=True)) == index.places
+
+
+class InOrder(NamedTuple):
+    """What a pack holds, in file order: algorithms, digests, and where each object ends, from where the first one starts."""
+
+    algorithms: list[str]
+    digests: list[bytes]
+    ends: list[int]
+
+
+def in_order(tail: bytes) -> InOrder:
+    """Return what a tail names that was decoded before; for those who verify the pack, and need no objects for it."""
+    numbers, _, digests, starts, _, sizes = list(zip(*_ROW.iter_unpack(tail[:-FOOTER_SIZE]), strict=True)) or [()] * 6
+    order = sorted(range(len(starts)), key=starts.__getitem__)
+    ends = list(accumulate((sizes[at] for at in order), initial=len(MAGIC)))
+    return InOrder([ALGORITHMS[numbers[at]] for at in order], [digests[at] for at in order], ends)
+
+
 def _check_tiling(starts: Sequence[int], sizes: Sequence[int], end: int) -> None:
     ranges = sorted(zip(starts, sizes, strict=True))
     ends = list(accumulate(map(itemgetter(1), ranges), initial=len(MAGIC)))

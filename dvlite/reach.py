@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from dvlite import lines
 from dvlite.oid import Oid
 from dvlite.tree import BLOB_MODES, Entry, ReadMany, Slot, open_slot, root_slot, slots_below
 
@@ -45,13 +46,13 @@ def walk(roots: Iterable[Entry], read_many: ReadMany, skip: Callable[[Slot], boo
         level = []
         for oid, data in read_many(list(wanted)):
             slot = wanted.pop(oid)
-            page = open_slot(slot, data)
-            blobs = [(row[1], row[2]) for row in page.entries if row[0] in BLOB_MODES]
-            reach.blobs.update(blobs)
             below = reach.trees[oid]
-            below.blobs.extend([blob for blob, _ in blobs])
-            if len(blobs) < len(page.entries):
+            if (blobs := lines.blobs(slot, data)) is None:
+                page = open_slot(slot, data)
+                blobs = [(row[1], row[2]) for row in page.entries if row[0] in BLOB_MODES]
                 level.extend(slots_below(slot, page))
                 below.trees.extend([row.oid for row in page.entries if row.mode not in BLOB_MODES])
+            reach.blobs.update(blobs)
+            below.blobs.extend([blob for blob, _ in blobs])
         reach.missing.update(wanted)
     return reach

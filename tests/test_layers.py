@@ -29,6 +29,7 @@ SIDEWAYS = {
     ("tree", "hashing"),
     ("lines", "tree"),
     ("reach", "tree"),
+    ("reach", "lines"),
     ("pointer", "tree"),
     ("pack", "hashing"),
     ("recipe", "pointer"),

@@ -367,6 +367,10 @@ def test_what_the_quick_check_lets_pass_the_full_one_does_too(rows, noise, at):
     if lines._is_plain(slot, data):
         page = tree.open_slot(slot, data)
         assert [lines._entry(line) for line in data.split(b"\n")[1:-1]] == page.entries
+        has_folders = any(row.is_tree for row in page.entries)
+        assert lines.blobs(slot, data) == (None if has_folders else [(row.oid, row.size) for row in page.entries])
+    else:
+        assert lines.blobs(slot, data) is None
 
 
 def _encodable(name):

@@ -1,25 +1,26 @@
-"""Pack files on a local disk: writing one object after the other, reading the index, reading objects in bulk."""
+"""Pack files on a local disk: writing one object after the other, reading the index, reading and verifying objects in bulk."""
 
 import contextlib
 import os
-import threading
+import queue
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dvlite import files, hashing, pack
-from dvlite.errors import CorruptError
+from dvlite.errors import CorruptError, DvliteError
 from dvlite.oid import Oid
 from dvlite.pack import PackIndex, Place
+
+if TYPE_CHECKING:
+    from dvlite.forking import Helper
 
 _BUFFER = 1 << 22
 _READ_STEP = 1 << 22
 _READ_GAP = 1 << 16
 _SMALL = 1 << 15
-# Hashing what is small is many short steps: threads that do it at once only wait for each other, and keep those waiting that
-# copy and send.
-_verifying = threading.Lock()
 
 
 class Written(NamedTuple):
@@ -168,31 +169,100 @@ def has_head(path: Path) -> bool:
 
 def read_objects(path: Path, places: Mapping[Oid, Place]) -> Iterator[tuple[Oid, bytes]]:
     """Yield objects of a pack in file order, unverified, in few large reads; what is cut off comes short."""
+    for oids, data in read_groups(path, places):
+        yield from zip(oids, data, strict=True)
+
+
+def read_groups(path: Path, places: Mapping[Oid, Place]) -> Iterator[tuple[list[Oid], list[bytes]]]:
+    """Yield the same, all that one read brings at once."""
     fd = files.open_regular(path)
     try:
         for group in coalesce(places, gap=_READ_GAP, step=_READ_STEP):
-            start = group[0][1].offset
-            data = files.read_at(fd, group[-1][1].offset + group[-1][1].size - start, start)
-            for oid, (offset, size) in group:
-                yield oid, data[offset - start : offset - start + size]
+            data, start = _read_group(fd, group)
+            yield [oid for oid, _ in group], [data[at - start : at - start + size] for _, (at, size) in group]
     finally:
         os.close(fd)
+
+
+def _read_group(fd: int, group: list[tuple[Oid, Place]]) -> tuple[bytes, int]:
+    """Return what lies from the first to the last of some places, and where that starts."""
+    (_, (start, _)), (_, (last, size)) = group[0], group[-1]
+    return files.read_at(fd, last + size - start, start), start
 
 
 def coalesce(places: Mapping[Oid, Place], *, gap: int, step: int) -> Iterator[list[tuple[Oid, Place]]]:
     """Group places that lie close together, in order: at most `gap` bytes between, `step` bytes a group."""
     group: list[tuple[Oid, Place]] = []
     start = end = 0
-    for oid, place in sorted(places.items(), key=itemgetter(1)):
-        if group and (place.offset - end > gap or place.offset + place.size - start > step):
+    for one in sorted(places.items(), key=itemgetter(1)):
+        at, size = one[1]
+        if group and (at - end > gap or at + size - start > step):
             yield group
             group = []
         if not group:
-            start = place.offset
-        group.append((oid, place))
-        end = place.offset + place.size
+            start = at
+        group.append(one)
+        end = at + size
     if group:
         yield group
+
+
+# ---- verifying ------------------------------------------------------------------------------------------------------
+
+# Hashing what is small is many short steps: threads that do it at once only wait for each other, and keep those waiting that
+# copy and send. So one does it at a time, and one more for each helper (None: this process).
+_free: "queue.SimpleQueue[Helper[tuple[Path, str], bool] | None]" = queue.SimpleQueue()
+_free.put(None)
+
+
+@contextlib.contextmanager
+def helped() -> Iterator[None]:
+    """Have another process verify packs too for the length of the block, where there can be one."""
+    from dvlite import forking
+
+    with contextlib.ExitStack() as stack:
+        if forking.processors() > 1:
+            with contextlib.suppress(OSError):
+                helper = stack.enter_context(forking.Helper(_is_true))
+                _free.put(helper)
+                stack.callback(_dismiss, helper)
+        yield
+
+
+def _dismiss(helper: "Helper[tuple[Path, str], bool]") -> None:
+    while (one := _free.get()) is not helper:
+        _free.put(one)
+
+
+def _is_true(asked: tuple[Path, str]) -> bool:
+    """Tell whether a pack of an id holds what its index says; that one was decoded before."""
+    path, id_ = asked
+    try:
+        tail = read_tail(path)
+        return pack.identify(tail)[0] == id_ and _holds(path, pack.in_order(tail))
+    except (OSError, DvliteError):
+        return False
+
+
+def _holds(path: Path, its: pack.InOrder) -> bool:
+    buffer = bytearray(_READ_STEP)
+    fd = files.open_regular(path)
+    try:
+        at = 0
+        while at < len(its.digests):
+            start = its.ends[at]
+            stop = max(at + 1, bisect_right(its.ends, start + _READ_STEP) - 1)
+            ends = [end - start for end in its.ends[at : stop + 1]]
+            if ends[-1] > len(buffer):
+                buffer = bytearray(ends[-1])
+            data = memoryview(buffer)[: files.read_into(fd, memoryview(buffer)[: ends[-1]], start)]
+            pieces = map(data.__getitem__, map(slice, ends, ends[1:]))
+            if hashing.digests(its.algorithms[at:stop], pieces) != its.digests[at:stop]:
+                return False
+            at = stop
+    finally:
+        os.close(fd)
+    return True
 
 
 def bad_objects(path: Path, index: PackIndex) -> set[Oid]:
@@ -200,26 +270,35 @@ def bad_objects(path: Path, index: PackIndex) -> set[Oid]:
     if not has_head(path):
         raise CorruptError(f"'{path}' does not begin as a pack does")
     is_small = index.size < _SMALL * len(index.places)
-    with _verifying if is_small else contextlib.nullcontext():
-        bad = _bad_objects(path, index)
+    bad = _bad_of_small(path, index) if is_small else _bad_objects(path, index.places)
     if not bad:
         pack.remember(index)
     return bad
 
 
-def _bad_objects(path: Path, index: PackIndex) -> set[Oid]:
+def _bad_of_small(path: Path, index: PackIndex) -> set[Oid]:
+    asked = path, index.id
+    worker = _free.get()
+    try:
+        is_true = worker.answer(worker.ask(asked)) if worker else _is_true(asked)
+        is_true = is_true and pack.is_index_of(read_tail(path), index)
+        return set() if is_true else _bad_objects(path, index.places)
+    finally:
+        _free.put(worker)
+
+
+def _bad_objects(path: Path, places: Mapping[Oid, Place]) -> set[Oid]:
     bad: set[Oid] = set()
-    new = {algorithm: hashing.constructor(algorithm) for algorithm in {oid.algorithm for oid in index.places}}
     fd = files.open_regular(path)
     try:
-        for group in coalesce(index.places, gap=0, step=_READ_STEP):
-            start, last = group[0][1].offset, group[-1][1]
-            data = memoryview(files.read_at(fd, last.offset + last.size - start, start))
-            bad.update([
-                oid
-                for oid, (offset, size) in group
-                if new[oid.algorithm](data[offset - start : offset - start + size]).digest() != oid.digest
-            ])  # fmt: skip
+        for group in coalesce(places, gap=0, step=_READ_STEP):
+            data, start = _read_group(fd, group)
+            view = memoryview(data)
+            bad.update(
+                hashing.wrong(
+                    [oid for oid, _ in group], [view[at - start : at - start + size] for _, (at, size) in group]
+                )
+            )
     finally:
         os.close(fd)
     return bad

@@ -8,8 +8,9 @@ import mmap
 import os
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
-from itertools import islice
+from collections import Counter
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence, Set
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,11 +60,12 @@ class Table:
             del self._recent[gone]
         recent = sum(len(index.places) for index in self._recent.values())
         packed: dict[str, bytes] = {}  # what goes straight to the table: a million places as objects need much memory
+        number = {id_: position for position, id_ in enumerate(sorted(self._live))}
         for id_ in sorted(self._live - covered - self._recent.keys()):
             index = self._load(id_)
             recent += len(index.places)
             if may_write and recent > max(_FEW, self._rows // 4):
-                packed[id_] = _rows_of(index)
+                packed[id_] = _rows_of(index, number[id_])
             else:
                 self._recent[id_] = index
         is_many = packed or len(self._recent) > _MAX_LOOSE_PACKS or recent > max(_FEW, self._rows // 4)
@@ -97,18 +99,19 @@ class Table:
         """Write the table for the live packs: what it has, what is recent, and some packs' rows that are packed already."""
         ids = sorted(self._live)
         number = {id_: position for position, id_ in enumerate(ids)}
-        packed = packed | {id_: _rows_of(index) for id_, index in self._recent.items()}
-        sources = [self._renumbered(number), *(_numbered(rows, number[id_]) for id_, rows in packed.items())]
+        recent = [_rows_of(index, number[id_]) for id_, index in self._recent.items()]
+        sources = [self._renumbered(number), *packed.values(), *recent]
         packed.clear()
         rows, parts = sum(len(source) for source in sources) // _ROW.size, []
         bits = 16 if rows > _SMALL else 8
         counts = [0] * ((1 << bits) + 1)
         for part in _merged(sources):
-            for row in part:
-                counts[(int.from_bytes(row[:2]) >> (16 - bits)) + 1] += 1
-            parts.append(b"".join(part))
-        for position in range(1, len(counts)):
-            counts[position] += counts[position - 1]
+            parts.append(joined := b"".join(part))
+            for (first, second), count in Counter(
+                zip(joined[:: _ROW.size], joined[1 :: _ROW.size], strict=True)
+            ).items():
+                counts[((first << 8 | second) >> (16 - bits)) + 1] += count
+        counts = list(accumulate(counts))
         head = _HEAD.pack(_MAGIC, len(ids), rows, bits) + bytes.fromhex("".join(ids))
         parts.insert(0, head + struct.pack(f">{len(counts)}I", *counts))
         work = hashing.checksummer()
@@ -143,7 +146,7 @@ class Table:
     def find(self, oid: Oid, skip: Container[str] = ()) -> Found | None:
         """Return where an object lies, or None; not in the packs to `skip`."""
         if self._rows and (found := self._find_row(oid, skip)):
-            return found
+            return Found(found[0], Place(*found[1:]))
         return self._find_recent(oid, skip)
 
     def _find_recent(self, oid: Oid, skip: Container[str]) -> Found | None:
@@ -156,24 +159,37 @@ class Table:
         """Return where objects lie, pack by pack, each in one of them; and those that lie nowhere."""
         found: dict[str, dict[Oid, Place]] = {}
         seen: set[Oid] = set()
-        for oid, pack, offset, size in self._matches(oids):
+        for oid, pack, offset, size in self._rows_of(oids):
             if oid not in seen:
                 seen.add(oid)
                 found.setdefault(pack, {})[oid] = Place(offset, size)
-        return found, [oid for oid in oids if oid not in seen] if len(seen) < len(oids) else []
+        for id_, places in self._recent_of(oids):
+            is_new = seen.isdisjoint(places)
+            new = places if is_new else {oid: place for oid, place in places.items() if oid not in seen}
+            seen.update(new)
+            found.setdefault(id_, {}).update(new)
+        return {id_: its for id_, its in found.items() if its}, [oid for oid in oids if oid not in seen] if len(
+            seen
+        ) < len(oids) else []
 
     def sizes(self, oids: Collection[Oid]) -> dict[Oid, int]:
         """Return the sizes of objects, in bytes, without those that lie nowhere."""
-        return {oid: size for oid, _, _, size in self._matches(oids)}
+        sizes = {oid: size for oid, _, _, size in self._rows_of(oids)}
+        for _, places in self._recent_of(oids):
+            sizes.update({oid: place[1] for oid, place in places.items()})
+        return sizes
 
     def packs_of(self, oids: Collection[Oid]) -> dict[Oid, str]:
         """Return the packs that objects lie in, without those that lie nowhere."""
-        return {oid: pack for oid, pack, _, _ in self._matches(oids)}
+        its = {oid: pack for oid, pack, _, _ in self._rows_of(oids)}
+        for id_, places in self._recent_of(oids):
+            its.update(dict.fromkeys(places, id_))
+        return its
 
-    def _matches(self, oids: Collection[Oid]) -> Iterator[tuple[Oid, str, int, int]]:
-        """Yield objects with their packs, offsets and sizes; of one that lies in several packs, any one comes last."""
+    def _rows_of(self, oids: Collection[Oid]) -> Iterator[tuple[Oid, str, int, int]]:
+        """Yield objects that the table covers, with packs, offsets and sizes; of one in several packs, any one comes last."""
         if len(oids) * _DENSE < self._rows:
-            yield from ((oid, one.pack, *one.place) for oid in oids if (one := self._find_row(oid, ())))
+            yield from ((oid, *one) for oid in oids if (one := self._find_row(oid, ()))) if self._rows else ()
         elif self._rows:
             by_name: dict[str, dict[bytes, Oid]] = {name: {} for name in ALGORITHMS}
             for oid in oids:
@@ -183,22 +199,30 @@ class Table:
             for digest, algorithm, pack, offset, size in self._all_rows():
                 if (known := wanted[algorithm](digest)) and live[pack]:
                     yield known, live[pack], offset, size
-        for id_, index in list(self._recent.items()):
-            for oid in index.places.keys() & oids if len(oids) > len(index.places) else oids:
-                if place := index.places.get(oid):
-                    yield oid, id_, *place
 
-    def _find_row(self, oid: Oid, skip: Container[str]) -> Found | None:
-        bucket = int.from_bytes(oid.digest[:2]) >> (16 - self._bits)
-        width = _ROW.size
-        at = self._start + self._fan[bucket] * width
-        end = self._start + self._fan[bucket + 1] * width
-        while (at := self._map.find(oid.digest, at, end)) >= 0:
-            if (at - self._start) % width == 0:
+    def _recent_of(self, oids: Collection[Oid]) -> Iterator[tuple[str, Mapping[Oid, Place]]]:
+        """Yield the packs that came since, with the places of those objects that lie in them."""
+        known = oids if isinstance(oids, (Set, Mapping)) else set(oids)
+        for id_, index in list(self._recent.items()):
+            places = index.places
+            if len(known) < len(places):
+                yield id_, {oid: places[oid] for oid in known if oid in places}
+            else:
+                is_all = all(map(known.__contains__, places))
+                yield id_, places if is_all else {oid: places[oid] for oid in places if oid in known}
+
+    def _find_row(self, oid: Oid, skip: Container[str]) -> tuple[str, int, int] | None:
+        """Return an object's pack, offset and size by the table."""
+        name, digest = oid
+        bucket = (digest[0] << 8 | digest[1]) >> (16 - self._bits)
+        start, width = self._start, _ROW.size
+        at, end = start + self._fan[bucket] * width, start + self._fan[bucket + 1] * width
+        while (at := self._map.find(digest, at, end)) >= 0:
+            if (at - start) % width == 0:
                 _, algorithm, pack, offset, size = _ROW.unpack_from(self._map, at)
                 id_ = self._packs[pack]
-                if ALGORITHMS[algorithm] == oid.algorithm and id_ in self._live and id_ not in skip:
-                    return Found(id_, Place(offset, size))
+                if ALGORITHMS[algorithm] == name and id_ in self._live and id_ not in skip:
+                    return id_, offset, size
             at += 1
         return None
 
@@ -228,21 +252,14 @@ class Table:
         return not self._live
 
 
-def _rows_of(index: PackIndex) -> bytes:
-    """Return a pack's rows, in order, under number 0."""
+def _rows_of(index: PackIndex, number: int) -> bytes:
+    """Return a pack's rows under a number, in order."""
+    pack, algorithms = _ROW.pack, {name: position for position, name in enumerate(ALGORITHMS)}
     rows = [
-        _ROW.pack(digest, ALGORITHMS.index(algorithm), 0, offset, size)
+        pack(digest, algorithms[algorithm], number, offset, size)
         for (algorithm, digest), (offset, size) in index.places.items()
     ]
     return b"".join(sorted(rows))
-
-
-def _numbered(rows: bytes, number: int) -> bytes:
-    """Return a pack's rows under its number."""
-    return b"".join([
-        _ROW.pack(digest, algorithm, number, offset, size)
-        for digest, algorithm, _, offset, size in _ROW.iter_unpack(rows)
-    ])  # fmt: skip
 
 
 def _merged(sources: Sequence[bytes]) -> Iterator[list[bytes]]:

@@ -192,8 +192,9 @@ class LocalStore(Store):
 
     def _read_pack(self, path: Path, places: Mapping[Oid, Place]) -> Iterator[tuple[Oid, bytes]]:
         try:
-            for oid, data in packs.read_objects(path, places):
-                yield self._checked(oid, data, path)
+            for oids, data in packs.read_groups(path, places):
+                pairs = zip(oids, data, strict=True)
+                yield from (self._checked(*pair, path) for pair in pairs) if hashing.wrong(oids, data) else pairs
         except FileNotFoundError:  # folded into another pack meanwhile
             self.refresh()
             for oid in places:

@@ -30,6 +30,7 @@ from dvlite.stores.table import Table
 
 _RANGE_GAP = 1 << 18  # a gap this small is cheaper read over than asked around
 _RANGE_STEP = 1 << 24
+_MANY = 1 << 13  # from so many objects on, a process that helps to verify them pays
 _WHOLE_FRACTION = 2  # a pack is taken whole when at least 1/2 of it is wanted
 _MANY_PAGES = 5  # a listing of fewer is always made
 _NOTHING = Listing()
@@ -370,7 +371,8 @@ class RemoteStore(Store):
         waiting = []
         from concurrent.futures import ThreadPoolExecutor
 
-        with ThreadPoolExecutor(jobs) as pool:
+        is_help_worth = len(by_pack) > 1 and len(oids) >= _MANY
+        with packs.helped() if is_help_worth else contextlib.nullcontext(), ThreadPoolExecutor(jobs) as pool:
             for id_, places in by_pack.items():
                 wanted = sum(place.size for place in places.values())
                 is_most = wanted * _WHOLE_FRACTION >= self.indexes.pack_size(id_)
