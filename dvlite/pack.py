@@ -123,6 +123,11 @@ def remember(index: PackIndex) -> PackIndex:
     return _lately.put(index)
 
 
+def recall(id_: str) -> PackIndex | None:
+    """Return an index that was encoded or decoded lately."""
+    return _lately.get(id_)
+
+
 def decode_index(tail: bytes) -> PackIndex:
     """Read a pack's tail, or an `.idx` file; refuses what is cut, changed, out of order, or does not tile the pack."""
     id_, size, _ = identify(tail)
@@ -149,7 +154,7 @@ def decode_index(tail: bytes) -> PackIndex:
 
 def is_index_of(tail: bytes, index: PackIndex) -> bool:
     """Tell whether an index is that of a tail with its id, which was decoded before."""
-    if _lately.get(index.id) is index:
+    if recall(index.id) is index:
         return True
     numbers, _, digests, starts, _, sizes = list(zip(*_ROW.iter_unpack(tail[:-FOOTER_SIZE]), strict=True)) or [()] * 6
     oids = zip(map(ALGORITHMS.__getitem__, numbers), digests, strict=True)

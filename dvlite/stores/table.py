@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from dvlite import files, hashing
 from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
-from dvlite.pack import PackIndex, Place
+from dvlite.pack import PackIndex, Place, recall
 
 _MAGIC = b"DVLTABL1"
 _HEAD = struct.Struct(">8sQQI")  # magic, packs, rows, bits of the fan-out
@@ -159,57 +159,56 @@ class Table:
         """Return where objects lie, pack by pack, each in one of them; and those that lie nowhere."""
         found: dict[str, dict[Oid, Place]] = {}
         seen: set[Oid] = set()
-        for oid, pack, offset, size in self._rows_of(oids):
+        decoded = self._decoded(oids)
+        for oid, pack, offset, size in self._rows_of(oids, decoded):
             if oid not in seen:
                 seen.add(oid)
                 found.setdefault(pack, {})[oid] = Place(offset, size)
-        for id_, places in self._recent_of(oids):
+        for id_, places in _within(decoded, oids):
             is_new = seen.isdisjoint(places)
-            new = places if is_new else {oid: place for oid, place in places.items() if oid not in seen}
-            seen.update(new)
-            found.setdefault(id_, {}).update(new)
-        return {id_: its for id_, its in found.items() if its}, [oid for oid in oids if oid not in seen] if len(
-            seen
-        ) < len(oids) else []
+            if new := places if is_new else {oid: place for oid, place in places.items() if oid not in seen}:
+                found[id_] = dict(new)
+                seen.update(new)
+        return found, [oid for oid in oids if oid not in seen] if len(seen) < len(oids) else []
 
     def sizes(self, oids: Collection[Oid]) -> dict[Oid, int]:
         """Return the sizes of objects, in bytes, without those that lie nowhere."""
-        sizes = {oid: size for oid, _, _, size in self._rows_of(oids)}
-        for _, places in self._recent_of(oids):
+        decoded = self._decoded(oids)
+        sizes = {oid: size for oid, _, _, size in self._rows_of(oids, decoded)}
+        for _, places in _within(decoded, oids):
             sizes.update({oid: place[1] for oid, place in places.items()})
         return sizes
 
     def packs_of(self, oids: Collection[Oid]) -> dict[Oid, str]:
         """Return the packs that objects lie in, without those that lie nowhere."""
-        its = {oid: pack for oid, pack, _, _ in self._rows_of(oids)}
-        for id_, places in self._recent_of(oids):
+        decoded = self._decoded(oids)
+        its = {oid: pack for oid, pack, _, _ in self._rows_of(oids, decoded)}
+        for id_, places in _within(decoded, oids):
             its.update(dict.fromkeys(places, id_))
         return its
 
-    def _rows_of(self, oids: Collection[Oid]) -> Iterator[tuple[Oid, str, int, int]]:
-        """Yield objects that the table covers, with packs, offsets and sizes; of one in several packs, any one comes last."""
-        if len(oids) * _DENSE < self._rows:
-            yield from ((oid, *one) for oid in oids if (one := self._find_row(oid, ()))) if self._rows else ()
-        elif self._rows:
+    def _is_sparse(self, oids: Collection[Oid]) -> bool:
+        return len(oids) * _DENSE < self._rows
+
+    def _decoded(self, oids: Collection[Oid]) -> dict[str, PackIndex]:
+        """Return the indexes to look many objects up in: of packs that came since, and such as were decoded lately."""
+        if self._is_sparse(oids):
+            return dict(self._recent)
+        return {id_: index for id_ in self._packs if id_ in self._live and (index := recall(id_))} | self._recent
+
+    def _rows_of(self, oids: Collection[Oid], decoded: Container[str]) -> Iterator[tuple[Oid, str, int, int]]:
+        """Yield objects of other packs, with those, offsets and sizes; of one in several packs, any one comes last."""
+        live = [id_ if id_ in self._live and id_ not in decoded else "" for id_ in self._packs]
+        if self._is_sparse(oids):
+            yield from ((oid, *one) for oid in oids if (one := self._find_row(oid, ())))
+        elif any(live):
             by_name: dict[str, dict[bytes, Oid]] = {name: {} for name in ALGORITHMS}
             for oid in oids:
                 by_name[oid[0]][oid[1]] = oid
             wanted = [by_name[name].get for name in ALGORITHMS]
-            live = [id_ if id_ in self._live else "" for id_ in self._packs]
             for digest, algorithm, pack, offset, size in self._all_rows():
                 if (known := wanted[algorithm](digest)) and live[pack]:
                     yield known, live[pack], offset, size
-
-    def _recent_of(self, oids: Collection[Oid]) -> Iterator[tuple[str, Mapping[Oid, Place]]]:
-        """Yield the packs that came since, with the places of those objects that lie in them."""
-        known = oids if isinstance(oids, (Set, Mapping)) else set(oids)
-        for id_, index in list(self._recent.items()):
-            places = index.places
-            if len(known) < len(places):
-                yield id_, {oid: places[oid] for oid in known if oid in places}
-            else:
-                is_all = all(map(known.__contains__, places))
-                yield id_, places if is_all else {oid: places[oid] for oid in places if oid in known}
 
     def _find_row(self, oid: Oid, skip: Container[str]) -> tuple[str, int, int] | None:
         """Return an object's pack, offset and size by the table."""
@@ -250,6 +249,17 @@ class Table:
     def holds_nothing(self) -> bool:
         """Tell whether there is nothing to look up."""
         return not self._live
+
+
+def _within(decoded: Mapping[str, PackIndex], oids: Collection[Oid]) -> Iterator[tuple[str, Mapping[Oid, Place]]]:
+    """Yield packs with the places of those objects that lie in them."""
+    known = oids if isinstance(oids, (Set, Mapping)) else set(oids)
+    for id_, (_, _, places) in decoded.items():
+        if len(known) < len(places):
+            yield id_, {oid: places[oid] for oid in known if oid in places}
+        else:
+            is_all = all(map(known.__contains__, places))
+            yield id_, places if is_all else {oid: places[oid] for oid in places if oid in known}
 
 
 def _rows_of(index: PackIndex, number: int) -> bytes:
