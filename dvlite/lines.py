@@ -9,7 +9,7 @@ from itertools import repeat
 from typing import NamedTuple
 
 from dvlite import tree
-from dvlite.oid import DIGEST_SIZE, Oid
+from dvlite.oid import DIGEST_SIZE, Oid, make_many
 from dvlite.tree import BLOB_MODES, TREE, Entry, Read, Slot
 
 _TREE = TREE.encode()
@@ -79,7 +79,7 @@ def blobs(slot: Slot, data: bytes) -> list[tuple[Oid, int]] | None:
     algorithm = slot.oid.algorithm
     digests = bytes.fromhex(b"".join(columns.oids).replace(f"{algorithm}:".encode(), b"").decode())
     each = [digests[at : at + DIGEST_SIZE] for at in range(0, len(digests), DIGEST_SIZE)]
-    return list(zip(map(Oid, repeat(algorithm), each), map(int, columns.sizes), strict=True))
+    return list(zip(make_many(repeat(algorithm), each), map(int, columns.sizes), strict=True))
 
 
 class _Columns(NamedTuple):

@@ -4,6 +4,7 @@ An oid's text is `<algorithm>:<lowercase hex>` and nothing else. Object identity
 checksums of packs and of the index are never oids. Format: docs/oid.md.
 """
 
+import functools
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -33,6 +34,11 @@ class Oid(NamedTuple):
     def short(self) -> str:
         """The first twelve hex digits, for people."""
         return self.digest.hex()[:12]
+
+
+def make_many(algorithms: Iterable[str], digests: Iterable[bytes]) -> Iterator[Oid]:
+    """Make oids of algorithms and digests, with no call of Python's for each."""
+    return map(functools.partial(tuple.__new__, Oid), zip(algorithms, digests, strict=False))
 
 
 class Oids:

@@ -4,6 +4,7 @@ A pack is never changed once published. Its id is the sha256 of its index, so it
 Readers check that the ranges tile the file: no gaps, no overlaps. Format: docs/pack.md.
 """
 
+import functools
 import operator
 import struct
 import threading
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 from dvlite import hashing
 from dvlite.errors import CorruptError, FormatError
-from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
+from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid, make_many
 
 MAGIC = b"DVLPACK1"
 MERGED_MAGIC = b"DVLINDX1"
@@ -147,9 +148,9 @@ def decode_index(tail: bytes) -> PackIndex:
     if numbers and max(numbers) >= len(ALGORITHMS):
         raise FormatError("pack has a hash algorithm that this version does not know", "Update dvlite.")
     _check_tiling(starts, sizes, offset)
-    oids = map(Oid, map(ALGORITHMS.__getitem__, numbers), digests)
-    places = dict(zip(oids, map(Place, starts, sizes), strict=True))
-    return remember(PackIndex(id_, size, places))
+    oids = make_many(map(ALGORITHMS.__getitem__, numbers), digests)
+    places = map(functools.partial(tuple.__new__, Place), zip(starts, sizes, strict=True))
+    return remember(PackIndex(id_, size, dict(zip(oids, places, strict=True))))
 
 
 def is_index_of(tail: bytes, index: PackIndex) -> bool:

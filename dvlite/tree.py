@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from dvlite import hashing
 from dvlite.errors import FormatError
-from dvlite.oid import DIGEST_SIZE, Oid
+from dvlite.oid import DIGEST_SIZE, Oid, make_many
 
 FILE, EXECUTABLE, SYMLINK, TREE, PAGE = "100644", "100755", "120000", "040000", "040001"
 BLOB_MODES = frozenset({FILE, EXECUTABLE, SYMLINK})
@@ -158,7 +158,7 @@ def decode(data: bytes, algorithm: str) -> Page:
     if other := set(named) - {algorithm.encode()}:
         raise FormatError(f"tree of {algorithm} names an object of {other.pop().decode()}")
     digests = bytes.fromhex(b"".join(digits).decode())
-    oids = map(Oid, repeat(algorithm), [digests[at : at + DIGEST_SIZE] for at in range(0, len(digests), DIGEST_SIZE)])
+    oids = make_many(repeat(algorithm), [digests[at : at + DIGEST_SIZE] for at in range(0, len(digests), DIGEST_SIZE)])
     names = _names(fields)
     # By columns, as a folder may have many entries.
     columns = map(_MODES.__getitem__, modes), oids, map(int, sizes), map(int, counts), names

@@ -150,6 +150,8 @@ class LocalStore(Store):
         sizes = self._table.sizes(oids)
         left = [oid for oid in oids if oid not in sizes] if len(sizes) < len(oids) else []
         folders = self._loose_folders(left)
+        if not left or folders == set():
+            return sizes
         return sizes | {oid: size for oid in left if (size := self._loose_size(oid, folders)) is not None}
 
     def _loose_folders(self, oids: Collection[Oid]) -> set[tuple[str, str]] | None:
