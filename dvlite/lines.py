@@ -36,19 +36,22 @@ def differing(one: Entry | None, two: Entry | None, *others: Entry | None, read:
     So the cost of comparing two grows with what differs, not with what is listed: pages that they share are not read, and lines
     that they share are compared as bytes.
     """
-    leaves = [list(tree.leaves(tree.root_slot(root), read)) if root else [] for root in (one, two, *others)]
-    shared = {slot.oid for slot, _ in leaves[0]} & {slot.oid for slot, _ in leaves[1]}
+    roots = [tree.root_slot(root) if root else None for root in (one, two, *others)]
+    leaves = {slot: list(tree.leaves(slot, read)) if slot else [] for slot in set(roots)}
+    shared = {slot.oid for slot, _ in leaves[roots[0]]} & {slot.oid for slot, _ in leaves[roots[1]]}
     listed: dict[Oid, list[bytes]] = {}
-    lines = []
-    for slots in leaves:
+    lines = {}
+    for root, slots in leaves.items():
         for slot, data in slots:
             if slot.oid not in shared and slot.oid not in listed:
                 listed[slot.oid] = _lines(slot, data or read(slot.oid))
-        lines.append([line for slot, _ in slots for line in listed.get(slot.oid, ())])
-    first, second = set(lines[0]), set(lines[1])
+        lines[root] = {line for slot, _ in slots for line in listed.get(slot.oid, ())}
+    first, second = lines[roots[0]], lines[roots[1]]
     wanted = [first - second, second - first]
     names = {line.partition(b"\t")[2] for line in (*wanted[0], *wanted[1])}
-    wanted += [{line for line in found if line.partition(b"\t")[2] in names} for found in lines[2:]]
+    for root in roots[2:]:
+        is_first = root == roots[0]
+        wanted.append(wanted[0] if is_first else {one for one in lines[root] if one.partition(b"\t")[2] in names})
     return [{entry.name: entry for entry in map(_entry, found)} for found in wanted]
 
 
