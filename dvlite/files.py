@@ -461,14 +461,19 @@ def copy_file(source: Path, target: Path, mode: int) -> os.stat_result:
     try:
         fd = create(target, mode)
         try:
-            if not clone(origin, fd):
-                for _ in _copy_steps(origin, fd):
-                    pass
+            copy(origin, fd)
             return os.fstat(fd)
         finally:
             os.close(fd)
     finally:
         os.close(origin)
+
+
+def copy(source: int, target: int) -> None:
+    """Copy one descriptor's whole content to another, without a look at it (reflink where it can be had)."""
+    if not clone(source, target):
+        for _ in _copy_steps(source, target):
+            pass
 
 
 def copy_file_hashed(source: Path, target: Path, work: Digester) -> bytes:

@@ -266,7 +266,13 @@ class _Chunk:
         return statkey.of(os.lstat(file.whole))._replace(ctime_ns=0)
 
     def _is_copied(self, oid: Oid, path: Path, source: int, target: int) -> bool:
-        """Copy a large object and tell whether the copy is true: by the quick checksum where one was noted for this file."""
+        """Copy a large object and tell whether the copy is true: by the quick checksum where one was noted for this file.
+
+        What this process has just hashed, as it was fetched, is copied as it is.
+        """
+        if self._store.is_proved(path):
+            files.copy(source, target)
+            return True
         if checksum := self._store.checksum_of(path):
             return hashing.checksum_of_copy(source, target) == checksum or self._is_true(oid, path, target)
         return hashing.content_of_copy(oid.algorithm, source, target).oid == oid

@@ -6,15 +6,17 @@ in, `journal` is what is published but perhaps not on disk yet, and the record o
 
 import contextlib
 import os
+import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from dvlite import files, hashing
+from dvlite import files, hashing, statkey
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, explain
 from dvlite.locks import Lock
 from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
 from dvlite.pack import PackIndex, Place
 from dvlite.progress import SILENT, Progress
+from dvlite.statkey import StatKey
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Report, Store, loose_name
 from dvlite.stores.local.batch import LocalBatch
@@ -26,6 +28,7 @@ PACK_BELOW = 1 << 20
 PACK_SIZE = 1 << 26
 _REFRESHES = 100
 Packed = dict[Path, dict[Oid, Place]]
+_PROOF_S = 600  # so long after it was hashed, a file is hashed anew to be sure of it
 _FRESH_NS = 3600 * 10**9  # an hour: what is younger need not be touched each time
 
 
@@ -53,6 +56,7 @@ class LocalStore(Store):
         self.journal = Journal(root, self.seen)
         self._table = Table(root / "table", lambda id_: packs.read_index(self.pack_path(id_)))
         self._is_recovered = self._is_ready = False
+        self._proved: dict[str, tuple[StatKey, float]] = {}
         self._is_blind = False  # nothing can be remembered of a store that is only read
 
     # ---- names ----
@@ -194,9 +198,11 @@ class LocalStore(Store):
 
     def _read_pack(self, path: Path, places: Mapping[Oid, Place]) -> Iterator[tuple[Oid, bytes]]:
         try:
+            is_proved = self.is_proved(path)
             for oids, data in packs.read_groups(path, places):
                 pairs = zip(oids, data, strict=True)
-                yield from (self._checked(*pair, path) for pair in pairs) if hashing.wrong(oids, data) else pairs
+                is_true = is_proved or not hashing.wrong(oids, data)
+                yield from pairs if is_true else (self._checked(*pair, path) for pair in pairs)
         except FileNotFoundError:  # folded into another pack meanwhile
             self.refresh()
             for oid in places:
@@ -384,6 +390,19 @@ class LocalStore(Store):
         """Tell whether a file of the store is whole; one that isn't as it was last seen is read and, if bad, set aside."""
         name = path.relative_to(self.root).as_posix()
         return self.seen.is_as_noted(name, path) or self._verify_file(name)
+
+    def prove(self, path: Path) -> None:
+        """Note that this process has just hashed all of a file of the store, and the disk has it."""
+        self._proved[str(path)] = statkey.of(path.stat()), time.monotonic()
+
+    def is_proved(self, path: Path) -> bool:
+        """Tell whether a file is as it was when this process hashed it a moment ago, so that it need not be hashed again."""
+        if not (found := self._proved.get(str(path))) or time.monotonic() - found[1] > _PROOF_S:
+            return False
+        try:
+            return found[0] == statkey.of(path.stat())
+        except OSError:
+            return False
 
     def freshen(self, name: str, now_ns: int) -> bool:
         """Make a file count as young, since something is about to rest on it; False where that is not allowed."""

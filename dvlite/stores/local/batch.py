@@ -151,6 +151,7 @@ class LocalBatch(Batch):
             path = self._move(unfinished, final)
             files.sync(path.parent)
             with self._lock:
+                self._store.prove(path)
                 self._store.seen.note(final, path, self._checksums.get(final, b""))
                 self._published.update(oids)
         else:
