@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-import queue
+import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from operator import itemgetter
@@ -209,10 +209,36 @@ def coalesce(places: Mapping[Oid, Place], *, gap: int, step: int) -> Iterator[li
 
 # ---- verifying ------------------------------------------------------------------------------------------------------
 
+
 # Hashing what is small is many short steps: threads that do it at once only wait for each other, and keep those waiting that
-# copy and send. So one does it at a time, and one more for each helper (None: this process).
-_free: "queue.SimpleQueue[Helper[tuple[Path, str], bool] | None]" = queue.SimpleQueue()
-_free.put(None)
+# copy and send. So one does it at a time, and one more for each helper.
+class _Workers:
+    """Who has time to verify a pack: this process (None), and helpers."""
+
+    def __init__(self) -> None:
+        self._idle: list[Helper[tuple[Path, str], bool] | None] = [None]
+        self._changed = threading.Condition()
+
+    def take(self) -> "Helper[tuple[Path, str], bool] | None":
+        """Wait for one."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._idle)
+            return self._idle.pop()
+
+    def give(self, worker: "Helper[tuple[Path, str], bool] | None") -> None:
+        """Give one back, or a new one."""
+        with self._changed:
+            self._idle.append(worker)
+            self._changed.notify_all()
+
+    def dismiss(self, worker: "Helper[tuple[Path, str], bool]") -> None:
+        """Wait until one is idle, and let it go."""
+        with self._changed:
+            self._changed.wait_for(lambda: worker in self._idle)
+            self._idle.remove(worker)
+
+
+_workers = _Workers()
 
 
 @contextlib.contextmanager
@@ -224,14 +250,9 @@ def helped() -> Iterator[None]:
         if forking.processors() > 1:
             with contextlib.suppress(OSError):
                 helper = stack.enter_context(forking.Helper(_is_true))
-                _free.put(helper)
-                stack.callback(_dismiss, helper)
+                _workers.give(helper)
+                stack.callback(_workers.dismiss, helper)
         yield
-
-
-def _dismiss(helper: "Helper[tuple[Path, str], bool]") -> None:
-    while (one := _free.get()) is not helper:
-        _free.put(one)
 
 
 def _is_true(asked: tuple[Path, str]) -> bool:
@@ -278,13 +299,13 @@ def bad_objects(path: Path, index: PackIndex) -> set[Oid]:
 
 def _bad_of_small(path: Path, index: PackIndex) -> set[Oid]:
     asked = path, index.id
-    worker = _free.get()
+    worker = _workers.take()
     try:
         is_true = worker.answer(worker.ask(asked)) if worker else _is_true(asked)
         is_true = is_true and pack.is_index_of(read_tail(path), index)
         return set() if is_true else _bad_objects(path, index.places)
     finally:
-        _free.put(worker)
+        _workers.give(worker)
 
 
 def _bad_objects(path: Path, places: Mapping[Oid, Place]) -> set[Oid]:

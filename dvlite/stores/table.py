@@ -7,6 +7,7 @@ memory, and the table is rewritten when they are many, so that the cost follows 
 import mmap
 import os
 import struct
+import threading
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence, Set
@@ -35,11 +36,12 @@ class Found(NamedTuple):
 
 
 class Table:
-    """Looks oids up over the packs that `load` can read the indexes of."""
+    """Looks oids up over the packs that `load` can read the indexes of. For several threads."""
 
     def __init__(self, path: Path, load: Callable[[str], PackIndex]) -> None:
         self._path = path
         self._load = load
+        self._lock = threading.RLock()
         self._live: set[str] = set()
         self._recent: dict[str, PackIndex] = {}
         self._clear()
@@ -52,6 +54,10 @@ class Table:
 
     def refresh(self, live: Collection[str], *, may_write: bool = True) -> None:
         """Make the table answer for exactly these packs; reads only indexes that it doesn't cover."""
+        with self._lock:
+            self._refresh(live, may_write)
+
+    def _refresh(self, live: Collection[str], may_write: bool) -> None:
         self._live = set(live)
         if not self._packs:
             self._open()
@@ -60,7 +66,7 @@ class Table:
             del self._recent[gone]
         recent = sum(len(index.places) for index in self._recent.values())
         packed: dict[str, bytes] = {}  # what goes straight to the table: a million places as objects need much memory
-        number = {id_: position for position, id_ in enumerate(sorted(self._live))}
+        number = {id_: position for position, id_ in enumerate(sorted(self._live))}  # also if one is dropped meanwhile
         for id_ in sorted(self._live - covered - self._recent.keys()):
             index = self._load(id_)
             recent += len(index.places)
@@ -70,12 +76,13 @@ class Table:
                 self._recent[id_] = index
         is_many = packed or len(self._recent) > _MAX_LOOSE_PACKS or recent > max(_FEW, self._rows // 4)
         if may_write and (is_many or len(covered - self._live) > len(covered) // 2):
-            self._rewrite(packed)
+            self._rewrite(number, packed)
 
     def drop(self, id_: str) -> None:
         """Answer for a pack no more."""
-        self._live.discard(id_)
-        self._recent.pop(id_, None)
+        with self._lock:
+            self._live.discard(id_)
+            self._recent.pop(id_, None)
 
     def _open(self) -> None:
         try:
@@ -95,10 +102,9 @@ class Table:
         self._fan = struct.unpack(f">{(1 << bits) + 1}I", data[ids_end:start])
         self._rows, self._start, self._bits, self._map = rows, start, bits, data
 
-    def _rewrite(self, packed: dict[str, bytes]) -> None:
-        """Write the table for the live packs: what it has, what is recent, and some packs' rows that are packed already."""
-        ids = sorted(self._live)
-        number = {id_: position for position, id_ in enumerate(ids)}
+    def _rewrite(self, number: Mapping[str, int], packed: dict[str, bytes]) -> None:
+        """Write the table for numbered packs: what it has, what is recent, and some packs' rows that are packed already."""
+        ids = sorted(number)
         recent = [_rows_of(index, number[id_]) for id_, index in self._recent.items()]
         sources = [self._renumbered(number), *packed.values(), *recent]
         packed.clear()
@@ -145,9 +151,10 @@ class Table:
 
     def find(self, oid: Oid, skip: Container[str] = ()) -> Found | None:
         """Return where an object lies, or None; not in the packs to `skip`."""
-        if self._rows and (found := self._find_row(oid, skip)):
-            return Found(found[0], Place(*found[1:]))
-        return self._find_recent(oid, skip)
+        with self._lock:
+            if self._rows and (found := self._find_row(oid, skip)):
+                return Found(found[0], Place(*found[1:]))
+            return self._find_recent(oid, skip)
 
     def _find_recent(self, oid: Oid, skip: Container[str]) -> Found | None:
         for id_, index in self._recent.items():
@@ -159,11 +166,12 @@ class Table:
         """Return where objects lie, pack by pack, each in one of them; and those that lie nowhere."""
         found: dict[str, dict[Oid, Place]] = {}
         seen: set[Oid] = set()
-        decoded = self._decoded(oids)
-        for oid, pack, offset, size in self._rows_of(oids, decoded):
-            if oid not in seen:
-                seen.add(oid)
-                found.setdefault(pack, {})[oid] = Place(offset, size)
+        with self._lock:
+            decoded = self._decoded(oids)
+            for oid, pack, offset, size in self._rows_of(oids, decoded):
+                if oid not in seen:
+                    seen.add(oid)
+                    found.setdefault(pack, {})[oid] = Place(offset, size)
         for id_, places in _within(decoded, oids):
             is_new = seen.isdisjoint(places)
             if new := places if is_new else {oid: place for oid, place in places.items() if oid not in seen}:
@@ -173,16 +181,18 @@ class Table:
 
     def sizes(self, oids: Collection[Oid]) -> dict[Oid, int]:
         """Return the sizes of objects, in bytes, without those that lie nowhere."""
-        decoded = self._decoded(oids)
-        sizes = {oid: size for oid, _, _, size in self._rows_of(oids, decoded)}
+        with self._lock:
+            decoded = self._decoded(oids)
+            sizes = {oid: size for oid, _, _, size in self._rows_of(oids, decoded)}
         for _, places in _within(decoded, oids):
             sizes.update({oid: place[1] for oid, place in places.items()})
         return sizes
 
     def packs_of(self, oids: Collection[Oid]) -> dict[Oid, str]:
         """Return the packs that objects lie in, without those that lie nowhere."""
-        decoded = self._decoded(oids)
-        its = {oid: pack for oid, pack, _, _ in self._rows_of(oids, decoded)}
+        with self._lock:
+            decoded = self._decoded(oids)
+            its = {oid: pack for oid, pack, _, _ in self._rows_of(oids, decoded)}
         for id_, places in _within(decoded, oids):
             its.update(dict.fromkeys(places, id_))
         return its
@@ -230,13 +240,13 @@ class Table:
         for digest, algorithm, pack, _, _ in self._all_rows():
             if self._packs[pack] in self._live:
                 yield Oid(ALGORITHMS[algorithm], digest)
-        for index in self._recent.values():
+        for index in list(self._recent.values()):
             yield from index.places
 
     def of_pack(self, id_: str) -> dict[Oid, Place]:
         """Return what is remembered of a pack, also of one that is not live any more."""
-        if id_ in self._recent:
-            return dict(self._recent[id_].places)
+        if recent := self._recent.get(id_):
+            return dict(recent.places)
         if id_ not in self._packs:
             return {}
         number = self._packs.index(id_)

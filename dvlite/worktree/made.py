@@ -6,14 +6,16 @@ from typing import NamedTuple
 
 from dvlite import index
 from dvlite.index import Files, Packed
+from dvlite.oid import Oid
 from dvlite.tree import Entry
 
 
 class Whole(NamedTuple):
-    """A folder that was made with all that is in it: its entry in the tree, and its subfolders."""
+    """A folder that was made with all that is in it: its entry in the tree, its subfolders, and the objects that list it."""
 
     entry: Entry
     subs: list[str]
+    listing: list[Oid]
 
 
 @dataclass(slots=True)

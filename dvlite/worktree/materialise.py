@@ -176,7 +176,7 @@ class _Builder:
         except FileExistsError as exc:
             raise names_meet(path) from exc
         parts += [Page(target, path, slot, data) for slot, data in pages]
-        whole[path] = Whole(entry, [child.name for child in subs])
+        whole[path] = Whole(entry, [child.name for child in subs], [entry.oid, *(slot.oid for slot, _ in pages)])
         for child in subs:
             self._lay_out(child, f"{target}/{child.name}", f"{path}/{child.name}", read, parts, whole)
 

@@ -259,10 +259,10 @@ class _Scanner:
         whole = self._memory.made.whole.get(tracked)
         if whole is None or rules.specs or whole.entry.oid.algorithm != self._algorithm:
             return None
-        entry, subs = whole
+        entry, subs, listing = whole
         its = self._memory.made.joined(tracked)
         names = [*index.unpack_names(its), *subs]
-        if ignores.FILE in names or not ignores.BUILT_IN.isdisjoint(names) or not self._memory.has(entry.oid):
+        if ignores.FILE in names or not ignores.BUILT_IN.isdisjoint(names) or not all(map(self._memory.has, listing)):
             return None
         mark = index.fingerprint(its.names, its.stats, sorted(subs))
         state = self._memory.state  # all of it was read from the store a moment ago

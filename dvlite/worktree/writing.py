@@ -19,6 +19,7 @@ from dvlite.progress import Progress
 from dvlite.statkey import StatKey
 from dvlite.stores.local import LocalStore, Packed
 from dvlite.tree import EXECUTABLE, FILE, SYMLINK, Entry, Slot
+from dvlite.worktree.reading import mode_of
 from dvlite.worktree.settle import Outcome
 
 _CHUNK = 256
@@ -80,12 +81,16 @@ class _File(NamedTuple):
 
 
 class _Done(NamedTuple):
-    """What became of a chunk, part by part: the files written, and the symbolic links that were left; errors by in-repo path."""
+    """What became of a chunk, part by part: the files written, and the symbolic links that were left; errors by in-repo path.
+
+    `odd`: folders in which the file system keeps other modes than were asked for.
+    """
 
     number: int
     made: list[Files]
     links: list[list[Entry]]
     failed: dict[str, DvliteError]
+    odd: set[str]
 
 
 class Writer:
@@ -98,11 +103,13 @@ class Writer:
         self._progress = progress
         self._chunks: list[list[Part]] = []
         self._links: list[Part] = []
+        self._odd: set[str] = set()
         self.newest_ns = 0  # the youngest mtime of what was written
 
     def spoilt(self) -> set[str]:
         """Return the folders that don't have just what the tree says, or have links, which a scan reads again."""
-        return {part.folder for part in self._links} | {path.rpartition("/")[0] for path in self._outcome.failed}
+        failed = {path.rpartition("/")[0] for path in self._outcome.failed}
+        return {part.folder for part in self._links} | failed | self._odd
 
     def write(self, parts: Sequence[Part]) -> None:
         """Write all files; symbolic links last. What can't be had is noted as failed."""
@@ -147,6 +154,7 @@ class Writer:
             size += index.total_size(its.stats)
             self.newest_ns = max(self.newest_ns, index.newest(its.stats))
         self._outcome.failed.update(done.failed)
+        self._odd |= done.odd
         self._outcome.files += count
         self._outcome.size += size
         self._progress.advance(files=count, size=size)
@@ -193,7 +201,8 @@ class _Chunk:
         for oid, left in waiting.items():
             for at in left:
                 self._failed.setdefault(self._files[at].path, MissingError(f"object {oid.short} is not here"))
-        return _Done(number, list(self._made()), self._links, self._failed)
+        odd = {file.folder for file, key in zip(self._files, self._keys, strict=True) if _is_odd(file.entry, key)}
+        return _Done(number, list(self._made()), self._links, self._failed, odd)
 
     def _made(self) -> Iterator[Files]:
         """Yield what was written of each part."""
@@ -307,6 +316,10 @@ def names_meet(path: str) -> FormatError:
         f"'{path}' meets another name on this file system (upper and lower case, or accents)",
         "Nothing was changed. Check it out on a file system that tells them apart.",
     )
+
+
+def _is_odd(entry: Entry, key: StatKey) -> bool:
+    return key is not _NOTHING and entry[0] != mode_of(key[0])
 
 
 def _is_link(part: Part) -> bool:

@@ -65,6 +65,23 @@ def test_links_and_what_lacks_make_a_scan_look(project):
     assert "large" not in index.unpack_names(rows["data/d1"])
 
 
+def test_modes_that_the_file_system_does_not_keep_are_seen(project):
+    """Here the umask takes the bit away, elsewhere the file system gives it to all."""
+    project.write({f"exec/f{at}": str(at) for at in range(10)} | {"plain/x": "1"}, "data")
+    for path in (project.root / "data/exec").iterdir():
+        path.chmod(0o755)
+    project.dv("add", "data")
+    shutil.rmtree(project.root / "data")
+    before = os.umask(0o111)
+    try:
+        checkout(project.repo)
+    finally:
+        os.umask(before)
+    rows = as_remembered(project)
+    assert "modified: exec/f0" in project.dv("status")
+    assert rows == as_scanned(project)
+
+
 @pytest.mark.parametrize("what", ["f07", "d1"])
 def test_an_ignore_file_in_the_data_is_heeded(project, what):
     fill(project)

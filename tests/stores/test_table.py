@@ -1,0 +1,77 @@
+"""The table over many packs, when several threads ask it and change it."""
+
+import hashlib
+import threading
+
+import pytest
+
+from dvlite.oid import Oid
+from dvlite.pack import PackIndex, Place
+from dvlite.stores.table import Table
+
+
+def index_of(name, count=600):
+    oids = [Oid("sha256", hashlib.sha256(f"{name} {at}".encode()).digest()) for at in range(count)]
+    return PackIndex(
+        hashlib.sha256(name.encode()).hexdigest(),
+        8 * count + 8,
+        {oid: Place(8 + 8 * at, 8) for at, oid in enumerate(oids)},
+    )
+
+
+@pytest.fixture
+def indexes():
+    return {index.id: index for index in (index_of(f"pack {at}") for at in range(40))}
+
+
+def assert_true(table, indexes):
+    for id_, index in indexes.items():
+        oids = list(index.places)[::50]
+        assert table.packs_of(oids) == dict.fromkeys(oids, id_)
+        assert all(table.find(oid) == (id_, index.places[oid]) for oid in oids)
+
+
+@pytest.mark.parametrize("is_same_thread", [True, False])
+def test_a_pack_that_is_dropped_while_the_table_is_written_spoils_no_other(tmp_path, indexes, is_same_thread):
+    """Nor for the next process, which trusts the file."""
+    first, *_, late = sorted(indexes)
+
+    def load(id_):
+        if id_ == late:
+            dropping = threading.Thread(target=table.drop, args=[first])
+            dropping.start()
+            dropping.join(0.1)
+            if is_same_thread:
+                table.drop(first)
+        return indexes[id_]
+
+    table = Table(tmp_path / "table", load)
+    table.refresh(indexes)
+    left = {id_: index for id_, index in indexes.items() if id_ != first}
+    while table.find(next(iter(indexes[first].places))):  # the other thread waits until the table is written
+        pass
+    assert_true(table, left)
+    again = Table(tmp_path / "table", indexes.__getitem__)
+    again.refresh(left)
+    assert_true(again, left)
+
+
+def test_threads_that_refresh_and_ask_at_once_get_right_answers(tmp_path, indexes):
+    table = Table(tmp_path / "table", indexes.__getitem__)
+    ids = sorted(indexes)
+    always, errors = ids[:5], []
+
+    def run(number):
+        try:
+            for step in range(30):
+                table.refresh(always + ids[5 + (number * 7 + step) % 30 :])
+                assert_true(table, {id_: indexes[id_] for id_ in always})
+        except BaseException as exc:
+            errors.append(exc)
+
+    threads = [threading.Thread(target=run, args=[number]) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
