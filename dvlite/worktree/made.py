@@ -1,7 +1,6 @@
 """What this process put into place itself, and so needs no reading to be known, and where all of a folder is ours, no listing."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dvlite import index
@@ -18,16 +17,18 @@ class Whole(NamedTuple):
     listing: list[Oid]
 
 
-@dataclass(slots=True)
 class Made:
     """Files by folder (in-repo), with the stats that they had then: those of a page written at once, and single ones.
 
     A tracked file is its own folder, and has no name there.
     """
 
-    pages: dict[str, list[Files]] = field(default_factory=dict)
-    files: dict[str, Packed] = field(default_factory=dict)
-    whole: dict[str, Whole] = field(default_factory=dict)
+    __slots__ = ("files", "pages", "whole")
+
+    def __init__(self) -> None:
+        self.pages: dict[str, list[Files]] = {}
+        self.files: dict[str, Packed] = {}
+        self.whole: dict[str, Whole] = {}
 
     def of(self, folder: str) -> Packed:
         """Return what was put into a folder."""

@@ -18,8 +18,8 @@ from dvlite.stores.remote.covers import Cover, Named
 def walked(monkeypatch):
     """The trees that a push decodes."""
     found = []
-    real = reach.open_slot
-    monkeypatch.setattr(reach, "open_slot", lambda slot, data: found.append(slot.oid) or real(slot, data))
+    real = reach.lines.blobs  # each is looked at by way of it first
+    monkeypatch.setattr(reach.lines, "blobs", lambda slot, data: found.append(slot.oid) or real(slot, data))
     return found
 
 
