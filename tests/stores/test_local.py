@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import sys
 
 import pytest
 
@@ -333,3 +334,23 @@ def test_a_full_disk_does_not_keep_packs_from_going(project, monkeypatch):
         store._generation.let_go([one.stem for one in packs])
     repack.drop(store, [f"packs/{one.name}" for one in packs])
     assert not list((store.root / "packs").iterdir())
+
+
+def test_several_corrupt_packs_cost_the_objects_that_are_bad_in_them_alone(tmp_path):
+    """Threads that send one pack each set what is bad aside while others look for where its objects lie now."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for number in range(4):
+            store = LocalStore(tmp_path / f"store {number}", pack_size=1 << 14)
+            found = put(store, *(f"{at:05} ".encode() * 20 for at in range(2000)))
+            paths = sorted((store.root / "packs").iterdir())
+            for path in paths[::3]:
+                flip(path)
+            report = transfer.copy(
+                reopen(store), LocalStore(tmp_path / f"copy {number}"), dict.fromkeys(found, 120), jobs=4
+            )
+            assert {type(error) for error in report.failed.values()} == {CorruptError}
+            assert len(report.failed) == len(paths[::3]) and len(report.copied) == 2000 - len(report.failed)
+    finally:
+        sys.setswitchinterval(before)

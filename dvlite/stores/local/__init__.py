@@ -6,6 +6,7 @@ in, `journal` is what is published but perhaps not on disk yet, and the record o
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -56,6 +57,7 @@ class LocalStore(Store):
         self.journal = Journal(root, self.seen)
         self._table = Table(root / "table", lambda id_: packs.read_index(self.pack_path(id_)))
         self._is_recovered = self._is_ready = False
+        self._looking = threading.RLock()
         self._proved: dict[str, tuple[StatKey, float]] = {}
         self._is_blind = False  # nothing can be remembered of a store that is only read
 
@@ -109,7 +111,11 @@ class LocalStore(Store):
             self.refresh()
 
     def refresh(self) -> None:
-        """Look again at which packs there are."""
+        """Look again at which packs there are; one thread at a time, so that none goes by what an older look saw."""
+        with self._looking:
+            self._refresh()
+
+    def _refresh(self) -> None:
         for _ in range(_REFRESHES):
             live = list_ids(self.root / "packs", ".pack")
             try:
