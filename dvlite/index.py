@@ -142,9 +142,7 @@ def unpack(row: Row) -> dict[str, tuple[StatKey, Oid]]:
     if not row.stats:
         return {}
     names, keys = unpack_names(row), unpack_stats(row.stats)
-    starts = range(0, len(row.oids), OID_SIZE)
-    oids = (Oid(ALGORITHMS[row.oids[at]], row.oids[at + 1 : at + OID_SIZE]) for at in starts)
-    return dict(zip(names, zip(keys, oids, strict=True), strict=True))
+    return dict(zip(names, zip(keys, map(unpack_oid, each_oid(row.oids)), strict=True), strict=True))
 
 
 _BASE = "mode, oid, size, files, rev, pointer, partial"

@@ -86,7 +86,6 @@ def blobs(slot: Slot, data: bytes) -> list[tuple[Oid, int]] | None:
 
 
 class _Columns(NamedTuple):
-    modes: list[bytes]
     oids: list[bytes]
     sizes: list[bytes]
 
@@ -133,7 +132,7 @@ def _columns(slot: Slot, data: bytes) -> _Columns | None:
         and b"." not in names
         and b".." not in names
     )
-    return _Columns(modes, oids, sizes) if is_right else None
+    return _Columns(oids, sizes) if is_right else None
 
 
 def _are_oids(fields: Sequence[bytes], algorithm: str) -> bool:

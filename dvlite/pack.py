@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dvlite import hashing
 from dvlite.errors import CorruptError, FormatError
@@ -136,10 +136,7 @@ def decode_index(tail: bytes) -> PackIndex:
     length = len(index)
     if (known := _lately.get(id_)) and known.size == size:
         return known
-    if not length:
-        numbers, encodings, digests, starts, stored, sizes = [()] * 6
-    else:
-        numbers, encodings, digests, starts, stored, sizes = zip(*_ROW.iter_unpack(index), strict=True)
+    numbers, encodings, digests, starts, stored, sizes = _columns(tail)
     names = [index[at : at + _NAME_SIZE] for at in range(0, length, _ROW.size)]
     if any(encodings) or stored != sizes:
         raise FormatError("pack has an encoding that this version does not know", "Update dvlite.")
@@ -153,11 +150,15 @@ def decode_index(tail: bytes) -> PackIndex:
     return remember(PackIndex(id_, size, dict(zip(oids, places, strict=True))))
 
 
+def _columns(tail: bytes) -> list[tuple[Any, ...]]:
+    return list(zip(*_ROW.iter_unpack(tail[:-FOOTER_SIZE]), strict=True)) or [()] * 6
+
+
 def is_index_of(tail: bytes, index: PackIndex) -> bool:
     """Tell whether an index is that of a tail with its id, which was decoded before."""
     if recall(index.id) is index:
         return True
-    numbers, _, digests, starts, _, sizes = list(zip(*_ROW.iter_unpack(tail[:-FOOTER_SIZE]), strict=True)) or [()] * 6
+    numbers, _, digests, starts, _, sizes = _columns(tail)
     oids = zip(map(ALGORITHMS.__getitem__, numbers), digests, strict=True)
     return dict(zip(oids, zip(starts, sizes, strict=True), strict=True)) == index.places
 
@@ -172,7 +173,7 @@ class InOrder(NamedTuple):
 
 def in_order(tail: bytes) -> InOrder:
     """Return what a tail names that was decoded before; for those who verify the pack, and need no objects for it."""
-    numbers, _, digests, starts, _, sizes = list(zip(*_ROW.iter_unpack(tail[:-FOOTER_SIZE]), strict=True)) or [()] * 6
+    numbers, _, digests, starts, _, sizes = _columns(tail)
     order = sorted(range(len(starts)), key=starts.__getitem__)
     ends = list(accumulate((sizes[at] for at in order), initial=len(MAGIC)))
     return InOrder([ALGORITHMS[numbers[at]] for at in order], [digests[at] for at in order], ends)

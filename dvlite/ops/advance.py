@@ -15,7 +15,7 @@ from dvlite.ops.base import reader
 from dvlite.progress import Progress
 from dvlite.repo import Repo
 from dvlite.statkey import StatKey
-from dvlite.tree import TREE, Entry, Read
+from dvlite.tree import Entry, Read
 from dvlite.worktree import ignore, materialise
 from dvlite.worktree import plan as plans
 from dvlite.worktree.plan import Change
@@ -66,7 +66,7 @@ def advance(repo: Repo, tracked: str, base: Entry, target: Entry, progress: Prog
         return None
     for one in known.rows.values():
         if one.subs:  # a folder's, which was checked when it was noted
-            tree.note_checked(tree.root_slot(Entry(TREE, one.oid, one.size, one.files, "")))
+            tree.note_checked(tree.Slot(one.oid, one.size, one.files))
     read = reader(repo)
     try:
         changes = list(plans.plan(base, base, target, read))

@@ -1,4 +1,4 @@
-"""A pull hashes what comes in once: what was verified as it came is written to the worktree as it is, unless it changed since."""
+"""A pull hashes once what comes in whole: packs and large objects go to the worktree as they are, unless they changed since."""
 
 import os
 
