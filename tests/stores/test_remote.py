@@ -11,7 +11,7 @@ from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, 
 from dvlite.stores.base import Report
 from dvlite.stores.local import LocalStore
 from dvlite.stores.memory import MemoryStore
-from dvlite.stores.remote import RemoteStore, sweep
+from dvlite.stores.remote import RemoteStore, faults, sweep
 from dvlite.stores.remote.bucket import Bucket
 from dvlite.stores.remote.drivers.base import Listed
 from tests.stores.conformance import StoreConformance, oid
@@ -385,3 +385,25 @@ def test_a_corrupt_copy_does_not_hide_a_good_one(remote, place, bad):
     with target.batch() as batch:
         fresh.send({one: 54}, batch, report)
     assert not report.failed and target.read(one) == b"wanted" * 9
+
+
+@pytest.mark.parametrize(
+    ("text", "is_refused"),
+    [
+        (
+            "Generic S3 error: Error performing PUT http://h:1/b/k in 401.449µs - HTTP error: error sending request",
+            False,
+        ),
+        ("Error performing GET http://h:403/credentials-401/forbidden in 403.2ms - operation timed out", False),
+        ("IncompleteRead(401 bytes read, 403 more expected)", False),
+        ("error: 403.5 s without an answer", False),
+        ("Client error with status 403 Forbidden: no body", True),
+        ("Server returned non-2xx status code: 401: ", True),
+        ("received 401 ()", True),
+        ("An error occurred (403) when calling the HeadObject operation", True),
+        ("<Error><Code>AccessDenied</Code></Error>", True),
+    ],
+)
+def test_a_fault_that_may_pass_is_told_from_a_refused_login(text, is_refused):
+    assert faults.may_pass(OSError(text)) == (not is_refused)
+    assert ("refused" in str(faults.explain("can't write to", "s3://b", OSError(text), {}, "x"))) == is_refused

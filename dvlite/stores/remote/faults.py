@@ -29,13 +29,15 @@ _FINAL_NAMES = (
     "ClientAuthenticationError",
     "CredentialUnavailableError",
 )
-# What drivers say when a login is refused; never a number that could be a part of an oid.
+# What drivers say when a login is refused. A number counts only where it is told to be a status: texts quote
+# durations ("in 401.4µs"), sizes, ports and oids too.
 _REFUSED = re.compile(
     r"forbidden|access ?denied|failed to authenticate|authenticationfailed"
     r"|invalidaccesskeyid|access key id you provided|request signature|credentials|unauthorized"
-    r"|(?<![0-9a-f])40[13](?![0-9a-f])",
+    r"|(?:^|status|code|error|occurred|received)\W{0,6}40[13](?!\w|\.\d)",
     re.IGNORECASE,
 )
+_URL = re.compile(r"\w+://[^\s\"'<>]+")  # names in it are the user's
 _AGAIN = (
     "Check the network and the url with 'dvlite remote list', then run the command again: it goes on where it stopped."
 )
@@ -52,7 +54,7 @@ def _is_refused(exc: Exception, text: str) -> bool:
     if isinstance(exc, PermissionError) or type(exc).__name__ in _FINAL_NAMES:
         return True
     is_local = isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ECONNREFUSED)
-    return not is_local and bool(_REFUSED.search(text))
+    return not is_local and bool(_REFUSED.search(_URL.sub("", text)))
 
 
 def explain(doing: str, url: str, exc: Exception, options: Mapping[str, Any], source: str) -> RemoteError:
