@@ -16,7 +16,7 @@ from dvlite.pointer import Pointer
 
 TABLE = "run"
 _BLOCK = re.compile(rb"^\n?\[run\]\n(?:[a-z]+ = .*\n|  \{.*\n|\]\n)*", re.MULTILINE)  # as `encode` writes it
-_OUTSIDE = re.compile(r"(?:^|/)(?:\.{0,2}|\.git)(?:/|$)", re.IGNORECASE)
+_OUTSIDE = re.compile(r"(?:^|/)(?:\.{0,2}|\.git)(?:/|\Z)", re.IGNORECASE)
 _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 
 

@@ -37,7 +37,7 @@ _SHARED = 2048  # from so many small files on, another process pays
 _SHARED_AHEAD = 4  # passes that it is asked for ahead; their names and stats fit into a pipe together
 _TRIES = 3
 # A link into a store's folder of large objects.
-_STORED = r"/objects/(sha256|blake3)/([0-9a-f]{2})/([0-9a-f]{62})$"
+_STORED = r"/objects/(sha256|blake3)/([0-9a-f]{2})/([0-9a-f]{62})\Z"
 
 
 class TooMuchError(DvliteError):

@@ -5,7 +5,7 @@ import sys
 import tomllib
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dvlite import pointer, recipe
@@ -65,6 +65,7 @@ RECIPES = st.builds(
 
 
 @given(RECIPES)
+@example(Recipe(("a",), outputs=("\n", "b/.git\n", ".\n"), folder="\n"))
 def test_any_recipe_is_toml_and_is_read_the_same_quickly(one):
     text = b"\n" + recipe.encode(one)
     slow = tomllib.loads(text.decode())

@@ -249,3 +249,9 @@ def test_small_files_are_named_by_what_they_hold(tmp_path, batch, reader):
     entries, _ = read(reader, unread(tmp_path))
     digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert entries[0].oid == Oid("sha256", bytes.fromhex(digest))
+
+
+def test_a_link_whose_name_goes_on_after_an_objects_is_not_one_into_the_store():
+    stored = f"/x/objects/sha256/ab/{'c' * 62}"
+    assert reading.is_stored(stored)
+    assert not reading.is_stored(f"{stored}\n")
