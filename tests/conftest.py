@@ -32,6 +32,26 @@ GIT_ENV = {
 }
 
 
+LONG = {
+    "test_ceph",
+    "test_concurrency",
+    "test_faults",
+    "test_fsck",
+    "test_fsck_remote",
+    "test_gc_remote",
+    "test_powercut",
+    "test_readme",
+    "test_s3",
+    "test_transfers",
+    "test_walks",
+}
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take a minute or more, so that none of them is left alone at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONG)
+
+
 @pytest.fixture(autouse=True)
 def environment(monkeypatch, tmp_path_factory):
     # A file of its own: Git replaces the one that it is told to write, whatever it is.
