@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import xxhash
 
-from dvlite import files
-from dvlite.files import Digester
+from dvlite import copying
+from dvlite.copying import Digester
 from dvlite.oid import Oid
 
 _HASHERS: dict[str, Callable[..., Digester]] = {}
@@ -67,12 +67,12 @@ def digests(algorithms: Sequence[str], data: Iterable[bytes | memoryview]) -> li
 
 def oid_of_file(algorithm: str, path: Path) -> Oid:
     """Return the oid of a regular file's content; OSError where it can't be read."""
-    return Oid(algorithm, files.hash_file(path, hasher(algorithm)))
+    return Oid(algorithm, copying.hash_file(path, hasher(algorithm)))
 
 
 def oid_of_open_file(algorithm: str, fd: int) -> Oid:
     """Return the oid of an open file's content, wherever its position is."""
-    return Oid(algorithm, files.hash_descriptor(fd, hasher(algorithm)))
+    return Oid(algorithm, copying.hash_descriptor(fd, hasher(algorithm)))
 
 
 class Content(NamedTuple):
@@ -107,20 +107,20 @@ class ContentHash:
 def content_of_file(algorithm: str, path: Path) -> Content:
     """Return what a regular file holds; OSError where it can't be read."""
     work = ContentHash(algorithm)
-    files.hash_file(path, work)
+    copying.hash_file(path, work)
     return work.content()
 
 
 def content_of_copy(algorithm: str, source: int, target: int, *, is_for_good: bool = False) -> Content:
     """Copy one descriptor's content to another and return what the copy holds; `is_for_good`: it will be synced soon."""
     work = ContentHash(algorithm)
-    files.copy_hashed(source, target, work, is_for_good=is_for_good)
+    copying.copy_hashed(source, target, work, is_for_good=is_for_good)
     return work.content()
 
 
 def checksum_of_copy(source: int, target: int) -> bytes:
     """Copy one descriptor's content to another and return the checksum of the copy."""
-    return files.copy_hashed(source, target, checksummer())
+    return copying.copy_hashed(source, target, checksummer())
 
 
 def checksummer() -> Digester:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from dvlite import files, hashing, machine, statkey
+from dvlite import copying, files, hashing, machine, statkey
 from dvlite.errors import LockedError
 from dvlite.locks import Lock
 
@@ -39,7 +39,7 @@ def test_the_file_is_synced_before_its_name_appears(tmp_path, monkeypatch):
     assert order == ["sync", "rename", "sync"]
 
 
-@pytest.mark.parametrize("size", [0, 1, files.BLOCK, files.BLOCK + 1, 5 * files.BLOCK + 17])
+@pytest.mark.parametrize("size", [0, 1, copying.BLOCK, copying.BLOCK + 1, 5 * copying.BLOCK + 17])
 def test_a_hashed_copy_is_the_copy(tmp_path, size):
     one, two = tmp_path / "one", tmp_path / "two"
     one.write_bytes(os.urandom(size))

@@ -10,7 +10,7 @@ import dvlite
 ROOT = Path(dvlite.__file__).parent
 FLOORS = [
     ["errors", "progress", "machine"],
-    ["oid", "files", "statkey", "forking", "locks", "gate"],
+    ["oid", "files", "copying", "statkey", "forking", "locks", "gate"],
     ["hashing", "tree", "lines", "reach", "pointer", "recipe", "registry", "pack", "config", "programs", "plots"],
     ["stores"],
     ["index", "git", "transfer", "compare", "tables"],
@@ -26,6 +26,7 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Formats build on each other, in this order: hashing, tree, lines, reach, pointer, pack.
 SIDEWAYS = {
     ("statkey", "files"),
+    ("copying", "files"),
     ("tree", "hashing"),
     ("lines", "tree"),
     ("reach", "tree"),
@@ -48,7 +49,7 @@ SEAMS = {
     "tenacity": {"stores/remote/bucket.py"},
     "subprocess": {"git/call.py", "programs.py"},
     "sqlite3": {"index.py"},
-    "fcntl": {"files.py", "locks.py", "forking.py"},
+    "fcntl": {"copying.py", "locks.py", "forking.py"},
     "typer": {"cli"},
     "rich": {"cli"},
     "pyarrow": {"tables.py"},

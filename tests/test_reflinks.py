@@ -7,10 +7,10 @@ import subprocess
 
 import pytest
 
-from dvlite import files, hashing
+from dvlite import copying, files, hashing
 
 MAKE = {"xfs": ("mkfs.xfs", "-q", "-m", "reflink=1"), "btrfs": ("mkfs.btrfs", "-q")}
-SIZE = 3 * files.BLOCK
+SIZE = 3 * copying.BLOCK
 
 
 @pytest.fixture(scope="module", params=MAKE)
@@ -63,14 +63,14 @@ def grow(fd):
 @pytest.mark.parametrize("change", [write, write_in_memory, grow, grow_and_shrink])
 def test_a_reflink_is_named_by_what_it_holds(pair, monkeypatch, change):
     source, target = pair
-    data, real = os.pread(source, SIZE, 0), files.clone
+    data, real = os.pread(source, SIZE, 0), copying.clone
 
     def clone(one, two):
         assert real(one, two)
         change(source)
         return True
 
-    monkeypatch.setattr(files, "clone", clone)
+    monkeypatch.setattr(copying, "clone", clone)
     assert hashing.content_of_copy("sha256", source, target).oid == hashing.oid_of("sha256", data)
     assert os.pread(target, 2 * SIZE, 0) == data
 
@@ -79,7 +79,7 @@ def test_a_large_file_costs_no_second_copy(disk):
     (disk / "one").write_bytes(os.urandom(64 << 20))
     os.sync()
     before = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-    files.copy_file(disk / "one", disk / "two", 0o444)
+    copying.copy_file(disk / "one", disk / "two", 0o444)
     os.sync()
     assert before - os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize < 16 << 20
     for path in disk.iterdir():

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from dvlite import __version__, config, files, refs, remotes
+from dvlite import __version__, config, copying, files, refs, remotes
 from dvlite.errors import DvliteError
 from dvlite.ops import hooks
 from dvlite.repo import SETTINGS, Repo, open_repo
@@ -104,7 +104,7 @@ def _link_check(repo: Repo) -> Check:
     one, two = files.temporary(repo.store.tmp), files.temporary(repo.store.tmp)
     try:
         with open(files.create(one), "wb") as source, open(files.create(two), "wb") as target:  # noqa: PTH123
-            has_reflinks = files.clone(source.fileno(), target.fileno())
+            has_reflinks = copying.clone(source.fileno(), target.fileno())
     finally:
         one.unlink(missing_ok=True)
         two.unlink(missing_ok=True)

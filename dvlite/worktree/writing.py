@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dvlite import files, hashing, index, statkey, tree
+from dvlite import copying, files, hashing, index, statkey, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError
 from dvlite.index import Files
 from dvlite.oid import Oid
@@ -280,7 +280,7 @@ class _Chunk:
         What this process has just hashed, as it was fetched, is copied as it is.
         """
         if self._store.is_proved(path):
-            files.copy(source, target)
+            copying.copy(source, target)
             return True
         if checksum := self._store.checksum_of(path):
             return hashing.checksum_of_copy(source, target) == checksum or self._is_true(oid, path, target)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dvlite import files, hashing, statkey
+from dvlite import copying, files, hashing, statkey
 from dvlite.errors import CorruptError, UsageError
 from dvlite.hashing import Content
 from dvlite.oid import Oid, Oids
@@ -179,7 +179,7 @@ class LocalBatch(Batch):
         if is_given:
             os.rename(path, unfinished)
         else:
-            files.copy_file(path, unfinished, 0o444)
+            copying.copy_file(path, unfinished, 0o444)
         try:
             index = index or packs.read_index(unfinished)
             if bad := packs.bad_objects(unfinished, index):

@@ -14,9 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from dvlite import config, files
+from dvlite import config, copying, files
+from dvlite.copying import Digester
 from dvlite.errors import DvliteError, RemoteError
-from dvlite.files import Digester
 from dvlite.stores.remote.download import Parts
 from dvlite.stores.remote.drivers import open_driver
 from dvlite.stores.remote.drivers.base import UNTOLD, Advance, Driver, Listed, Page
@@ -283,7 +283,7 @@ class Bucket:
         self._do("can't read from", call)
         self._pace.spend(max(size, 0))
         if work:
-            files.hash_file(path, work)
+            copying.hash_file(path, work)
         return False
 
     def _get_part(self, parts: Parts, name: str, start: int, end: int, advance: Advance) -> None:
@@ -381,7 +381,7 @@ class Bucket:
             with self._noted(f"{path.parent.name}{path.name}", path.stat().st_size) as note:
                 digest = self._do("can't write to", call)
         if digest is None:
-            digest = files.hash_file(path, work())
+            digest = copying.hash_file(path, work())
             self.put_file(name_of(digest), path, advance)
         else:
             advance(path.stat().st_size)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Self
 
 from dvlite import files, hashing
+from dvlite.copying import Digester, Follower
 from dvlite.errors import explain
-from dvlite.files import Digester, Follower, start_writeback
+from dvlite.files import start_writeback
 from dvlite.locks import try_lock
 from dvlite.progress import Progress
 

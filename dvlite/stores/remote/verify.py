@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dvlite import files, pack
+from dvlite import copying, pack
 from dvlite.errors import CorruptError, DvliteError, MissingError, quote
 from dvlite.oid import Oid
 from dvlite.pack import Place
@@ -68,7 +68,7 @@ def _md5_of(store: RemoteStore, name: str, source: LocalStore) -> bytes | None:
         return _md5_of_pack(source, places, store.indexes.tail(id_), hasher)
     _, algorithm, head, rest = name.split("/")
     path = source.path_of(Oid(algorithm, bytes.fromhex(head + rest)))
-    return files.hash_file(path, hasher) if path else None
+    return copying.hash_file(path, hasher) if path else None
 
 
 def _md5_of_pack(source: LocalStore, places: Mapping[Oid, Place], tail: bytes, hasher: Any) -> bytes:

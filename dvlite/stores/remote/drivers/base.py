@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from dvlite.files import Digester
+from dvlite.copying import Digester
 
 Advance = Callable[[int], object]  # is told how many bytes went
 

@@ -5,8 +5,8 @@ import os
 import stat
 from pathlib import Path
 
-from dvlite import files
-from dvlite.files import Digester
+from dvlite import copying, files
+from dvlite.copying import Digester
 from dvlite.stores.remote.drivers.base import Advance, Listed, NoPlace, Page, Walking
 
 
@@ -54,7 +54,7 @@ class Folder(Walking):
 
     def download(self, name: str, path: Path, advance: Advance) -> None:
         """Copy a file here."""
-        files.copy_file(self.root / name, path, 0o666)
+        copying.copy_file(self.root / name, path, 0o666)
         advance(path.stat().st_size)
 
     def write(self, name: str, data: bytes) -> None:
@@ -68,7 +68,7 @@ class Folder(Walking):
     def upload(self, name: str, path: Path, advance: Advance, rate: int = 0) -> None:
         """Copy a file there, and sync it."""
         target = self._made(name)
-        files.copy_file(path, target, 0o666)
+        copying.copy_file(path, target, 0o666)
         self._share(target)
         files.sync(target)
         advance(path.stat().st_size)
@@ -76,7 +76,7 @@ class Folder(Walking):
     def upload_hashed(self, name: str, path: Path, work: Digester) -> bytes:
         """Copy a file there while it is hashed, and sync it."""
         target = self._made(name)
-        digest = files.copy_file_hashed(path, target, work)
+        digest = copying.copy_file_hashed(path, target, work)
         files.sync(target)
         return digest
 
