@@ -1,17 +1,21 @@
 """Copy open files, whole, and hash them on the way. It knows no stores; sizes in bytes."""
 
+import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Protocol
 
 from dvlite.files import create, open_regular, start_writeback, write_all
 
 BLOCK = 1 << 20
+_LARGE = 1 << 23
 _COPY_STEP = 1 << 26
 _FICLONE = 0x40049409
 
@@ -36,13 +40,55 @@ def hash_file(path: Path, work: Digester) -> bytes:
 
 
 def hash_descriptor(fd: int, work: Digester) -> bytes:
-    """Return the digest of an open file's content, read in blocks from its beginning."""
+    """Return the digest of an open file's content, from its beginning; of a large file, a block is read while one is hashed."""
+    blocks = _blocks_ahead(fd) if os.fstat(fd).st_size >= _LARGE else _blocks(fd)
+    with contextlib.closing(blocks):
+        for block in blocks:
+            work.update(block)
+    return work.digest()
+
+
+def _blocks(fd: int) -> Generator[memoryview, None, None]:
     block = memoryview(bytearray(BLOCK))
     at = 0
     while count := os.preadv(fd, [block], at):
-        work.update(block[:count])
+        yield block[:count]
         at += count
-    return work.digest()
+
+
+def _blocks_ahead(fd: int) -> Generator[memoryview, None, None]:
+    """Yield the same, read by another thread; each block is good until the next is asked for."""
+    rooms = [bytearray(BLOCK), bytearray(BLOCK)]
+    wanted: SimpleQueue[bytearray | None] = SimpleQueue()
+    filled: SimpleQueue[memoryview | Exception] = SimpleQueue()
+    for room in rooms:
+        wanted.put(room)
+    thread = threading.Thread(target=_fill, args=(fd, wanted, filled))
+    thread.start()
+    try:
+        for room in itertools.cycle(rooms):
+            block = filled.get()
+            if isinstance(block, Exception):
+                raise block
+            if not block:
+                return
+            yield block
+            wanted.put(room)
+    finally:
+        wanted.put(None)
+        thread.join()
+
+
+def _fill(fd: int, wanted: "SimpleQueue[bytearray | None]", filled: "SimpleQueue[memoryview | Exception]") -> None:
+    """Read a file into the room that is handed in, until its end, or until none is wanted any more."""
+    at, count = 0, 1
+    try:
+        while count and (room := wanted.get()):
+            count = os.preadv(fd, [room], at)
+            at += count
+            filled.put(memoryview(room)[:count])
+    except Exception as exc:  # raised by who waits for it
+        filled.put(exc)
 
 
 def copy_hashed(source: int, target: int, work: Digester, *, is_for_good: bool = False) -> bytes:
