@@ -111,6 +111,13 @@ def content_of_file(algorithm: str, path: Path) -> Content:
     return work.content()
 
 
+def content_of_open_file(algorithm: str, fd: int) -> Content:
+    """Return what an open file holds, wherever its position is."""
+    work = ContentHash(algorithm)
+    copying.hash_descriptor(fd, work)
+    return work.content()
+
+
 def content_of_copy(algorithm: str, source: int, target: int, *, is_for_good: bool = False) -> Content:
     """Copy one descriptor's content to another and return what the copy holds; `is_for_good`: it will be synced soon."""
     work = ContentHash(algorithm)

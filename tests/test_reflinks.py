@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 
-from dvlite import copying, files, hashing
+from dvlite import copying, files, hashing, statkey
+from dvlite.stores.local import LocalStore
 
 MAKE = {"xfs": ("mkfs.xfs", "-q", "-m", "reflink=1"), "btrfs": ("mkfs.btrfs", "-q")}
 SIZE = 3 * copying.BLOCK
@@ -73,6 +74,64 @@ def test_a_reflink_is_named_by_what_it_holds(pair, monkeypatch, change):
     monkeypatch.setattr(copying, "clone", clone)
     assert hashing.content_of_copy("sha256", source, target).oid == hashing.oid_of("sha256", data)
     assert os.pread(target, 2 * SIZE, 0) == data
+
+
+def settled(path):
+    """Wait until a file's stat can be trusted."""
+    statkey.stamp_after(path.parent, path.stat().st_ctime_ns)
+
+
+@pytest.fixture
+def store(disk):
+    yield LocalStore(disk / "store")
+    shutil.rmtree(disk / "store")
+    (disk / "one").unlink()
+
+
+@pytest.mark.parametrize("change", [write, write_in_memory, grow, grow_and_shrink])
+def test_a_file_that_moves_while_it_is_added_is_never_stored_under_what_it_was(disk, store, monkeypatch, change):
+    path, real = disk / "one", copying.clone
+    path.write_bytes(os.urandom(SIZE))
+    settled(path)
+    left = [True]
+
+    def clone(one, two):
+        assert real(one, two)
+        if left:
+            with path.open("r+b") as file:
+                change(file.fileno())
+            left.clear()
+        return True
+
+    monkeypatch.setattr(copying, "clone", clone)
+    with store.open_batch(is_synced=False) as batch, pytest.raises(files.Moved):
+        batch.put_file(path, "sha256")
+    assert not list(store.oids())
+    with store.open_batch(is_synced=False) as batch:
+        taken = batch.put_file(path, "sha256")
+    assert taken.oid == hashing.oid_of_file("sha256", path) == hashing.oid_of_file("sha256", store.path_of(taken.oid))
+
+
+@pytest.mark.parametrize("is_young", [False, True])
+def test_a_copy_that_nobody_read_is_hashed_before_anything_rests_on_it(disk, store, monkeypatch, is_young):
+    path = disk / "one"
+    path.write_bytes(os.urandom(SIZE))
+    if is_young:
+        monkeypatch.setattr(statkey, "stamp", lambda folder: 0)
+    else:
+        settled(path)
+    with store.open_batch(is_synced=False) as batch:
+        oid = batch.put_file(path, "sha256").oid
+    store.settle()
+    copy = store.path_of(oid)
+    before = copy.stat()
+    copy.chmod(0o644)
+    with copy.open("r+b") as file:  # as where the disk has something else than memory
+        file.write(b"other")
+    os.utime(copy, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert store.seen.is_as_noted(copy.relative_to(store.root).as_posix(), copy) is is_young
+    if not is_young:
+        assert store.secured([oid]) == set() and not store.find([oid])
 
 
 def test_a_large_file_costs_no_second_copy(disk):

@@ -44,6 +44,7 @@ class LocalBatch(Batch):
         self._purged = tombs.oids(store.root)
         self._tree_places: dict[Oid, tuple[Path, int, int]] = {}  # file, size, offset
         self._checksums: dict[str, bytes] = {}
+        self._unread: set[str] = set()
         # Unfinished file -> final name, contents and trees apart.
         self._contents: dict[Path, str] = {}
         self._tree_packs: dict[Path, str] = {}
@@ -124,9 +125,9 @@ class LocalBatch(Batch):
                 os.rename(path, unfinished)
                 unfinished.chmod(0o444)
                 known = Content(oid, checksum) if oid and checksum else hashing.content_of_file(algorithm, unfinished)
-                content, status = known, unfinished.stat()
+                content, status, is_read = known, unfinished.stat(), True
             else:
-                content, status = self._copy(path, unfinished, algorithm)
+                content, status, is_read = self._copy(path, unfinished, algorithm)
             refuse_other(content.oid, oid)
             self._refuse_purged(content.oid)
         except BaseException:
@@ -139,6 +140,8 @@ class LocalBatch(Batch):
         if is_new:
             final = loose_name(taken.oid)
             self._checksums[final] = content.checksum
+            if not is_read:
+                self._unread.add(final)
             self._settle_file(unfinished, final, {taken.oid})
         else:
             unfinished.unlink()
@@ -158,17 +161,27 @@ class LocalBatch(Batch):
             with self._lock:
                 self._contents[unfinished] = final
 
-    def _copy(self, path: Path, unfinished: Path, algorithm: str) -> tuple[Content, os.stat_result]:
+    def _copy(self, path: Path, unfinished: Path, algorithm: str) -> tuple[Content, os.stat_result, bool]:
+        """Copy a file; return what the copy holds, the file's stat, and whether the copy itself was read."""
         source = files.open_regular(path)
         target = files.create(unfinished, 0o600)
         try:
             before = os.fstat(source)
-            content = hashing.content_of_copy(algorithm, source, target, is_for_good=True)
+            # Where the copy shares the file's blocks, it doesn't share its pages in memory: the file is sooner read. Its stat
+            # tells whether it moved, if it is not too young for that. But memory and disk differ where a write-back failed, and
+            # the copy has what is on disk: it is read before anything is destroyed that rests on it.
+            is_told = not self._is_synced and before.st_ctime_ns < self._now_ns
+            is_read = not (is_told and copying.clone(source, target))
+            content = (
+                hashing.content_of_copy(algorithm, source, target, is_for_good=True)
+                if is_read
+                else hashing.content_of_open_file(algorithm, source)
+            )
             after = os.fstat(source)
             if statkey.of(before) != statkey.of(after) or os.fstat(target).st_size != after.st_size:
                 raise files.Moved
             os.fchmod(target, 0o444)
-            return content, after
+            return content, after, is_read
         finally:
             os.close(target)
             os.close(source)
@@ -208,7 +221,7 @@ class LocalBatch(Batch):
                 for path in pending:
                     files.sync(path)
             elif pending:
-                self._store.journal.write(pending, self._checksums)
+                self._store.journal.write(pending, self._checksums, self._unread)
             finals = {name: self._move(path, name) for path, name in pending.items()}
         except BaseException:
             self.abandon()

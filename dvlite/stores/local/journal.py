@@ -36,6 +36,9 @@ def mark(status: os.stat_result, checksum: bytes = b"") -> Mark:
     return Mark(status.st_size, status.st_mtime_ns, status.st_ino, checksum.hex() or "-")
 
 
+_UNREAD = Mark(-1, -1, -1)  # of no file
+
+
 class Seen:
     """Files of the store with size, mtime, inode and checksum at the time when they were hashed and synced: one line each.
 
@@ -129,9 +132,13 @@ class Journal:
         self._folder = root / "journal"
         self._seen = seen
 
-    def write(self, pending: Mapping[Path, str], checksums: Mapping[str, bytes]) -> None:
-        """Note files (unfinished path to final name) before they are published, and wait until the note is on disk."""
+    def write(self, pending: Mapping[Path, str], checksums: Mapping[str, bytes], unread: Collection[str]) -> None:
+        """Note files (unfinished path to final name) before they are published, and wait until the note is on disk.
+
+        `unread`: those whose own bytes nobody has read. They are synced with the rest, but do not count as seen.
+        """
         names = {name: mark(path.stat(), checksums.get(name, b"")) for path, name in pending.items()}
+        names |= dict.fromkeys(unread, _UNREAD)
         entry = {"host": machine.host_id(), "boot": machine.boot_id(), "names": names}
         self._folder.mkdir(exist_ok=True)
         path = files.temporary(self._folder)
