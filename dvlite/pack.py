@@ -41,12 +41,57 @@ class Place(NamedTuple):
     size: int
 
 
-class PackIndex(NamedTuple):
-    """A pack's contents. `size` is that of the whole pack file in bytes."""
+class Columns(NamedTuple):
+    """A pack's objects in the order of its index: numbers of algorithms, digests, offsets and sizes in bytes."""
 
-    id: str
-    size: int
-    places: Mapping[Oid, Place]
+    numbers: Sequence[int]
+    digests: Sequence[bytes]
+    starts: Sequence[int]
+    sizes: Sequence[int]
+
+
+class PackIndex:
+    """A pack's contents. `size` is that of the whole pack file in bytes. An index that was decoded makes oids only when asked."""
+
+    __slots__ = ("_columns", "_places", "id", "size")
+
+    def __init__(
+        self, id_: str, size: int, places: Mapping[Oid, Place] | None = None, columns: Columns | None = None
+    ) -> None:
+        self.id = id_
+        self.size = size
+        self._places = places
+        self._columns = columns
+
+    def __len__(self) -> int:
+        columns = self._columns
+        return len(columns.digests if columns else self.places)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PackIndex) and (self.id, self.size) == (other.id, other.size)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def places(self) -> Mapping[Oid, Place]:
+        """Where each object lies."""
+        columns = self._columns
+        if columns:
+            numbers, digests, starts, sizes = columns
+            oids = make_many(map(ALGORITHMS.__getitem__, numbers), digests)
+            places = map(functools.partial(tuple.__new__, Place), zip(starts, sizes, strict=True))
+            self._places = dict(zip(oids, places, strict=True))
+            self._columns = None  # after the places: another thread may ask, too
+        return self._places or {}
+
+    @property
+    def columns(self) -> Columns:
+        """The same, with no objects made for it; in any order."""
+        if columns := self._columns:
+            return columns
+        places = self.places
+        starts, sizes = zip(*places.values(), strict=True) if places else ((), ())
+        return Columns([_NUMBER[oid[0]] for oid in places], [oid[1] for oid in places], starts, sizes)
 
 
 class _Lately:
@@ -62,11 +107,11 @@ class _Lately:
 
     def put(self, index: PackIndex) -> PackIndex:
         with self._lock:
-            if index.id not in self._indexes and len(index.places) < _LATELY:
+            if index.id not in self._indexes and len(index) < _LATELY:
                 self._indexes[index.id] = index
-                self._objects += len(index.places) + _INDEX
+                self._objects += len(index) + _INDEX
                 while self._objects > _LATELY:
-                    self._objects -= len(self._indexes.pop(next(iter(self._indexes))).places) + _INDEX
+                    self._objects -= len(self._indexes.pop(next(iter(self._indexes)))) + _INDEX
         return index
 
 
@@ -86,12 +131,7 @@ def encode_index(objects: Iterable[tuple[Oid, int]]) -> tuple[str, bytes]:
     )
     index = b"".join(rows)
     tail = index + _FOOTER.pack(ends[-1], len(index), len(rows), hashing.checksum(index), MAGIC)
-    id_ = hashing.digest("sha256", index).hex()
-    if len(rows) <= _LATELY:
-        places = {oid: Place(start, size) for (oid, size), start in zip(listed, ends, strict=False)}
-        if len(places) == len(rows):
-            remember(PackIndex(id_, ends[-1] + len(tail), places))
-    return id_, tail
+    return hashing.digest("sha256", index).hex(), tail
 
 
 def tail_range(footer: bytes, file_size: int) -> tuple[int, int]:
@@ -145,9 +185,7 @@ def decode_index(tail: bytes) -> PackIndex:
     if numbers and max(numbers) >= len(ALGORITHMS):
         raise FormatError("pack has a hash algorithm that this version does not know", "Update dvlite.")
     _check_tiling(starts, sizes, offset)
-    oids = make_many(map(ALGORITHMS.__getitem__, numbers), digests)
-    places = map(functools.partial(tuple.__new__, Place), zip(starts, sizes, strict=True))
-    return remember(PackIndex(id_, size, dict(zip(oids, places, strict=True))))
+    return remember(PackIndex(id_, size, columns=Columns(numbers, digests, starts, sizes)))
 
 
 def _columns(tail: bytes) -> list[tuple[Any, ...]]:
@@ -180,6 +218,10 @@ def in_order(tail: bytes) -> InOrder:
 
 
 def _check_tiling(starts: Sequence[int], sizes: Sequence[int], end: int) -> None:
+    # Where each object starts that another ends, but for the first, and no two do at one place, they are one chain.
+    after, begins = set(map(operator.add, starts, sizes)), set(starts)
+    if 0 not in sizes and len(after) == len(begins) == len(starts) and after ^ begins == {len(MAGIC), end}:
+        return
     ranges = sorted(zip(starts, sizes, strict=True))
     ends = list(accumulate(map(itemgetter(1), ranges), initial=len(MAGIC)))
     if list(map(itemgetter(0), ranges)) != ends[:-1]:

@@ -170,7 +170,7 @@ def _check_pack(store: RemoteStore, listing: Listing, name: str, result: FsckRes
         index = packs.read_index(path)
         if index.id != id_:
             return _Bad(name, "it is another pack", known, set())
-        result.objects += len(index.places)
+        result.objects += len(index)
         if bad := packs.bad_objects(path, index):
             return _Bad(name, f"{len(bad)} of its objects are corrupt", bad, set(index.places) - bad)
     except (CorruptError, FormatError) as exc:

@@ -290,7 +290,7 @@ def bad_objects(path: Path, index: PackIndex) -> set[Oid]:
     """Return the objects of a pack that are not what their oids say; CorruptError where it doesn't even begin as one."""
     if not has_head(path):
         raise CorruptError(f"'{path}' does not begin as a pack does")
-    is_small = index.size < _SMALL * len(index.places)
+    is_small = index.size < _SMALL * len(index)
     bad = _bad_of_small(path, index) if is_small else _bad_objects(path, index.places)
     if not bad:
         pack.remember(index)

@@ -11,7 +11,7 @@ import threading
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence, Set
-from itertools import accumulate, islice
+from itertools import accumulate, islice, repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,12 +64,12 @@ class Table:
         covered = set(self._packs)
         for gone in self._recent.keys() - (self._live - covered):
             del self._recent[gone]
-        recent = sum(len(index.places) for index in self._recent.values())
+        recent = sum(map(len, self._recent.values()))
         packed: dict[str, bytes] = {}  # what goes straight to the table: a million places as objects need much memory
         number = {id_: position for position, id_ in enumerate(sorted(self._live))}  # also if one is dropped meanwhile
         for id_ in sorted(self._live - covered - self._recent.keys()):
             index = self._load(id_)
-            recent += len(index.places)
+            recent += len(index)
             if may_write and recent > max(_FEW, self._rows // 4):
                 packed[id_] = _rows_of(index, number[id_])
             else:
@@ -264,7 +264,8 @@ class Table:
 def _within(decoded: Mapping[str, PackIndex], oids: Collection[Oid]) -> Iterator[tuple[str, Mapping[Oid, Place]]]:
     """Yield packs with the places of those objects that lie in them."""
     known = oids if isinstance(oids, (Set, Mapping)) else set(oids)
-    for id_, (_, _, places) in decoded.items():
+    for id_, index in decoded.items():
+        places = index.places
         if len(known) < len(places):
             yield id_, {oid: places[oid] for oid in known if oid in places}
         else:
@@ -274,12 +275,8 @@ def _within(decoded: Mapping[str, PackIndex], oids: Collection[Oid]) -> Iterator
 
 def _rows_of(index: PackIndex, number: int) -> bytes:
     """Return a pack's rows under a number, in order."""
-    pack, algorithms = _ROW.pack, {name: position for position, name in enumerate(ALGORITHMS)}
-    rows = [
-        pack(digest, algorithms[algorithm], number, offset, size)
-        for (algorithm, digest), (offset, size) in index.places.items()
-    ]
-    return b"".join(sorted(rows))
+    numbers, digests, starts, sizes = index.columns
+    return b"".join(sorted(map(_ROW.pack, digests, numbers, repeat(number), starts, sizes)))
 
 
 def _merged(sources: Sequence[bytes]) -> Iterator[list[bytes]]:

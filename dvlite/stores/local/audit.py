@@ -87,7 +87,7 @@ def _verify(task: tuple[Path, str]) -> Verdict | None:
             index = packs.read_index(path)
             if f"packs/{index.id}.pack" != name:
                 return Verdict(name, size, 0, None)
-            return Verdict(name, size, len(index.places), sorted(packs.bad_objects(path, index)))
+            return Verdict(name, size, len(index), sorted(packs.bad_objects(path, index)))
         _, algorithm, head, rest = name.split("/")
         oid = Oid(algorithm, bytes.fromhex(head + rest))
         is_bad = hashing.oid_of_file(algorithm, path) != oid
