@@ -14,7 +14,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from dvlite import files, hashing, statkey, tree
 from dvlite.errors import DvliteError, MissingError, explain
@@ -35,6 +35,7 @@ _PASS_BYTES = 1 << 20
 _AHEAD = 1 << 24  # bytes that are read before they are wanted
 _SHARED = 2048  # from so many small files on, another process pays
 _SHARED_AHEAD = 4  # passes that it is asked for ahead; their names and stats fit into a pipe together
+_OTHERS = 16  # what else it is asked for ahead
 _TRIES = 3
 # A link into a store's folder of large objects.
 _STORED = r"/objects/(sha256|blake3)/([0-9a-f]{2})/([0-9a-f]{62})\Z"
@@ -73,16 +74,31 @@ class _Some(NamedTuple):
     data: Sequence[bytes | None]
 
 
+class Task(Protocol):
+    """Something that another process is to do, which has a copy of the reader."""
+
+    def do(self, reader: "Reader") -> Any:
+        """Do it."""
+
+
+_Answer = tuple[list[bytes], list[bytes]] | None  # digests and data; None where one isn't as it was listed
+
+
 class _Asked(NamedTuple):
-    """Small files of one folder that another process is to read."""
+    """Small files of one folder to read."""
 
     folder: str
     names: Sequence[str]
     keys: Sequence[Listed]
     algorithm: str
 
-
-_Answer = tuple[list[bytes], list[bytes]] | None  # digests and data; None where one isn't as it was listed
+    def do(self, _: object = None) -> _Answer:
+        """Read and hash them."""
+        data = files.read_listed(self.folder, self.names, self.keys)
+        if data is None:
+            return None
+        new = hashing.constructor(self.algorithm)
+        return [new(one).digest() for one in data], data
 
 
 class _Kind(enum.IntEnum):
@@ -139,7 +155,8 @@ class Reader:
         self._pack_below = pack_below
         self._objects = objects
         self._limit = limit
-        self._helper: Helper[_Asked, _Answer] | None = None
+        self._helper: Helper[Task, Any] | None = None
+        self._others = 0  # what the helper does beside reading
         self._open: list[Begun] = []  # what is needed first comes last
         self._stamp: int | None = None
         self.files_read = 0
@@ -170,7 +187,21 @@ class Reader:
 
         if forking.processors() > 1:
             with contextlib.suppress(OSError):
-                self._helper = self._stack.enter_context(forking.Helper(_read_asked))
+                self._helper = self._stack.enter_context(forking.Helper(lambda task: task.do(self)))
+
+    def ask(self, task: Task) -> Callable[[], Any] | None:
+        """Have the helper do something; return what waits for it, which is to be called. None where there is no room for it."""
+        helper = self._helper
+        if helper is None or self._others == _OTHERS:
+            return None
+        number = helper.ask(task)
+        self._others += 1
+
+        def wait() -> Any:
+            self._others -= 1
+            return helper.answer(number)
+
+        return wait
 
     def finish(self, begun: Begun) -> tuple[list[Entry], list[StatKey]]:
         """Read files into the batch; return their entries and their stats as they are now.
@@ -243,7 +274,7 @@ class Reader:
             return self._pool.submit(self._read_now, work, one).result
         if one.kind is _Kind.LINK or helper is None:
             return lambda: self._read_now(work, one)
-        if not helper.has_room(ahead):
+        if not helper.has_room(ahead + self._others):
             return None
         names, keys = work.names[some.start : some.stop], work.keys[some.start : some.stop]
         number = helper.ask(_Asked(work.path, names, [(*key,) for key in keys], self._algorithm))
@@ -260,7 +291,7 @@ class Reader:
         if one.kind >= _Kind.ALONE:
             return self._read_each(work, some)
         names, keys = work.names[some.start : some.stop], work.keys[some.start : some.stop]
-        return self._some(work, some, _read_asked(_Asked(work.path, names, keys, self._algorithm)))
+        return self._some(work, some, _Asked(work.path, names, keys, self._algorithm).do())
 
     def _some(self, work: Unread, some: range, answer: _Answer) -> _Some:
         """Return what small files turned out to be; where one wasn't as it was listed, look at each by itself."""
@@ -338,14 +369,6 @@ class Reader:
 
 def _above(work: Unread) -> str:
     return work.path.rpartition("/")[0]
-
-
-def _read_asked(asked: _Asked) -> _Answer:
-    data = files.read_listed(asked.folder, asked.names, asked.keys)
-    if data is None:
-        return None
-    new = hashing.constructor(asked.algorithm)
-    return [new(one).digest() for one in data], data
 
 
 def _entry(key: StatKey, oid: Oid) -> Entry:

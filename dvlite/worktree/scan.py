@@ -5,6 +5,7 @@ import os
 import stat
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,6 +112,18 @@ def scan(
         return _Scanner(root, batch, memory, algorithm, pack_below, progress, stack).run(tracked)
 
 
+class _Look(NamedTuple):
+    """A folder to list."""
+
+    path: str
+
+    def do(self, reader: Reader) -> _Listing | None:
+        """List it; None where that fails."""
+        with contextlib.suppress(OSError):
+            return _list_here(self.path, reader)
+        return None
+
+
 _UNREAD = Entry("", Oid("", b""), 0, 0, "")
 
 
@@ -135,6 +148,7 @@ class _Scanner:
         )
         self._rows: dict[str, Row] = {}
         self._seen: dict[str, _Quiet | _Listing] = {}  # by other processes
+        self._asked: dict[str, Callable[[], _Listing | None]] = {}  # folders that another process lists
         self._result = Scan()
 
     def run(self, tracked: str) -> Scan:
@@ -240,8 +254,10 @@ class _Scanner:
         """Yield the entries of subfolders; one is begun while the one before is finished."""
         path, tracked, rules, depth, subs, *_ = folder
         before: _Open | None = None
-        for name in subs:
+        for name, after in zip_longest(subs, subs[1:]):
             one = self._begin(f"{path}/{name}", f"{tracked}/{name}", rules, depth + 1)
+            if after:
+                self._ask(f"{path}/{after}", f"{tracked}/{after}")
             if before:
                 yield self._named(before)
             before = one
@@ -269,18 +285,14 @@ class _Scanner:
         return Row(mark, b"", entry.oid, entry.size, entry.files, state, its.stats, its.names, its.oids)
 
     def _list(self, path: str, tracked: str, rules: ignores.Ignore) -> tuple[_Listing, ignores.Ignore]:
-        names: list[str] = []
+        asked = self._asked.pop(tracked, None)
         try:
-            fd = files.open_folder(path)
-            try:
-                names = sorted(name for name in os.listdir(fd) if name not in ignores.BUILT_IN)
-                listed = self._stat(fd, names)
-            finally:
-                os.close(fd)
+            listed = (asked() if asked else None) or _list_here(path, self._reader)
         except OSError as exc:
-            where = f"{tracked}/{exc.filename}" if exc.filename in names else tracked
+            is_within = isinstance(exc.filename, str) and exc.filename != path
+            where = f"{tracked}/{exc.filename}" if is_within else tracked
             raise explain(exc, where, "can't read") from exc
-        if ignores.FILE in names:
+        if ignores.FILE in listed.names or ignores.FILE in listed.subs:
             rules = rules.within(tracked, Path(path, ignores.FILE))
         if rules.specs:
             listed = _wanted(listed, tracked, rules)
@@ -288,25 +300,14 @@ class _Scanner:
             _refuse_name(name, tracked)
         return listed, rules
 
-    def _stat(self, fd: int, names: list[str]) -> _Listing:
-        """Ask for the stats of names in an open folder. One call a file, and little else: this is what a no-op costs."""
-        stat_of, shared = os.stat, self._reader.shared_ctime
-        found, subs, stats = [], [], array("Q")
-        put = stats.extend
-        for name in names:
-            status = stat_of(name, dir_fd=fd, follow_symlinks=False)
-            mode = status.st_mode
-            if mode & 0o170000 == stat.S_IFDIR:
-                subs.append(name)
-                continue
-            found.append(name)
-            ctime_ns = status.st_ctime_ns if status.st_nlink == 1 else shared(status)
-            try:
-                put((mode, status.st_size, status.st_mtime_ns, ctime_ns, status.st_ino))
-            except OverflowError:  # a time before 1970
-                del stats[5 * len(found) - 5 :]
-                stats.frombytes(index.pack_stats([self._reader.key_of(status)]))
-        return _Listing(found, stats.tobytes(), subs)
+    def _ask(self, path: str, tracked: str) -> None:
+        """Have a folder listed by another process, which is needed next."""
+        if (
+            tracked not in self._seen
+            and tracked not in self._memory.made.whole
+            and (asked := self._reader.ask(_Look(path)))
+        ):
+            self._asked[tracked] = asked
 
     # ---- files ----
 
@@ -375,6 +376,36 @@ class _Scanner:
             if row.state:
                 self._result.unstored += len(known) - len(stored)
         return known
+
+
+def _list_here(path: str, reader: Reader) -> _Listing:
+    """List a folder. One call a file, and little else: this is what a no-op costs."""
+    fd = files.open_folder(path)
+    try:
+        names = sorted(name for name in os.listdir(fd) if name not in ignores.BUILT_IN)
+        return _stat(fd, names, reader)
+    finally:
+        os.close(fd)
+
+
+def _stat(fd: int, names: list[str], reader: Reader) -> _Listing:
+    stat_of, shared = os.stat, reader.shared_ctime
+    found, subs, stats = [], [], array("Q")
+    put = stats.extend
+    for name in names:
+        status = stat_of(name, dir_fd=fd, follow_symlinks=False)
+        mode = status.st_mode
+        if mode & 0o170000 == stat.S_IFDIR:
+            subs.append(name)
+            continue
+        found.append(name)
+        ctime_ns = status.st_ctime_ns if status.st_nlink == 1 else shared(status)
+        try:
+            put((mode, status.st_size, status.st_mtime_ns, ctime_ns, status.st_ino))
+        except OverflowError:  # a time before 1970
+            del stats[5 * len(found) - 5 :]
+            stats.frombytes(index.pack_stats([reader.key_of(status)]))
+    return _Listing(found, stats.tobytes(), subs)
 
 
 def _mark(listed: _Listing) -> bytes:

@@ -7,9 +7,10 @@ import time
 import pytest
 
 from dvlite import forking
+from dvlite.errors import DvliteError
 from dvlite.ops.base import look
 from dvlite.ops.checkout import checkout
-from dvlite.worktree import scan
+from dvlite.worktree import reading, scan
 
 CHANGES = {
     "nothing": lambda data: None,
@@ -69,6 +70,55 @@ def test_others_do_look(scanned, monkeypatch):
     monkeypatch.setattr(forking, "share", share)
     assert seen(scanned)[1] == 0
     assert shared == [["data"], ["data/a"], ["data/b"], ["data/b/c"]]
+
+
+ODD = {
+    "a file with two names": lambda data: os.link(data / "b/one", data / "b/three"),
+    "a file of 1960": lambda data: os.utime(data / "b/one", (-(1 << 28), -(1 << 28))),
+    "a link": lambda data: (data / "b/link").symlink_to("one"),
+    "a folder called as an ignore file": lambda data: (data / "b/.dvliteignore").mkdir(),
+    "a FIFO": lambda data: os.mkfifo(data / "b/fifo"),
+    "a pointer": lambda data: (data / "b/x.dvlite").touch(),
+}
+
+
+@pytest.mark.parametrize("change", [*CHANGES.values(), *ODD.values()], ids=[*CHANGES, *ODD])
+def test_folders_that_another_process_lists_ahead_are_as_they_are(project, monkeypatch, change):
+    project.write(
+        {f"data/{folder}{name}": f"{folder}{name}" for folder in ("", "a/", "b/", "b/c/") for name in ("one", "two")}
+    )
+    change(project.root / "data")
+
+    def ended():
+        try:
+            return seen(project)
+        except DvliteError as exc:
+            return exc.message
+
+    alone = ended()
+    monkeypatch.setattr(reading, "_SHARED", 1)
+    monkeypatch.setattr(forking, "processors", lambda: 2)
+    listed, real = [], scan._list_here
+    monkeypatch.setattr(scan, "_list_here", lambda path, reader: listed.append(path) or real(path, reader))
+    assert ended() == alone
+    is_first = (project.root / "data/a").is_symlink()  # the first one below a folder is listed here
+    assert (str(project.root / "data/b") in listed) == is_first
+
+
+def test_a_folder_that_the_other_process_could_not_list_is_named(project, monkeypatch):
+    project.write({f"data/{folder}/one": folder for folder in "abc"} | {"data/one": "1"})
+    real = scan._list_here
+
+    def fail(path, reader):
+        if path.endswith("/b"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path, reader)
+
+    monkeypatch.setattr(scan, "_list_here", fail)
+    monkeypatch.setattr(reading, "_SHARED", 1)
+    monkeypatch.setattr(forking, "processors", lambda: 2)
+    with pytest.raises(DvliteError, match="'data/b'"):
+        seen(project)
 
 
 @pytest.mark.parametrize("failing", [False, True], ids=["all there", "one missing"])
