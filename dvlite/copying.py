@@ -63,9 +63,13 @@ def _blocks_ahead(fd: int) -> Generator[memoryview, None, None]:
     filled: SimpleQueue[memoryview | Exception] = SimpleQueue()
     for room in rooms:
         wanted.put(room)
-    thread = threading.Thread(target=_fill, args=(fd, wanted, filled))
-    thread.start()
+    thread = threading.Thread(target=_fill, args=(fd, wanted, filled), daemon=True)
     try:
+        try:
+            thread.start()
+        except RuntimeError:  # there is no room for one
+            yield from _blocks(fd)
+            return
         for room in itertools.cycle(rooms):
             block = filled.get()
             if isinstance(block, Exception):
@@ -76,7 +80,8 @@ def _blocks_ahead(fd: int) -> Generator[memoryview, None, None]:
             wanted.put(room)
     finally:
         wanted.put(None)
-        thread.join()
+        with contextlib.suppress(RuntimeError):  # it was not started
+            thread.join()
 
 
 def _fill(fd: int, wanted: "SimpleQueue[bytearray | None]", filled: "SimpleQueue[memoryview | Exception]") -> None:

@@ -47,3 +47,24 @@ def test_a_hash_that_fails_ends_the_reading(large):
     with pytest.raises(MemoryError):
         copying.hash_file(large, Broken())
     assert threading.active_count() == before
+
+
+def test_where_no_thread_can_be_had_a_large_file_is_hashed_all_the_same(large, monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert hashing.oid_of_file("sha256", large) == hashing.oid_of("sha256", large.read_bytes())
+
+
+def test_a_ctrl_c_while_the_thread_starts_leaves_none_behind(large, monkeypatch):
+    real, before = threading.Thread.start, threading.active_count()
+
+    def interrupt(thread):
+        real(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        hashing.oid_of_file("sha256", large)
+    assert threading.active_count() == before
