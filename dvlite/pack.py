@@ -67,6 +67,9 @@ class PackIndex:
         columns = self._columns
         return len(columns.digests if columns else self.places)
 
+    def __bool__(self) -> bool:
+        return True
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PackIndex) and (self.id, self.size) == (other.id, other.size)
 
@@ -95,7 +98,7 @@ class PackIndex:
 
 
 class _Lately:
-    """The indexes that were encoded or decoded last, by id, which commits to all of one; seventy megabytes at most."""
+    """The indexes that were decoded last, by id, which commits to all of one; seventy megabytes at most."""
 
     def __init__(self) -> None:
         self._indexes: dict[str, PackIndex] = {}
@@ -165,7 +168,7 @@ def remember(index: PackIndex) -> PackIndex:
 
 
 def recall(id_: str) -> PackIndex | None:
-    """Return an index that was encoded or decoded lately."""
+    """Return an index that was decoded lately."""
     return _lately.get(id_)
 
 
@@ -220,7 +223,11 @@ def in_order(tail: bytes) -> InOrder:
 def _check_tiling(starts: Sequence[int], sizes: Sequence[int], end: int) -> None:
     # Where each object starts that another ends, but for the first, and no two do at one place, they are one chain.
     after, begins = set(map(operator.add, starts, sizes)), set(starts)
-    if 0 not in sizes and len(after) == len(begins) == len(starts) and after ^ begins == {len(MAGIC), end}:
+    if (
+        0 not in sizes
+        and len(after) == len(begins) == len(starts)
+        and (begins - after, after - begins) == ({len(MAGIC)}, {end})
+    ):
         return
     ranges = sorted(zip(starts, sizes, strict=True))
     ends = list(accumulate(map(itemgetter(1), ranges), initial=len(MAGIC)))

@@ -46,11 +46,11 @@ def test_every_flipped_bit_and_cut_is_noticed(listed, data):
             pack.decode_index(wrong)
 
 
-def forge(rows):
+def forge(rows, end=None):
     index = b"".join(
         sorted(pack._ROW.pack(0, encoding, oid.digest, at, stored, size) for oid, encoding, at, stored, size in rows)
     )
-    end = max((at + stored for _, _, at, stored, _ in rows), default=8)
+    end = end or max((at + stored for _, _, at, stored, _ in rows), default=8)
     return index + pack._FOOTER.pack(end, len(index), len(rows), hashing.checksum(index), pack.MAGIC)
 
 
@@ -65,11 +65,22 @@ def forge(rows):
         [(NAMES[0], 0, 8, 3, 5)],  # compressed without saying so
         [(NAMES[0], 0, 8, 3, 3), (NAMES[0], 0, 11, 3, 3)],  # one object twice
         [(NAMES[0], 0, (1 << 64) - 4, 3, 3)],  # far out of range
+        [(NAMES[0], 0, 8, 3, 3), (NAMES[1], 0, 9, 0, 0)],  # an empty one within another
     ],
 )
 def test_what_does_not_tile_or_is_unknown_is_refused(rows):
     with pytest.raises(FormatError):
         pack.decode_index(forge(rows))
+
+
+def test_objects_that_lie_before_the_first_place_are_refused():
+    for rows, end in (([(NAMES[0], 0, 4, 4, 4)], 4), ([(NAMES[0], 0, 2, 3, 3), (NAMES[1], 0, 5, 3, 3)], 2)):
+        with pytest.raises(FormatError):
+            pack.decode_index(forge(rows, end))
+
+
+def test_the_index_of_an_empty_pack_is_an_index():
+    assert pack.decode_index(forge([])) and len(pack.decode_index(forge([]))) == 0
 
 
 @given(st.lists(st.binary(max_size=4), max_size=6, unique=True))
