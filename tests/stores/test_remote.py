@@ -402,8 +402,21 @@ def test_a_corrupt_copy_does_not_hide_a_good_one(remote, place, bad):
         ("received 401 ()", True),
         ("An error occurred (403) when calling the HeadObject operation", True),
         ("<Error><Code>AccessDenied</Code></Error>", True),
+        ("received 403 bytes of 900", False),
+        ("<Response [401]>", True),
+        ("HTTP/1.1 401 ", True),
+        ("Anonymous caller does not have storage.objects.list access to the bucket, 401", True),
     ],
 )
 def test_a_fault_that_may_pass_is_told_from_a_refused_login(text, is_refused):
     assert faults.may_pass(OSError(text)) == (not is_refused)
+    assert faults.may_pass(OSError(None, text)) == (not is_refused)
     assert ("refused" in str(faults.explain("can't write to", "s3://b", OSError(text), {}, "x"))) == is_refused
+
+
+@pytest.mark.parametrize("name", ["status", "status_code", "code"])
+def test_a_status_that_a_driver_tells_beside_its_text_counts(name):
+    fault = OSError("no more was said")
+    assert faults.may_pass(fault)
+    setattr(fault, name, 403)
+    assert not faults.may_pass(fault)

@@ -34,9 +34,10 @@ _FINAL_NAMES = (
 _REFUSED = re.compile(
     r"forbidden|access ?denied|failed to authenticate|authenticationfailed"
     r"|invalidaccesskeyid|access key id you provided|request signature|credentials|unauthorized"
-    r"|(?:^|status|code|error|occurred|received)\W{0,6}40[13](?!\w|\.\d)",
+    r"|(?:^|status|code|error|occurred|received|response|http|http/[\d.]+)\W{0,6}40[13](?!\w|\.\d| bytes)|,\s*40[13]$",
     re.IGNORECASE,
 )
+_NO_NUMBER = "[Errno None] "  # what an OSError without a number begins with
 _URL = re.compile(r"\w+://[^\s\"'<>]+")  # names in it are the user's
 _AGAIN = (
     "Check the network and the url with 'dvlite remote list', then run the command again: it goes on where it stopped."
@@ -53,13 +54,15 @@ def may_pass(exc: BaseException) -> bool:
 def _is_refused(exc: Exception, text: str) -> bool:
     if isinstance(exc, PermissionError) or type(exc).__name__ in _FINAL_NAMES:
         return True
+    if any(str(getattr(exc, name, "")) in ("401", "403") for name in ("status", "status_code", "code")):
+        return True
     is_local = isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ECONNREFUSED)
-    return not is_local and bool(_REFUSED.search(_URL.sub("", text)))
+    return not is_local and bool(_REFUSED.search(_URL.sub("", text.removeprefix(_NO_NUMBER))))
 
 
 def explain(doing: str, url: str, exc: Exception, options: Mapping[str, Any], source: str) -> RemoteError:
     """Return the error for what a driver raised; `source`: where its credentials come from."""
-    said = (str(exc) or type(exc).__name__).strip().split("\n")[0].removeprefix("[Errno None] ")
+    said = (str(exc) or type(exc).__name__).strip().split("\n")[0].removeprefix(_NO_NUMBER)
     text = _without_secrets(said, options)[:300]
     hint = _AGAIN
     if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
