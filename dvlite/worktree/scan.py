@@ -9,7 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-from dvlite import files, hashing, index, pointer, tree
+from dvlite import files, hashing, index, pointer, statkey, tree
 from dvlite.errors import DvliteError, UsageError, explain, quote
 from dvlite.index import Index, Row
 from dvlite.oid import ALGORITHMS, Oid
@@ -117,10 +117,10 @@ class _Look(NamedTuple):
 
     path: str
 
-    def do(self, reader: Reader) -> _Listing | None:
-        """List it; None where that fails."""
+    def do(self, reader: Reader) -> tuple[StatKey, _Listing] | None:
+        """List it; return its stat before that, too. None where that fails."""
         with contextlib.suppress(OSError):
-            return _list_here(self.path, reader)
+            return statkey.of(os.lstat(self.path)), _list_here(self.path, reader)
         return None
 
 
@@ -148,7 +148,7 @@ class _Scanner:
         )
         self._rows: dict[str, Row] = {}
         self._seen: dict[str, _Quiet | _Listing] = {}  # by other processes
-        self._asked: dict[str, Callable[[], _Listing | None]] = {}  # folders that another process lists
+        self._asked: dict[str, Callable[[], tuple[StatKey, _Listing] | None]] = {}  # folders that another process lists
         self._result = Scan()
 
     def run(self, tracked: str) -> Scan:
@@ -287,7 +287,9 @@ class _Scanner:
     def _list(self, path: str, tracked: str, rules: ignores.Ignore) -> tuple[_Listing, ignores.Ignore]:
         asked = self._asked.pop(tracked, None)
         try:
-            listed = (asked() if asked else None) or _list_here(path, self._reader)
+            ahead = asked() if asked else None
+            is_true = ahead and ahead[0] == statkey.of(os.lstat(path))  # no name came or went since
+            listed = ahead[1] if ahead and is_true else _list_here(path, self._reader)
         except OSError as exc:
             is_within = isinstance(exc.filename, str) and exc.filename != path
             where = f"{tracked}/{exc.filename}" if is_within else tracked

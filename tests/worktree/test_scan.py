@@ -105,6 +105,26 @@ def test_folders_that_another_process_lists_ahead_are_as_they_are(project, monke
     assert (str(project.root / "data/b") in listed) == is_first
 
 
+def test_a_folder_that_changed_since_the_other_process_listed_it_is_listed_again(project, monkeypatch):
+    project.write(
+        {f"data/{folder}/{name}": folder + name for folder in "abc" for name in ("one", "two")} | {"data/one": "1"}
+    )
+    real = scan._Scanner._named
+
+    def change(self, folder):
+        if folder.tracked == "data/a":
+            (project.root / "data/c/two").unlink()
+            (project.root / "data/c/new").write_text("new")
+        return real(self, folder)
+
+    monkeypatch.setattr(reading, "_SHARED", 1)
+    monkeypatch.setattr(forking, "processors", lambda: 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(scan._Scanner, "_named", change)
+        entry = seen(project)[0]
+    assert entry == seen(project)[0]
+
+
 def test_a_folder_that_the_other_process_could_not_list_is_named(project, monkeypatch):
     project.write({f"data/{folder}/one": folder for folder in "abc"} | {"data/one": "1"})
     real = scan._list_here
