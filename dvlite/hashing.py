@@ -125,6 +125,11 @@ def content_of_copy(algorithm: str, source: int, target: int, *, is_for_good: bo
     return work.content()
 
 
+def checksum_of_file(path: Path) -> bytes:
+    """Return the checksum of a regular file's content; OSError where it can't be read."""
+    return copying.hash_file(path, checksummer())
+
+
 def checksum_of_copy(source: int, target: int) -> bytes:
     """Copy one descriptor's content to another and return the checksum of the copy."""
     return copying.copy_hashed(source, target, checksummer())

@@ -112,6 +112,22 @@ def test_a_file_that_moves_while_it_is_added_is_never_stored_under_what_it_was(d
     assert taken.oid == hashing.oid_of_file("sha256", path) == hashing.oid_of_file("sha256", store.path_of(taken.oid))
 
 
+def test_a_copy_that_nobody_read_is_read_once(disk, store, monkeypatch):
+    path = disk / "one"
+    path.write_bytes(os.urandom(SIZE))
+    settled(path)
+    with store.open_batch(is_synced=False) as batch:
+        oid = batch.put_file(path, "sha256").oid
+    copy = store.path_of(oid)
+    name = copy.relative_to(store.root).as_posix()
+    store.settle()
+    assert not store.seen.is_as_noted(name, copy) and store.checksum_of(copy) == hashing.checksum(path.read_bytes())
+    read, real = [], hashing.checksum_of_file
+    monkeypatch.setattr(hashing, "checksum_of_file", lambda path: read.append(path) or real(path))
+    assert store.secured([oid]) == store.secured([oid]) == LocalStore(store.root).secured([oid]) == {oid}
+    assert read == [copy] and LocalStore(store.root).seen.is_as_noted(name, copy)
+
+
 @pytest.mark.parametrize("is_young", [False, True])
 def test_a_copy_that_nobody_read_is_hashed_before_anything_rests_on_it(disk, store, monkeypatch, is_young):
     path = disk / "one"

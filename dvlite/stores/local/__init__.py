@@ -395,7 +395,7 @@ class LocalStore(Store):
     def is_trusted(self, path: Path) -> bool:
         """Tell whether a file of the store is whole; one that isn't as it was last seen is read and, if bad, set aside."""
         name = path.relative_to(self.root).as_posix()
-        return self.seen.is_as_noted(name, path) or self._verify_file(name)
+        return self.seen.is_as_noted(name, path) or self.seen.confirm(name, path) or self._verify_file(name)
 
     def prove(self, path: Path) -> None:
         """Note that this process has just hashed all of a file of the store, and the disk has it."""

@@ -12,14 +12,20 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from dvlite import files, machine
+from dvlite import files, hashing, machine
 from dvlite.locks import Lock
 
 _NAME = re.compile(r"packs/[0-9a-f]{64}\.pack|objects/(sha256|blake3)/[0-9a-f]{2}/[0-9a-f]{62}")
 
 
+_NEVER = -1  # a time that no file of a store has
+
+
 class Mark(NamedTuple):
-    """What tells that a file of the store is as it was; the checksum (hex, "-" for a pack) takes a reading."""
+    """What tells that a file of the store is as it was; the checksum (hex, "-" for a pack) takes a reading.
+
+    One without a time is of a copy whose own bytes nobody has read: the checksum is what they must have.
+    """
 
     size: int
     mtime_ns: int
@@ -30,13 +36,14 @@ class Mark(NamedTuple):
         """Tell whether a file still has the size, time and inode."""
         return self[:3] == (status.st_size, status.st_mtime_ns, status.st_ino)
 
+    def is_of_unread(self, status: os.stat_result) -> bool:
+        """Tell whether a file is the copy that nobody has read."""
+        return self[:3] == (status.st_size, _NEVER, status.st_ino)
+
 
 def mark(status: os.stat_result, checksum: bytes = b"") -> Mark:
     """Return what a file is recognised by."""
     return Mark(status.st_size, status.st_mtime_ns, status.st_ino, checksum.hex() or "-")
-
-
-_UNREAD = Mark(-1, -1, -1)  # of no file
 
 
 class Seen:
@@ -119,9 +126,28 @@ class Seen:
             return None
 
     def checksum(self, name: str, path: Path) -> bytes:
-        """Return the checksum of a file that is as it was when it was noted; empty where it isn't, or none was noted."""
-        noted = self._as_noted(name, path)
+        """Return the checksum of a file that is as it was when it was noted; empty where it isn't, or none was noted.
+
+        Of a copy that nobody has read, what its checksum must be.
+        """
+        noted = self._as_noted(name, path) or self._unread(name, path)
         return bytes.fromhex(noted.checksum) if noted and noted.checksum != "-" else b""
+
+    def _unread(self, name: str, path: Path) -> Mark | None:
+        noted = self._load().get(name)
+        with contextlib.suppress(OSError):
+            return noted if noted and noted.is_of_unread(path.stat()) else None
+        return None
+
+    def confirm(self, name: str, path: Path) -> bool:
+        """Read a copy that nobody has read; where it is what it must be, note it as seen."""
+        noted = self._unread(name, path)
+        with contextlib.suppress(OSError):
+            if noted and hashing.checksum_of_file(path).hex() == noted.checksum:
+                files.sync(path)
+                self.note(name, path, bytes.fromhex(noted.checksum))
+                return True
+        return False
 
 
 class Journal:
@@ -135,10 +161,10 @@ class Journal:
     def write(self, pending: Mapping[Path, str], checksums: Mapping[str, bytes], unread: Collection[str]) -> None:
         """Note files (unfinished path to final name) before they are published, and wait until the note is on disk.
 
-        `unread`: those whose own bytes nobody has read. They are synced with the rest, but do not count as seen.
+        `unread`: those whose own bytes nobody has read. They are synced with the rest, but do not count as seen whole.
         """
         names = {name: mark(path.stat(), checksums.get(name, b"")) for path, name in pending.items()}
-        names |= dict.fromkeys(unread, _UNREAD)
+        names |= {name: names[name]._replace(mtime_ns=_NEVER) for name in unread}
         entry = {"host": machine.host_id(), "boot": machine.boot_id(), "names": names}
         self._folder.mkdir(exist_ok=True)
         path = files.temporary(self._folder)
@@ -190,6 +216,9 @@ class Journal:
             here = {name: self._root / name for name in names if (self._root / name).exists()}
             files.sync_folders({file.parent for file in here.values()})
             # One that was touched since it was hashed is not noted, so that it is hashed again before it is trusted.
-            self._seen.note_many({name: names[name] for name, file in here.items() if names[name].is_of(file.stat())})
+            marks = {name: (names[name], file.stat()) for name, file in here.items()}
+            self._seen.note_many(
+                {name: one for name, (one, now) in marks.items() if one.is_of(now) or one.is_of_unread(now)}
+            )
             path.unlink(missing_ok=True)
         return []
