@@ -54,10 +54,16 @@ def may_pass(exc: BaseException) -> bool:
 def _is_refused(exc: Exception, text: str) -> bool:
     if isinstance(exc, PermissionError) or type(exc).__name__ in _FINAL_NAMES:
         return True
-    if any(str(getattr(exc, name, "")) in ("401", "403") for name in ("status", "status_code", "code")):
+    if _status(exc) in (401, 403):
         return True
     is_local = isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ECONNREFUSED)
     return not is_local and bool(_REFUSED.search(_URL.sub("", text.removeprefix(_NO_NUMBER))))
+
+
+def _status(exc: Exception) -> int | None:
+    """Return the status that a driver's exception tells beside its text; some tell it as text, or call it otherwise."""
+    told = (str(getattr(exc, name, "")) for name in ("status", "status_code", "code"))
+    return next((int(one) for one in told if one.isdecimal()), None)
 
 
 def explain(doing: str, url: str, exc: Exception, options: Mapping[str, Any], source: str) -> RemoteError:
