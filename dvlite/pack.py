@@ -73,8 +73,6 @@ class PackIndex:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PackIndex) and (self.id, self.size) == (other.id, other.size)
 
-    __hash__ = None  # type: ignore[assignment]
-
     @property
     def places(self) -> Mapping[Oid, Place]:
         """Where each object lies."""

@@ -285,11 +285,8 @@ class _Scanner:
         return Row(mark, b"", entry.oid, entry.size, entry.files, state, its.stats, its.names, its.oids)
 
     def _list(self, path: str, tracked: str, rules: ignores.Ignore) -> tuple[_Listing, ignores.Ignore]:
-        asked = self._asked.pop(tracked, None)
         try:
-            ahead = asked() if asked else None
-            is_true = ahead and ahead[0] == statkey.of(os.lstat(path))  # no name came or went since
-            listed = ahead[1] if ahead and is_true else _list_here(path, self._reader)
+            listed = self._ahead(path, tracked) or _list_here(path, self._reader)
         except OSError as exc:
             is_within = isinstance(exc.filename, str) and exc.filename != path
             where = f"{tracked}/{exc.filename}" if is_within else tracked
@@ -310,6 +307,13 @@ class _Scanner:
             and (asked := self._reader.ask(_Look(path)))
         ):
             self._asked[tracked] = asked
+
+    def _ahead(self, path: str, tracked: str) -> _Listing | None:
+        """Return what was asked for of a folder, if no name came or went since."""
+        asked = self._asked.pop(tracked, None)
+        if asked and (answer := asked()) and answer[0] == statkey.of(os.lstat(path)):
+            return answer[1]
+        return None
 
     # ---- files ----
 

@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +16,6 @@ from dvlite import files, hashing, machine
 from dvlite.locks import Lock
 
 _NAME = re.compile(r"packs/[0-9a-f]{64}\.pack|objects/(sha256|blake3)/[0-9a-f]{2}/[0-9a-f]{62}")
-
-
 _NEVER = -1  # a time that no file of a store has
 
 
@@ -116,12 +114,12 @@ class Seen:
 
     def is_as_noted(self, name: str, path: Path) -> bool:
         """Tell whether a file is as it was when it was noted."""
-        return self._as_noted(name, path) is not None
+        return self._noted_as(name, path, Mark.is_of) is not None
 
-    def _as_noted(self, name: str, path: Path) -> Mark | None:
+    def _noted_as(self, name: str, path: Path, is_of: Callable[[Mark, os.stat_result], bool]) -> Mark | None:
         noted = self._load().get(name)
         try:
-            return noted if noted and noted.is_of(path.stat()) else None
+            return noted if noted and is_of(noted, path.stat()) else None
         except OSError:
             return None
 
@@ -130,18 +128,12 @@ class Seen:
 
         Of a copy that nobody has read, what its checksum must be.
         """
-        noted = self._as_noted(name, path) or self._unread(name, path)
+        noted = self._noted_as(name, path, Mark.is_of) or self._noted_as(name, path, Mark.is_of_unread)
         return bytes.fromhex(noted.checksum) if noted and noted.checksum != "-" else b""
-
-    def _unread(self, name: str, path: Path) -> Mark | None:
-        noted = self._load().get(name)
-        with contextlib.suppress(OSError):
-            return noted if noted and noted.is_of_unread(path.stat()) else None
-        return None
 
     def confirm(self, name: str, path: Path) -> bool:
         """Read a copy that nobody has read; where it is what it must be, note it as seen."""
-        noted = self._unread(name, path)
+        noted = self._noted_as(name, path, Mark.is_of_unread)
         with contextlib.suppress(OSError):
             if noted and hashing.checksum_of_file(path).hex() == noted.checksum:
                 files.sync(path)
