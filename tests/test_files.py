@@ -169,3 +169,24 @@ def test_where_no_thread_can_be_had_a_file_is_closed_all_the_same(tmp_path, monk
         patch.setattr(threading.Thread, "start", refuse)
         files.write_back(fd)
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+@pytest.mark.parametrize("most", [1 << 30, 70_001], ids=["whole", "short"])
+def test_much_is_written_in_steps_however_short_each_is(tmp_path, monkeypatch, most):
+    """Larger ones are what a virtual machine is slow at."""
+    parts = [os.urandom(size) for size in (1, 0, 300_000, *[100] * 2500, 1 << 20, 90_000, 90_000, 90_000)]
+    write, write_at, sizes = os.write, os.pwrite, []
+
+    def count(size):
+        sizes.append(size)
+        return min(size, most)
+
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[: count(len(data))]))
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: write_at(fd, data[: count(len(data))], at))
+    monkeypatch.setattr(os, "writev", lambda fd, some: write(fd, b"".join(some)[: count(sum(map(len, some)))]))
+    fd = files.create(tmp_path / "parts")
+    files.write_parts(fd, parts)
+    files.write_all_at(fd, b"".join(parts), sum(map(len, parts)))
+    os.close(fd)
+    assert (tmp_path / "parts").read_bytes() == b"".join(parts) * 2
+    assert max(sizes) <= 1 << 18

@@ -17,7 +17,8 @@ from dvlite.pack import PackIndex, Place
 if TYPE_CHECKING:
     from dvlite.forking import Helper
 
-_BUFFER = 1 << 22
+_BUFFER = 1 << 18  # written while it is still in the processor's cache
+_KEPT = 1 << 22
 _READ_STEP = 1 << 22
 _READ_GAP = 1 << 16
 _SMALL = 1 << 15
@@ -40,13 +41,14 @@ class Written(NamedTuple):
 class PackWriter:
     """Writes packs into a folder, a new one when one is full. Not for several threads.
 
-    `keeps_small`: a pack that fits into the buffer is handed over as bytes, and no file is made for it.
+    `keeps_small`: a pack of at most `_KEPT` bytes is handed over as bytes, and no file is made for it.
     """
 
     def __init__(self, folder: Path, limit: int, *, keeps_small: bool = False) -> None:
         self._folder = folder
         self._limit = limit
         self._keeps_small = keeps_small
+        self._buffer = _KEPT if keeps_small else _BUFFER
         self._fd = -1
         self._path: Path | None = None
         self._error: OSError | None = None
@@ -82,7 +84,7 @@ class PackWriter:
         self._objects.append((oid, len(data)))
         self._pending += len(data)
         self._size += len(data)
-        if self._pending >= _BUFFER:
+        if self._pending >= self._buffer:
             self._flush()
         is_full = self._size >= self._limit or len(self._objects) == pack.MAX_OBJECTS
         return self.finish() if is_full else None

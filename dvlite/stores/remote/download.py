@@ -142,7 +142,10 @@ class Parts:
             size = len(view)
             if at + size > end:
                 raise OSError(f"more than {end - start} bytes came")
-            self._write_all(view, at)
+            try:
+                files.write_all_at(self._fd, view, at)
+            except OSError as exc:  # ours, not the server's: the same again would not help
+                raise explain(exc, self._path, "can't write") from exc
             at += size
             advance(size)
         if at != end:
@@ -152,14 +155,6 @@ class Parts:
         with self._lock:
             self._done.add((start, end))
             self._follow()
-
-    def _write_all(self, view: memoryview, at: int) -> None:
-        try:
-            while view:
-                count = os.pwrite(self._fd, view, at)
-                at, view = at + count, view[count:]
-        except OSError as exc:  # ours, not the server's: the same again would not help
-            raise explain(exc, self._path, "can't write") from exc
 
     def _follow(self) -> None:
         """Have hashed what is here without a gap."""
