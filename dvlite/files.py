@@ -51,9 +51,9 @@ def write_all_at(fd: int, data: bytes | memoryview, at: int) -> None:
         at, view = at + count, view[count:]
 
 
-def write_parts(fd: int, parts: Sequence[bytes]) -> None:
+def write_parts(fd: int, parts: Sequence[bytes | memoryview]) -> None:
     """Write many parts in few calls, without putting them together first."""
-    some: list[bytes] = []
+    some: list[bytes | memoryview] = []
     size = 0
     for part in parts:
         if size + len(part) > _WRITE_STEP or len(some) == _AT_ONCE:
@@ -64,7 +64,7 @@ def write_parts(fd: int, parts: Sequence[bytes]) -> None:
     _write_some(fd, some, size)
 
 
-def _write_some(fd: int, some: list[bytes], size: int) -> None:
+def _write_some(fd: int, some: list[bytes | memoryview], size: int) -> None:
     if size > _WRITE_STEP:  # one large part
         write_all(fd, some[0])
     elif size and (done := os.writev(fd, some)) < size:
@@ -296,28 +296,31 @@ def read_small(path: str, below: int = sys.maxsize) -> tuple[bytes, os.stat_resu
     return data, after
 
 
-def read_listed(folder: str, names: Sequence[str], keys: Sequence[Listed]) -> list[bytes] | None:
-    """Read small regular files of a folder in one pass; None where one of them isn't as it was listed, or can't be read.
+def read_listed(folder: str, names: Sequence[str], keys: Sequence[Listed], room: memoryview) -> list[memoryview] | None:
+    """Read regular files of a folder into `room`, one behind the other; None where one isn't as it was listed, or can't be read.
 
     The stat that was listed stands for a look before the reading, so this takes four calls a file.
     """
-    found: list[bytes] = []
+    found: list[memoryview] = []
+    at = 0
     try:
         within = open_folder(folder)
     except OSError:
         return None
     try:
         for name, (mode, size, mtime_ns, ctime_ns, inode) in zip(names, keys, strict=True):
+            piece = room[at : at + size]
             fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | _NOFOLLOW, dir_fd=within)
             try:
-                data = os.read(fd, size + 1)
+                count = os.readv(fd, [piece])
                 after = os.fstat(fd)
             finally:
                 os.close(fd)
             is_same = mtime_ns == after.st_mtime_ns and ctime_ns == after.st_ctime_ns and inode == after.st_ino
-            if not is_same or not len(data) == size == after.st_size or after.st_mode != mode:
+            if not is_same or not count == size == after.st_size or after.st_mode != mode:
                 return None
-            found.append(data)
+            found.append(piece)
+            at += size
     except OSError:
         return None
     finally:

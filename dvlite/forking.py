@@ -6,6 +6,9 @@ The others are forks of this process. They send back what became of their shares
 
 import contextlib
 import fcntl
+import functools
+import itertools
+import mmap
 import os
 import pickle
 import queue
@@ -185,6 +188,7 @@ def _receive(fork: _Fork, messages: "queue.SimpleQueue[_Message]") -> None:
 # ---- a helper -------------------------------------------------------------------------------------------------------
 
 _ROOM = 1 << 20  # bytes that a pipe holds, so that neither waits for the other where both write
+_COUNT = 8  # bytes of a number
 
 
 class Helper(Generic[Item, Result]):
@@ -199,6 +203,7 @@ class Helper(Generic[Item, Result]):
         self._work = work
         self._asked: dict[int, Item] = {}
         self._answers: dict[int, Result] = {}
+        self._done = mmap.mmap(-1, mmap.PAGESIZE)  # how much it has done, in memory that both have
         self._next = self._process = 0
         self._streams: list[IO[bytes]] = []
         # A Ctrl-C waits until the process is known here.
@@ -218,7 +223,8 @@ class Helper(Generic[Item, Result]):
             asked, asking, answered, answering = pipes
             for one in (asked, answered):
                 fcntl.fcntl(one, fcntl.F_SETPIPE_SZ, _ROOM)
-            self._process = _fork(lambda: _serve(self._work, asked, answering), (asking, answered), mask)
+            serve = functools.partial(_serve, self._work, asked, answering, self._done)
+            self._process = _fork(serve, (asking, answered), mask)
         except OSError:
             for one in pipes:
                 os.close(one)
@@ -227,9 +233,14 @@ class Helper(Generic[Item, Result]):
         os.close(answering)
         self._streams = [os.fdopen(asking, "wb"), os.fdopen(answered, "rb")]
 
-    def has_room(self, ahead: int) -> bool:
-        """Tell whether fewer than so many answers are outstanding."""
-        return self._process != 0 and len(self._asked) + len(self._answers) < ahead
+    @property
+    def is_there(self) -> bool:
+        """Whether it still works."""
+        return self._process != 0
+
+    def has_done(self, number: int) -> bool:
+        """Tell whether an answer can be had without waiting for another process."""
+        return number < int.from_bytes(self._done[:_COUNT], "little") or not self._process
 
     def ask(self, item: Item) -> int:
         """Ask for what `work` makes of an item; return the number under which the answer is to be had."""
@@ -273,8 +284,9 @@ class Helper(Generic[Item, Result]):
                 stream.close()
 
 
-def _serve(work: Callable[[Item], Result], asked: int, answering: int) -> None:
+def _serve(work: Callable[[Item], Result], asked: int, answering: int, done: mmap.mmap) -> None:
     with os.fdopen(asked, "rb") as requests, os.fdopen(answering, "wb") as answers, contextlib.suppress(EOFError):
-        while True:
+        for number in itertools.count(1):
             pickle.dump(work(pickle.load(requests)), answers)
             answers.flush()  # fails when the parent is gone
+            done[:_COUNT] = number.to_bytes(_COUNT, "little")

@@ -181,12 +181,27 @@ def test_a_helper_answers_whatever_is_asked_for_first():
     before = held()
     with forking.Helper(lambda item: (item, os.getpid())) as helper:
         numbers = [helper.ask(item) for item in range(4)]
-        assert not helper.has_room(4)
         answers = [helper.answer(numbers[at]) for at in (2, 0, 3, 1)]
-        assert helper.has_room(4)
     assert [item for item, _ in answers] == [2, 0, 3, 1]
     assert {process for _, process in answers}.isdisjoint({os.getpid()})
     assert held() <= before, "no process is left, and no pipe"
+
+
+def test_a_helper_tells_what_it_has_done(tmp_path):
+    def work(item):
+        while not (tmp_path / str(item)).exists():
+            time.sleep(0.005)
+
+    with forking.Helper(work) as helper:
+        numbers = [helper.ask(item) for item in range(3)]
+        assert not any(map(helper.has_done, numbers))
+        for item in range(2):
+            (tmp_path / str(item)).touch()
+        while not helper.has_done(numbers[1]):
+            time.sleep(0.005)
+        assert [helper.has_done(number) for number in numbers] == [True, True, False]
+        (tmp_path / "2").touch()
+        assert [helper.answer(number) for number in numbers] == [None] * 3
 
 
 def test_answers_that_no_pipe_holds_are_no_deadlock():
@@ -209,7 +224,7 @@ def test_what_a_killed_helper_does_not_answer_is_done_here(answered):
         time.sleep(0.1)
         numbers.append(helper.ask(6))
         rest = [helper.answer(number) for number in numbers[answered:]]
-        assert not helper.has_room(4)
+        assert not helper.is_there
     assert [item for item, _ in there + rest] == list(range(7))
     assert rest[-1] == (6, os.getpid())
 

@@ -65,6 +65,7 @@ LAZY = {
     "ctypes",
     "tenacity",
     "concurrent",
+    "mmap",
     "difflib",
     "blake3",
     "hashlib",

@@ -63,10 +63,10 @@ class Batch(ABC):
     def take(self, oid: Oid, data: bytes, *, is_tree: bool = False) -> None:
         """Take in bytes that the caller has just hashed to this oid itself (in another thread, or as a tree)."""
 
-    def take_all(self, objects: Iterable[tuple[Oid, bytes]]) -> None:
-        """Take in several that are no trees."""
+    def take_all(self, objects: Iterable[tuple[Oid, bytes | memoryview]]) -> None:
+        """Take in several that are no trees; views are good until this returns."""
         for oid, data in objects:
-            self.take(oid, data)
+            self.take(oid, bytes(data))
 
     @abstractmethod
     def put_file(

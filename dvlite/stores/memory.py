@@ -1,6 +1,6 @@
 """A store in memory: the tests' double, and the place where `status` keeps the trees of what is not added."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from dvlite import files, hashing, statkey
@@ -111,6 +111,9 @@ class Hashing(Batch):
         """Keep trees."""
         if is_tree:
             self.trees[oid] = data
+
+    def take_all(self, objects: Iterable[tuple[Oid, bytes | memoryview]]) -> None:
+        """Keep nothing."""
 
     def put_file(
         self, path: Path, algorithm: str, *, oid: Oid | None = None, checksum: bytes = b"", is_given: bool = False

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dvlite.forking import Helper
 
 _BUFFER = 1 << 18  # written while it is still in the processor's cache
+_WORTH = 1 << 16  # sooner written than copied
 _KEPT = 1 << 22
 _READ_STEP = 1 << 22
 _READ_GAP = 1 << 16
@@ -52,7 +53,7 @@ class PackWriter:
         self._fd = -1
         self._path: Path | None = None
         self._error: OSError | None = None
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | memoryview] = []
         self._pending = 0
         self._objects: list[tuple[Oid, int]] = []
         self._size = 0
@@ -75,8 +76,11 @@ class PackWriter:
             self._parts, self._pending, self._size = [pack.MAGIC], len(pack.MAGIC), len(pack.MAGIC)
         return self._path
 
-    def add(self, oid: Oid, data: bytes) -> Written | None:
-        """Append an object; return the pack that is full by it, if any. After an error no more is taken."""
+    def add(self, oid: Oid, data: bytes | memoryview) -> Written | None:
+        """Append an object; return the pack that is full by it, if any. After an error no more is taken.
+
+        A view must be good until `let_go`.
+        """
         if self._error:
             raise self._error
         self._begin()
@@ -88,6 +92,13 @@ class PackWriter:
             self._flush()
         is_full = self._size >= self._limit or len(self._objects) == pack.MAX_OBJECTS
         return self.finish() if is_full else None
+
+    def let_go(self) -> None:
+        """Keep no views of what others may change."""
+        if self._pending >= _WORTH:
+            self._flush()
+        elif self._parts:
+            self._parts = [b"".join(self._parts)]
 
     def _flush(self) -> None:
         if self._fd < 0:

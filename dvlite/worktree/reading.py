@@ -1,14 +1,16 @@
 """Read a folder's files that a scan doesn't know: each once, hashed as it goes into the batch, in the order of names.
 
-Small files are read many in one pass (their cost is the system calls), by another process where there are very many;
-middling ones several at a time in two threads, large ones each alone. The order in which they reach the batch is what makes equal
-folders equal packs.
+Small and middling files are read several in one pass, into memory that this process shares with another one. That does most of
+it, where there is much to read, and this process what is wanted before the other comes to it. Where there can't be another
+process, middling files are read in two threads. Large ones are read each alone, in threads. The order in which all reach the
+batch is what makes equal folders equal packs.
 """
 
 import contextlib
 import enum
 import errno
 import functools
+import itertools
 import os
 import re
 import stat
@@ -30,11 +32,13 @@ if TYPE_CHECKING:
     from dvlite.forking import Helper
 
 _THREADED = 1 << 16  # from this size on, reading and hashing in a thread pays
-_AT_ONCE = 256  # small files that one pass reads
-_PASS_BYTES = 1 << 20
+_AT_ONCE = 256  # files that one pass reads
+_PASS_BYTES = 1 << 19
+_ROOMS = 16  # passes that there is memory for
 _AHEAD = 1 << 24  # bytes that are read before they are wanted
-_SHARED = 2048  # from so many small files on, another process pays
-_SHARED_AHEAD = 4  # passes that it is asked for ahead; their names and stats fit into a pipe together
+_SHARED = 2048  # from so many files, or bytes, on, another process pays
+_SHARED_BYTES = 1 << 24
+_SHARED_AHEAD = 8  # passes that it is asked for ahead; their names and stats fit into a pipe together
 _OTHERS = 16  # what else it is asked for ahead
 _TRIES = 3
 # A link into a store's folder of large objects.
@@ -67,11 +71,11 @@ class _One(NamedTuple):
 
 
 class _Some(NamedTuple):
-    """The same of several, in order."""
+    """The same of several, in order. What lies in the pass's room is good until that is free again."""
 
     entries: list[Entry]
     keys: Sequence[StatKey]
-    data: Sequence[bytes | None]
+    data: Sequence[bytes | memoryview | None]
 
 
 class Task(Protocol):
@@ -81,24 +85,22 @@ class Task(Protocol):
         """Do it."""
 
 
-_Answer = tuple[list[bytes], list[bytes]] | None  # digests and data; None where one isn't as it was listed
-
-
 class _Asked(NamedTuple):
-    """Small files of one folder to read."""
+    """Files of one folder to read into a room."""
 
     folder: str
     names: Sequence[str]
     keys: Sequence[Listed]
     algorithm: str
+    room: int
 
-    def do(self, _: object = None) -> _Answer:
-        """Read and hash them."""
-        data = files.read_listed(self.folder, self.names, self.keys)
+    def do(self, reader: "Reader") -> list[bytes] | None:
+        """Read them and return their digests; None where one isn't as it was listed."""
+        data = files.read_listed(self.folder, self.names, self.keys, reader.room(self.room))
         if data is None:
             return None
         new = hashing.constructor(self.algorithm)
-        return [new(one).digest() for one in data], data
+        return [new(one).digest() for one in data]
 
 
 class _Kind(enum.IntEnum):
@@ -113,12 +115,15 @@ class _Kind(enum.IntEnum):
 class _Pass:
     """Some files that are read at once. `result` waits for them; None: nobody has begun."""
 
-    __slots__ = ("kind", "result", "size", "some")
+    __slots__ = ("is_shared", "kind", "number", "result", "room", "size", "some")
 
     def __init__(self, kind: _Kind, some: range, size: int) -> None:
         self.kind = kind
         self.some = some
         self.size = size
+        self.is_shared = kind <= _Kind.MIDDLING and size <= _PASS_BYTES  # else each file is read for itself
+        self.room = -1  # where its bytes lie
+        self.number = -1  # what the helper knows it by
         self.result: Callable[[], _Some] | None = None
 
 
@@ -156,6 +161,8 @@ class Reader:
         self._objects = objects
         self._limit = limit
         self._helper: Helper[Task, Any] | None = None
+        self._is_alone = False  # there can't be another process
+        self._free = list(range(_ROOMS))
         self._others = 0  # what the helper does beside reading
         self._open: list[Begun] = []  # what is needed first comes last
         self._stamp: int | None = None
@@ -168,7 +175,7 @@ class Reader:
             self._stamp = statkey.stamp(Path(work.path))
         begun = Begun(work, list(self._passes(work.keys)), self._stamp)
         self._count(work)
-        if self._helper is None and self.files_read >= _SHARED:
+        if self.files_read >= _SHARED or self.bytes_read >= _SHARED_BYTES:
             self._get_help()
         is_next = bool(self._open) and _above(self._open[-1].work) == _above(work)
         self._open.insert(len(self._open) - is_next, begun)
@@ -183,11 +190,25 @@ class Reader:
                 raise TooMuchError(f"'{work.where(at)}' and more have changed: over {self._limit} bytes to read")
 
     def _get_help(self) -> None:
-        from dvlite import forking
+        """Have another process read, if there can be one: not beside threads, so this comes before the first of them."""
+        if self._helper is None and not self._is_alone and self.files_read > 1:
+            from dvlite import forking
 
-        if forking.processors() > 1:
-            with contextlib.suppress(OSError):
-                self._helper = self._stack.enter_context(forking.Helper(lambda task: task.do(self)))
+            self._is_alone = True
+            if self._rooms and forking.processors() > 1:
+                with contextlib.suppress(OSError):
+                    self._helper = self._stack.enter_context(forking.Helper(lambda task: task.do(self)))
+                    self._is_alone = False
+
+    @functools.cached_property
+    def _rooms(self) -> memoryview:
+        import mmap
+
+        return memoryview(mmap.mmap(-1, _ROOMS * _PASS_BYTES))
+
+    def room(self, number: int) -> memoryview:
+        """Return the memory for one pass, which the other process has too."""
+        return self._rooms[number * _PASS_BYTES : (number + 1) * _PASS_BYTES]
 
     def ask(self, task: Task) -> Callable[[], Any] | None:
         """Have the helper do something; return what waits for it, which is to be called. None where there is no room for it."""
@@ -213,6 +234,8 @@ class Reader:
         for at, one in enumerate(begun.passes):
             begun.at = at
             self._start_some()
+            while one.number >= 0 and self._helper and not self._helper.has_done(one.number) and self._do_another():
+                pass
             done = one.result() if one.result else self._read_now(begun.work, one)
             begun.flying -= one.size if one.result else 0
             pairs = zip(done.entries, done.data, strict=True)
@@ -220,8 +243,23 @@ class Reader:
             entries += done.entries
             keys += done.keys
             one.result = None
+            if one.room >= 0:
+                self._free.append(one.room)
         self._open.remove(begun)
         return entries, keys
+
+    def _do_another(self) -> bool:
+        """Read what is needed later, while what is needed now isn't done; False where there is nothing, or no room."""
+        for begun in self._open[-1:-3:-1]:
+            if begun.ahead < len(begun.passes):
+                one = begun.passes[begun.ahead]
+                if not one.is_shared or len(self._free) < 2:
+                    return False
+                one.result = _there(self._read_now(begun.work, one))
+                begun.flying += one.size
+                begun.ahead += 1
+                return True
+        return False
 
     def _passes(self, keys: Sequence[StatKey]) -> Iterator[_Pass]:
         """Yield what is read at once, in order: some small files, some middling ones, or one of another kind."""
@@ -269,41 +307,53 @@ class Reader:
             begun.ahead += 1
 
     def _start(self, work: Unread, one: _Pass, ahead: int) -> Callable[[], _Some] | None:
-        helper, some = self._helper, one.some
-        if one.kind in (_Kind.MIDDLING, _Kind.ALONE):
+        if not one.is_shared:
+            if one.kind is _Kind.LINK:
+                return lambda: self._read_now(work, one)
             return self._pool.submit(self._read_now, work, one).result
-        if one.kind is _Kind.LINK or helper is None:
-            return lambda: self._read_now(work, one)
-        if not helper.has_room(ahead + self._others):
+        if len(self._free) <= _ROOMS - ahead:
             return None
-        names, keys = work.names[some.start : some.stop], work.keys[some.start : some.stop]
-        number = helper.ask(_Asked(work.path, names, [(*key,) for key in keys], self._algorithm))
-        return lambda: self._some(work, some, helper.answer(number))
+        helper = self._helper
+        if helper and helper.is_there:
+            one.room = self._free.pop()
+            one.number = helper.ask(self._asked(work, one))
+            return lambda: self._some(work, one, helper.answer(one.number))
+        if one.kind is _Kind.MIDDLING and self._is_alone:
+            one.room = self._free.pop()
+            return self._pool.submit(self._read_now, work, one).result
+        return None
 
     @functools.cached_property
     def _pool(self) -> "ThreadPoolExecutor":
         from concurrent.futures import ThreadPoolExecutor
 
+        self._get_help()
         return self._stack.enter_context(ThreadPoolExecutor(2))
 
     def _read_now(self, work: Unread, one: _Pass) -> _Some:
-        some = one.some
-        if one.kind >= _Kind.ALONE:
-            return self._read_each(work, some)
-        names, keys = work.names[some.start : some.stop], work.keys[some.start : some.stop]
-        return self._some(work, some, _Asked(work.path, names, keys, self._algorithm).do())
+        if not one.is_shared:
+            return self._read_each(work, one.some)
+        if one.room < 0:
+            one.room = self._free.pop()
+        return self._some(work, one, self._asked(work, one).do(self))
 
-    def _some(self, work: Unread, some: range, answer: _Answer) -> _Some:
-        """Return what small files turned out to be; where one wasn't as it was listed, look at each by itself."""
-        if answer is None:
-            return self._read_each(work, some)
-        algorithm, keys = self._algorithm, work.keys[some.start : some.stop]
+    def _asked(self, work: Unread, one: _Pass) -> _Asked:
+        some = slice(one.some.start, one.some.stop)
+        return _Asked(work.path, work.names[some], [(*key,) for key in work.keys[some]], self._algorithm, one.room)
+
+    def _some(self, work: Unread, one: _Pass, digests: list[bytes] | None) -> _Some:
+        """Return what files of a pass turned out to be; where one wasn't as it was listed, look at each by itself."""
+        if digests is None:
+            return self._read_each(work, one.some)
+        some = slice(one.some.start, one.some.stop)
+        keys, names, algorithm = work.keys[some], work.names[some], self._algorithm
         modes = {mode: mode_of(mode) for mode in {key.mode for key in keys}}
         entries = [
             Entry(modes[key.mode], Oid(algorithm, digest), key.size, 1, name)
-            for name, key, digest in zip(work.names[some.start : some.stop], keys, answer[0], strict=True)
+            for name, key, digest in zip(names, keys, digests, strict=True)
         ]
-        return _Some(entries, keys, answer[1])
+        room, ends = self.room(one.room), [0, *itertools.accumulate([key.size for key in keys])]
+        return _Some(entries, keys, [room[start:end] for start, end in itertools.pairwise(ends)])
 
     def _read_each(self, work: Unread, some: range) -> _Some:
         each = [self._read(work, at) for at in some]
@@ -365,6 +415,10 @@ class Reader:
     @functools.cached_property
     def _object_inodes(self) -> set[int]:
         return {path.stat().st_ino for path in self._objects.glob("*/??/*")} if self._objects else set()
+
+
+def _there(some: _Some) -> Callable[[], _Some]:
+    return lambda: some
 
 
 def _above(work: Unread) -> str:

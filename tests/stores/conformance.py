@@ -62,6 +62,19 @@ class StoreConformance:
                 assert batch.put(b"again", "sha256") == name
         assert list(self.reopen(store).oids()) == [name]
 
+    @pytest.mark.parametrize("size", [30, 90_000, 900_000])
+    def test_views_are_done_with_when_they_were_taken(self, store, size):
+        room = bytearray(size)
+        pieces = [memoryview(room)[: size // 3], memoryview(room)[size // 3 :]]
+        expected = {}
+        with store.batch() as batch:
+            for byte in b"abc":
+                room[:] = bytes([byte]) * size
+                its = {oid(piece): bytes(piece) for piece in pieces}
+                batch.take_all(zip(its, pieces, strict=True))
+                expected |= its
+        assert dict(self.reopen(store).read_many(expected)) == expected
+
     def test_many_batches_all_stay(self, store):
         names = []
         for number in range(12):

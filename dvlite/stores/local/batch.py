@@ -64,7 +64,7 @@ class LocalBatch(Batch):
                         self._note(full, is_tree=True)
                 self._taken.add(oid)
 
-    def take_all(self, objects: Iterable[tuple[Oid, bytes]]) -> None:
+    def take_all(self, objects: Iterable[tuple[Oid, bytes | memoryview]]) -> None:
         """Append to a pack, each unless it is known."""
         taken, is_known, add, purged = self._taken, self._is_known, self._blobs.add, self._purged
         with self._lock:
@@ -75,6 +75,7 @@ class LocalBatch(Batch):
                     if not is_known(oid) and (full := add(oid, data)):
                         self._note(full, is_tree=False)
                     taken.add(oid)
+            self._blobs.let_go()
 
     def _refuse_purged(self, oid: Oid) -> None:
         if oid in self._purged:
