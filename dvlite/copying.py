@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Protocol
 
-from dvlite.files import create, open_regular, start_writeback, write_all
+from dvlite.files import create, drop_cache, open_regular, start_writeback, write_all
 
 BLOCK = 1 << 20
 _LARGE = 1 << 23
@@ -209,11 +209,17 @@ def copy_file(source: Path, target: Path, mode: int) -> os.stat_result:
         os.close(origin)
 
 
-def copy(source: int, target: int) -> None:
-    """Copy one descriptor's whole content to another, without a look at it (reflink where it can be had)."""
+def copy(source: int, target: int, *, is_last: bool = False) -> None:
+    """Copy one descriptor's whole content to another, without a look at it (reflink where it can be had).
+
+    `is_last`: the source is not read again soon. As it is copied, the copy takes the memory that it had, where it is on disk.
+    """
     if not clone(source, target):
-        for _ in _copy_steps(source, target):
-            pass
+        at = 0
+        for count in _copy_steps(source, target):
+            if is_last:
+                drop_cache(source, at, count)
+            at += count
 
 
 def copy_file_hashed(source: Path, target: Path, work: Digester) -> bytes:

@@ -336,11 +336,7 @@ def read_at(fd: int, size: int, offset: int) -> bytes:
     return data
 
 
-def drop_cache(path: Path) -> None:
-    """Tell the kernel that a file's bytes need not stay in memory: it is about to be replaced; a hint only."""
+def drop_cache(fd: int, start: int = 0, size: int = 0) -> None:
+    """Tell the kernel that a part of a file (all behind `start` without a size) need not stay in memory; a hint only."""
     with contextlib.suppress(OSError, AttributeError):
-        fd = open_regular(path)
-        try:
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        finally:
-            os.close(fd)
+        os.posix_fadvise(fd, start, size, os.POSIX_FADV_DONTNEED)

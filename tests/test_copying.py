@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from dvlite import copying, hashing
+from dvlite import copying, files, hashing
 
 
 @pytest.fixture
@@ -68,3 +68,19 @@ def test_a_ctrl_c_while_the_thread_starts_leaves_none_behind(large, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         hashing.oid_of_file("sha256", large)
     assert threading.active_count() == before
+
+
+def test_a_last_copy_leaves_the_memory_of_the_source_to_the_copy(tmp_path, monkeypatch):
+    one = tmp_path / "one"
+    one.write_bytes(os.urandom(20 << 20))
+    dropped, real = [], os.posix_fadvise
+    monkeypatch.setattr(copying, "clone", lambda source, target: False)
+    monkeypatch.setattr(os, "posix_fadvise", lambda *call: dropped.append(call) or real(*call))
+    source, target = files.open_regular(one), files.create(tmp_path / "two")
+    copying.copy(source, target, is_last=True)
+    assert (tmp_path / "two").read_bytes() == one.read_bytes()
+    assert {(fd, advice) for fd, _, _, advice in dropped} == {(source, os.POSIX_FADV_DONTNEED)}
+    ends = [0, *(start + size for _, start, size, _ in dropped)]
+    assert [start for _, start, _, _ in dropped] == ends[:-1] and ends[-1] == 20 << 20
+    os.close(source)
+    os.close(target)

@@ -155,7 +155,7 @@ class _Builder:
         """Let the new bytes of a large file have the memory of the old ones, which lie in the store too."""
         for change in changes:
             if change.data and change.target and not change.data.is_tree and change.data.size >= _LARGE:
-                files.drop_cache(self._place.root / self._full(change.path))
+                _drop_cache(self._place.root / self._full(change.path))
 
     def _full(self, path: str) -> str:
         return f"{self._place.tracked}/{path}" if path else self._place.tracked
@@ -179,6 +179,13 @@ class _Builder:
         whole[path] = Whole(entry, [child.name for child in subs], [entry.oid, *(slot.oid for slot, _ in pages)])
         for child in subs:
             self._lay_out(child, f"{target}/{child.name}", f"{path}/{child.name}", read, parts, whole)
+
+
+def _drop_cache(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        fd = files.open_regular(path)
+        files.drop_cache(fd)
+        os.close(fd)
 
 
 def _check_space(folder: Path, count: int, size: int) -> None:

@@ -277,10 +277,10 @@ class _Chunk:
     def _is_copied(self, oid: Oid, path: Path, source: int, target: int) -> bool:
         """Copy a large object and tell whether the copy is true: by the quick checksum where one was noted for this file.
 
-        What this process has just hashed, as it was fetched, is copied as it is.
+        What this process has just hashed, as it was fetched, is copied as it is, and leaves its memory to the copy.
         """
         if self._store.is_proved(path):
-            copying.copy(source, target)
+            copying.copy(source, target, is_last=True)
             return True
         if checksum := self._store.checksum_of(path):
             return hashing.checksum_of_copy(source, target) == checksum or self._is_true(oid, path, target)
