@@ -209,15 +209,15 @@ def copy_file(source: Path, target: Path, mode: int) -> os.stat_result:
         os.close(origin)
 
 
-def copy(source: int, target: int, *, is_last: bool = False) -> None:
+def copy(source: int, target: int, *, leaves_memory: bool = False) -> None:
     """Copy one descriptor's whole content to another, without a look at it (reflink where it can be had).
 
-    `is_last`: the source is not read again soon. As it is copied, the copy takes the memory that it had, where it is on disk.
+    `leaves_memory`: the source is not read again soon. What is on disk of it leaves its memory to the copy.
     """
     if not clone(source, target):
         at = 0
         for count in _copy_steps(source, target):
-            if is_last:
+            if leaves_memory:
                 drop_cache(source, at, count)
             at += count
 

@@ -302,6 +302,7 @@ def read_listed(folder: str, names: Sequence[str], keys: Sequence[Listed], room:
     The stat that was listed stands for a look before the reading, so this takes four calls a file.
     """
     found: list[memoryview] = []
+    more = bytearray(1)
     at = 0
     try:
         within = open_folder(folder)
@@ -312,7 +313,7 @@ def read_listed(folder: str, names: Sequence[str], keys: Sequence[Listed], room:
             piece = room[at : at + size]
             fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | _NOFOLLOW, dir_fd=within)
             try:
-                count = os.readv(fd, [piece])
+                count = os.readv(fd, [piece, more])  # some files hold more than their stats say
                 after = os.fstat(fd)
             finally:
                 os.close(fd)

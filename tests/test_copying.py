@@ -77,7 +77,7 @@ def test_a_last_copy_leaves_the_memory_of_the_source_to_the_copy(tmp_path, monke
     monkeypatch.setattr(copying, "clone", lambda source, target: False)
     monkeypatch.setattr(os, "posix_fadvise", lambda *call: dropped.append(call) or real(*call))
     source, target = files.open_regular(one), files.create(tmp_path / "two")
-    copying.copy(source, target, is_last=True)
+    copying.copy(source, target, leaves_memory=True)
     assert (tmp_path / "two").read_bytes() == one.read_bytes()
     assert {(fd, advice) for fd, _, _, advice in dropped} == {(source, os.POSIX_FADV_DONTNEED)}
     ends = [0, *(start + size for _, start, size, _ in dropped)]

@@ -42,7 +42,7 @@ class Written(NamedTuple):
 class PackWriter:
     """Writes packs into a folder, a new one when one is full. Not for several threads.
 
-    `keeps_small`: a pack of at most `_KEPT` bytes is handed over as bytes, and no file is made for it.
+    `keeps_small`: a pack of fewer than `_KEPT` bytes is handed over as bytes, and no file is made for it.
     """
 
     def __init__(self, folder: Path, limit: int, *, keeps_small: bool = False) -> None:

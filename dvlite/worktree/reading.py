@@ -104,7 +104,7 @@ class _Asked(NamedTuple):
 
 
 class _Kind(enum.IntEnum):
-    """How files are read: small ones many at once, middling ones several in a thread; from ALONE on, each alone."""
+    """How files are read: small and middling ones several at once; from ALONE on, each alone."""
 
     SMALL = 0
     MIDDLING = 1
@@ -161,7 +161,6 @@ class Reader:
         self._objects = objects
         self._limit = limit
         self._helper: Helper[Task, Any] | None = None
-        self._is_alone = False  # there can't be another process
         self._free = list(range(_ROOMS))
         self._others = 0  # what the helper does beside reading
         self._open: list[Begun] = []  # what is needed first comes last
@@ -175,7 +174,7 @@ class Reader:
             self._stamp = statkey.stamp(Path(work.path))
         begun = Begun(work, list(self._passes(work.keys)), self._stamp)
         self._count(work)
-        if self.files_read >= _SHARED or self.bytes_read >= _SHARED_BYTES:
+        if self._is_much:
             self._get_help()
         is_next = bool(self._open) and _above(self._open[-1].work) == _above(work)
         self._open.insert(len(self._open) - is_next, begun)
@@ -189,16 +188,19 @@ class Reader:
             if self._limit is not None and self.bytes_read > self._limit:
                 raise TooMuchError(f"'{work.where(at)}' and more have changed: over {self._limit} bytes to read")
 
-    def _get_help(self) -> None:
-        """Have another process read, if there can be one: not beside threads, so this comes before the first of them."""
-        if self._helper is None and not self._is_alone and self.files_read > 1:
-            from dvlite import forking
+    @property
+    def _is_much(self) -> bool:
+        return self.files_read >= _SHARED or self.bytes_read >= _SHARED_BYTES
 
-            self._is_alone = True
-            if self._rooms and forking.processors() > 1:
-                with contextlib.suppress(OSError):
-                    self._helper = self._stack.enter_context(forking.Helper(lambda task: task.do(self)))
-                    self._is_alone = False
+    def _get_help(self) -> None:
+        """Have another process read, if there can be one: not while this one has threads, so this comes before they are made."""
+        from dvlite import forking
+
+        if self._helper is None and forking.processors() > 1:
+            with contextlib.suppress(OSError):
+                self._rooms  # noqa: B018  (made before, so that both have them)
+                self._helper = self._stack.enter_context(forking.Helper(lambda task: task.do(self)))
+                self._stack.callback(setattr, self, "_helper", None)  # which knows this reader
 
     @functools.cached_property
     def _rooms(self) -> memoryview:
@@ -253,7 +255,9 @@ class Reader:
         for begun in self._open[-1:-3:-1]:
             if begun.ahead < len(begun.passes):
                 one = begun.passes[begun.ahead]
-                if not one.is_shared or len(self._free) < 2:
+                is_first = begun is self._open[-1]
+                has_room = len(self._free) > 1 and (is_first or begun.ahead - begun.at < _SHARED_AHEAD // 2)
+                if not one.is_shared or not has_room:
                     return False
                 one.result = _there(self._read_now(begun.work, one))
                 begun.flying += one.size
@@ -307,21 +311,23 @@ class Reader:
             begun.ahead += 1
 
     def _start(self, work: Unread, one: _Pass, ahead: int) -> Callable[[], _Some] | None:
-        if not one.is_shared:
-            if one.kind is _Kind.LINK:
-                return lambda: self._read_now(work, one)
-            return self._pool.submit(self._read_now, work, one).result
-        if len(self._free) <= _ROOMS - ahead:
-            return None
+        """Have a pass begun with, or done when it is wanted; None where it is to be asked for again when there is room."""
         helper = self._helper
-        if helper and helper.is_there:
+        is_crowded = len(self._free) <= _ROOMS - ahead
+        if one.is_shared and helper and helper.is_there:
+            if is_crowded:
+                return None
             one.room = self._free.pop()
             one.number = helper.ask(self._asked(work, one))
             return lambda: self._some(work, one, helper.answer(one.number))
-        if one.kind is _Kind.MIDDLING and self._is_alone:
+        if one.is_shared and one.kind is _Kind.MIDDLING and self._is_much:
+            if is_crowded:
+                return None
             one.room = self._free.pop()
             return self._pool.submit(self._read_now, work, one).result
-        return None
+        if one.is_shared or one.kind is _Kind.LINK or self.files_read == 1:
+            return lambda: self._read_now(work, one)
+        return self._pool.submit(self._read_now, work, one).result
 
     @functools.cached_property
     def _pool(self) -> "ThreadPoolExecutor":

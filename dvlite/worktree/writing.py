@@ -280,7 +280,8 @@ class _Chunk:
         What this process has just hashed, as it was fetched, is copied as it is, and leaves its memory to the copy.
         """
         if self._store.is_proved(path):
-            copying.copy(source, target, is_last=True)
+            copying.copy(source, target, leaves_memory=True)
+            self._store.unprove(path)  # another copy of it comes from the disk
             return True
         if checksum := self._store.checksum_of(path):
             return hashing.checksum_of_copy(source, target) == checksum or self._is_true(oid, path, target)

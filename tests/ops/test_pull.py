@@ -1,6 +1,7 @@
 """A pull hashes once what comes in whole: packs and large objects go to the worktree as they are, unless they changed since."""
 
 import os
+import subprocess
 
 import pytest
 
@@ -55,6 +56,18 @@ def test_what_came_is_hashed_once(clone, hashed):
     # 30 files and the listing, which is read to know them, as it came and no more; the model as it was copied into the store.
     assert hashed == {"small": 31, "copies": 1}
     assert data_of(clone) == clone.expected
+
+
+def test_a_second_copy_of_what_came_is_looked_at_as_its_bytes_may_have_left_memory(clone, hashed, project):
+    same = "x" * (2 << 20)
+    project.write({"one": same, "two": same}, "twice")
+    project.dv("add", "twice")
+    project.dv("push")
+    project.commit("twice")
+    subprocess.run(["git", "pull", "-q"], cwd=clone.root, check=True)
+    fetch.pull(clone.repo)
+    assert hashed["copies"] == 3  # the model and this as they came, and its second copy
+    assert clone.read("twice") == project.read("twice")
 
 
 def test_what_was_hashed_long_ago_is_hashed_again(clone, hashed, monkeypatch):

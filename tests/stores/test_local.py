@@ -7,10 +7,10 @@ import pytest
 
 from dvlite import files, machine, pack, transfer
 from dvlite.config import Remote
-from dvlite.errors import CorruptError
+from dvlite.errors import CorruptError, UsageError
 from dvlite.stores import packs
 from dvlite.stores.base import Report
-from dvlite.stores.local import LocalStore
+from dvlite.stores.local import LocalStore, tombs
 from dvlite.stores.memory import MemoryStore
 from dvlite.stores.remote import RemoteStore
 from tests.stores.conformance import StoreConformance, oid
@@ -354,3 +354,15 @@ def test_several_corrupt_packs_cost_the_objects_that_are_bad_in_them_alone(tmp_p
             assert len(report.failed) == len(paths[::3]) and len(report.copied) == 2000 - len(report.failed)
     finally:
         sys.setswitchinterval(before)
+
+
+def test_no_view_is_kept_where_one_of_several_is_refused(store):
+    room = bytearray(b"abc")
+    pieces = [memoryview(room)[at : at + 1] for at in range(3)]
+    oids = [oid(piece) for piece in pieces]
+    tombs.note(store.root, [oids[2]])
+    with store.open_batch(is_synced=False) as batch:
+        with pytest.raises(UsageError):
+            batch.take_all(zip(oids, pieces, strict=True))
+        room[:] = b"xyz"
+    assert dict(reopen(store).read_many(oids[:2])) == {oids[0]: b"a", oids[1]: b"b"}

@@ -1,14 +1,17 @@
 """Files are read once, in the order of names, and what moves meanwhile is looked at again."""
 
 import contextlib
+import gc
 import os
 import signal
 import threading
 import time
+import weakref
 
 import pytest
 
 from dvlite import forking, statkey
+from dvlite.errors import DvliteError
 from dvlite.oid import Oid
 from dvlite.stores.memory import Hashing
 from dvlite.worktree import reading
@@ -234,7 +237,7 @@ def test_others_read_where_there_is_much(tmp_path, reader, request):
     begun = reader.begin(unread(tmp_path))
     is_shared = "shared" in request.node.name
     assert len(children() - before) == is_shared
-    asked = [one for one in begun.passes if one.result]
+    asked = [one for one in begun.passes if one.number >= 0]
     assert 0 < len(asked) < len(begun.passes) if is_shared else not asked
     reader.finish(begun)
 
@@ -267,6 +270,81 @@ def test_who_waits_for_another_reads_what_comes_later(tmp_path, batch, monkeypat
         assert sorted(reader._free) == list(range(reading._ROOMS))
     assert batch.came == [f"{name}{number}".encode() for name in "ab" for number in range(40)]
     assert len(mine) > 10 and ("a", "08") in mine
+
+
+def test_what_is_needed_later_leaves_room_for_what_is_needed_first(tmp_path, batch, monkeypatch):
+    monkeypatch.setattr(reading, "_SHARED", 1)
+    monkeypatch.setattr(reading, "_AT_ONCE", 4)
+    monkeypatch.setattr(forking, "processors", lambda: 2)
+    folders = [tmp_path / name for name in ("a", "b", "a/sub")]
+    for folder, count in zip(folders, (20, 400, 40), strict=True):
+        folder.mkdir()
+        for number in range(count):
+            (folder / f"{number:03}").write_text(f"{folder.name}{number}")
+    works = [unread(folder) for folder in folders]
+    parent, real = os.getpid(), reading._Asked.do
+    monkeypatch.setattr(
+        reading._Asked, "do", lambda *call: (os.getpid() != parent and time.sleep(0.05), real(*call))[1]
+    )
+    with contextlib.ExitStack() as stack:
+        reader = Reader(batch, "sha256", stack, pack_below=1 << 20, objects=None, limit=None)
+        first, second = (reader.begin(work) for work in works[:2])
+        reader.finish(first)
+        assert sum(one.result is not None for one in second.passes) <= reading._SHARED_AHEAD // 2
+        below = reader.begin(works[2])
+        assert sum(one.number >= 0 for one in below.passes) >= reading._SHARED_AHEAD // 2
+        reader.finish(below)
+        reader.finish(second)
+    assert len(batch.came) == 460
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/sys/kernel/ostype"), reason="no such file here")
+def test_a_file_that_holds_more_than_its_stat_says_is_refused(reader):
+    work = Unread("/proc/sys/kernel", "data", ["ostype"], [statkey.of(os.lstat("/proc/sys/kernel/ostype"))])
+    with pytest.raises(DvliteError, match="keeps changing"):
+        read(reader, work)
+
+
+def test_large_files_are_begun_also_behind_small_ones(tmp_path, batch, monkeypatch):
+    monkeypatch.setattr(forking, "processors", lambda: 1)
+    for number in range(6):
+        (tmp_path / f"{number}").write_bytes(bytes(3 + number % 2 * (2 << 20)))
+    with contextlib.ExitStack() as stack:
+        reader = Reader(batch, "sha256", stack, pack_below=1 << 20, objects=None, limit=None)
+        begun = reader.begin(unread(tmp_path))
+        assert all(one.result for one in begun.passes)
+        reader.finish(begun)
+    assert len(batch.came) == 3
+
+
+def test_another_process_comes_before_the_first_thread(tmp_path, batch):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a/large").write_bytes(bytes(2 << 20))
+    for number in range(4):
+        (tmp_path / "b" / f"{number}").write_bytes(bytes(2 << 20))
+    before = children()
+    with contextlib.ExitStack() as stack:
+        reader = Reader(batch, "sha256", stack, pack_below=1 << 20, objects=None, limit=None)
+        read(reader, unread(tmp_path / "a"))
+        assert children() == before, "one file needs none"
+        asked = threading.active_count()
+        reader.begin(unread(tmp_path / "b"))
+        assert len(children() - before) == (forking.processors() > 1 or asked == 1)
+
+
+def test_a_reader_is_gone_with_its_memory_when_it_is_done(tmp_path, reader, batch):
+    (tmp_path / "a").write_bytes(b"1")
+    with contextlib.ExitStack() as stack:
+        one = Reader(batch, "sha256", stack, pack_below=1 << 20, objects=None, limit=None)
+        read(one, unread(tmp_path))
+    there = weakref.ref(one)
+    gc.disable()
+    try:
+        del one
+        assert there() is None
+    finally:
+        gc.enable()
 
 
 def test_no_more_is_read_than_is_allowed(tmp_path, batch):

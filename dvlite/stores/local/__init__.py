@@ -405,10 +405,13 @@ class LocalStore(Store):
         """Tell whether a file is as it was when this process hashed it a moment ago, so that it need not be hashed again."""
         if not (found := self._proved.get(str(path))) or time.monotonic() - found[1] > _PROOF_S:
             return False
-        try:
+        with contextlib.suppress(OSError):
             return found[0] == statkey.of(path.stat())
-        except OSError:
-            return False
+        return False
+
+    def unprove(self, path: Path) -> None:
+        """Forget that: its bytes need not be in memory any more."""
+        self._proved.pop(str(path), None)
 
     def freshen(self, name: str, now_ns: int) -> bool:
         """Make a file count as young, since something is about to rest on it; False where that is not allowed."""

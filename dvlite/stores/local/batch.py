@@ -68,14 +68,16 @@ class LocalBatch(Batch):
         """Append to a pack, each unless it is known."""
         taken, is_known, add, purged = self._taken, self._is_known, self._blobs.add, self._purged
         with self._lock:
-            for oid, data in objects:
-                if oid in purged:
-                    self._refuse_purged(oid)
-                if oid not in taken:
-                    if not is_known(oid) and (full := add(oid, data)):
-                        self._note(full, is_tree=False)
-                    taken.add(oid)
-            self._blobs.let_go()
+            try:
+                for oid, data in objects:
+                    if oid in purged:
+                        self._refuse_purged(oid)
+                    if oid not in taken:
+                        if not is_known(oid) and (full := add(oid, data)):
+                            self._note(full, is_tree=False)
+                        taken.add(oid)
+            finally:
+                self._blobs.let_go()
 
     def _refuse_purged(self, oid: Oid) -> None:
         if oid in self._purged:
