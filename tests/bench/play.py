@@ -60,7 +60,10 @@ class Day:
         """See that a folder has the source's bytes after an operation; its time doesn't count where it hasn't."""
         skip = [f"--exclude={name}" for name in ("*.dvlite", "*.dvc", ".gitignore", ".gitattributes")]
         done = subprocess.run(
-            ["diff", "-r", "--no-dereference", *skip, source, folder / "data"], capture_output=True, text=True
+            ["diff", "-r", "--no-dereference", *skip, source, folder / "data"],
+            capture_output=True,
+            text=True,
+            errors="replace",  # it shows what differs, whatever bytes that has
         )
         if done.returncode:
             self.taken.pop(operation, None)
