@@ -140,8 +140,12 @@ def distances(options, work, source, place):
 
 def _round(options, peers, name, source, place):
     """One tool's round, with a server of its own: deleted objects keep their room on some for hours."""
-    with tempfile.TemporaryDirectory(dir=options.place) as room, servers.serve(options.server, Path(room)) as server:
-        return Bucket(server, peers, place).round(name, source)
+    with (
+        tempfile.TemporaryDirectory(dir=options.place) as room,
+        servers.serve(options.server, Path(room)) as server,
+        _emptied(options, place),
+    ):
+        return Bucket(server, peers, place / "round").round(name, source)
 
 
 def main():
