@@ -312,19 +312,15 @@ class Reader:
 
     def _start(self, work: Unread, one: _Pass, ahead: int) -> Callable[[], _Some] | None:
         """Have a pass begun with, or done when it is wanted; None where it is to be asked for again when there is room."""
-        helper = self._helper
-        is_crowded = len(self._free) <= _ROOMS - ahead
-        if one.is_shared and helper and helper.is_there:
-            if is_crowded:
+        helper = self._helper if self._helper and self._helper.is_there else None
+        if one.is_shared and (helper or (one.kind is _Kind.MIDDLING and self._is_much)):
+            if len(self._free) <= _ROOMS - ahead:
                 return None
             one.room = self._free.pop()
+            if helper is None:
+                return self._pool.submit(self._read_now, work, one).result
             one.number = helper.ask(self._asked(work, one))
             return lambda: self._some(work, one, helper.answer(one.number))
-        if one.is_shared and one.kind is _Kind.MIDDLING and self._is_much:
-            if is_crowded:
-                return None
-            one.room = self._free.pop()
-            return self._pool.submit(self._read_now, work, one).result
         if one.is_shared or one.kind is _Kind.LINK or self.files_read == 1:
             return lambda: self._read_now(work, one)
         return self._pool.submit(self._read_now, work, one).result
