@@ -114,7 +114,7 @@ def _verify_files(repo: Repo, result: FsckResult, share: float, progress: Progre
             verdicts.append(verdict)
     for verdict in verdicts:  # once all are known: setting one aside looks at the others too
         bad = set(verdict.bad) if verdict.bad is not None else repo.store.objects_of(verdict.name)
-        repo.store.set_bad_aside(verdict.name)
+        repo.store.verify(root / verdict.name)
         bad -= repo.store.find(bad).keys() if verdict.bad is None else set()
         lost |= bad
         whole = Problem("corrupt", verdict.name, healed="its own bytes" if (root / verdict.name).exists() else "")

@@ -291,7 +291,7 @@ class _Chunk:
         """Hash a copy whose checksum is not the one noted: perhaps the note is wrong, and the object is right."""
         if hashing.oid_of_open_file(oid.algorithm, target) != oid:
             return False
-        self._store.forget(path)
+        self._store.verify(path)
         return True
 
 

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from dvlite import machine, pointer
+from dvlite.stores.local import quarantine
 from tests.conftest import Project, make_project
 
 
@@ -328,7 +329,7 @@ def test_after_the_store_lost_something_add_stores_it_anew(project):
     (pack, *_) = project.packs()
     project.repo.store.create()
     store = project.repo.store
-    store._set_aside(f"packs/{pack.name}")
+    quarantine.set_aside(store, f"packs/{pack.name}")
     assert project.json("status")["paths"][0]["missing_here"] > 0
     project.dv("add", "data")
     shutil.rmtree(project.root / "data")

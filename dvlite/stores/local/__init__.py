@@ -1,7 +1,8 @@
 """The local store: small objects in packs, large ones as read-only files of their own, in the Git folder.
 
 It may hold the only copy of something, so it is never a cache. Layout: docs/store.md. The rooms: `batch` is how objects come
-in, `journal` is what is published but perhaps not on disk yet, and the record of files that were seen whole.
+in, `sending` how they leave; `journal` is what is published but perhaps not on disk yet, and the record of files that were seen
+whole; what may be bad goes through `quarantine`.
 """
 
 import contextlib
@@ -12,14 +13,15 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from dvlite import files, hashing, statkey
-from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, explain
+from dvlite.errors import CorruptError, FormatError
 from dvlite.locks import Lock
 from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
-from dvlite.pack import PackIndex, Place
+from dvlite.pack import Place
 from dvlite.progress import SILENT, Progress
 from dvlite.statkey import StatKey
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Report, Store, loose_name
+from dvlite.stores.local import quarantine, sending
 from dvlite.stores.local.batch import LocalBatch
 from dvlite.stores.local.journal import Journal, Seen
 from dvlite.stores.local.state import State
@@ -55,7 +57,7 @@ class LocalStore(Store):
         self.seen = Seen(root / "seen")
         self._generation = State(root)
         self.journal = Journal(root, self.seen)
-        self._table = Table(root / "table", lambda id_: packs.read_index(self.pack_path(id_)))
+        self.table = Table(root / "table", lambda id_: packs.read_index(self.pack_path(id_)))
         self._is_recovered = self._is_ready = False
         self._looking = threading.RLock()
         self._proved: dict[str, tuple[StatKey, float]] = {}
@@ -101,7 +103,7 @@ class LocalStore(Store):
             except OSError:
                 self._is_blind = True
             for name in self.journal.torn_names():
-                self._verify_file(name)
+                quarantine.verify(self, name)
             self.journal.forget_earlier_boots()
 
     def _make_ready(self) -> None:
@@ -119,7 +121,7 @@ class LocalStore(Store):
         for _ in range(_REFRESHES):
             live = list_ids(self.root / "packs", ".pack")
             try:
-                self._table.refresh(live, may_write=self.tmp.exists())
+                self.table.refresh(live, may_write=self.tmp.exists())
             except FileNotFoundError:  # another process folded packs meanwhile, and perhaps the next one does
                 continue
             except (CorruptError, FormatError):
@@ -132,14 +134,14 @@ class LocalStore(Store):
                 try:
                     packs.read_index(self.pack_path(id_))
                 except (CorruptError, FormatError):
-                    self._set_aside(f"packs/{id_}.pack")
-        self._table.refresh(list_ids(self.root / "packs", ".pack"))
+                    quarantine.set_aside(self, f"packs/{id_}.pack")
+        self.table.refresh(list_ids(self.root / "packs", ".pack"))
 
     # ---- looking and reading ----
 
     def place_of(self, oid: Oid) -> tuple[str, Place | None] | None:
         """Return the file (relative to the store) that has an object, and its place in it (None: the whole file)."""
-        if found := self._table.find(oid):
+        if found := self.table.find(oid):
             return f"packs/{found.pack}.pack", found.place
         name = loose_name(oid)
         return (name, None) if os.path.isfile(f"{self._prefix}{name}") else None
@@ -152,12 +154,12 @@ class LocalStore(Store):
 
     def is_empty(self) -> bool:
         """Tell whether there is nothing to look up."""
-        return self._table.holds_nothing() and not (self.root / "objects").exists()
+        return self.table.holds_nothing() and not (self.root / "objects").exists()
 
     def find(self, oids: Collection[Oid]) -> dict[Oid, int]:
         """Look up packs by the table and the rest by name."""
         self._make_ready()
-        sizes = self._table.sizes(oids)
+        sizes = self.table.sizes(oids)
         left = [oid for oid in oids if oid not in sizes] if len(sizes) < len(oids) else []
         folders = self._loose_folders(left)
         if not left or folders == set():
@@ -212,7 +214,7 @@ class LocalStore(Store):
         except FileNotFoundError:  # folded into another pack meanwhile
             self.refresh()
             for oid in places:
-                if found := self._table.find(oid):
+                if found := self.table.find(oid):
                     yield from self._read_pack(self.pack_path(found.pack), {oid: found.place})
 
     def _checked(self, oid: Oid, data: bytes, path: Path) -> tuple[Oid, bytes]:
@@ -222,7 +224,7 @@ class LocalStore(Store):
 
     def corrupt(self, oid: Oid, path: Path) -> CorruptError:
         """Set a corrupt object's file aside (its good objects stay) and return the error to raise."""
-        self._verify_file(path.relative_to(self.root).as_posix())
+        self.verify(path)
         return CorruptError(
             f"object {oid.short} is corrupt in '{path}' (set aside in '{self.root / 'quarantine'}')",
             "Run 'dvlite pull' to get it from the remote, or 'dvlite add' where you still have the data.",
@@ -233,7 +235,7 @@ class LocalStore(Store):
         self._make_ready()
         loose: dict[Oid, Path] = {}
         absent = []
-        by_pack, left = self._table.by_pack(oids)
+        by_pack, left = self.table.by_pack(oids)
         folders = self._loose_folders(left)
         for oid in left:
             if self._loose_size(oid, folders) is not None:
@@ -246,7 +248,7 @@ class LocalStore(Store):
         """Yield packed objects, then loose ones."""
         self._make_ready()
         known: set[Oid] = set()
-        for oid in self._table.oids():
+        for oid in self.table.oids():
             if oid not in known:
                 known.add(oid)
                 yield oid
@@ -255,8 +257,6 @@ class LocalStore(Store):
                 digest = bytes.fromhex(path.parent.name + path.name)
                 if len(digest) == DIGEST_SIZE and Oid(algorithm, digest) not in known:
                     yield Oid(algorithm, digest)
-
-    # ---- sending ----
 
     def send(
         self,
@@ -267,91 +267,7 @@ class LocalStore(Store):
         jobs: int = 4,
     ) -> None:
         """Send packs as they are where all of one is wanted, large objects as files, the rest one by one."""
-        by_pack, loose, absent = self.group(oids)
-        for oid in absent:
-            report.fail([oid], MissingError(f"object {oid.short} is not in the local store"))
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(jobs) as pool:
-            waiting = [  # what lies where is forgotten with each pack: there may be millions of objects
-                pool.submit(self._send_pack, path, by_pack.pop(path), target, report, progress)
-                for path in list(by_pack)
-            ]
-            waiting += [
-                pool.submit(self._send_file, oid, path, target, report, progress) for oid, path in loose.items()
-            ]
-        for one in waiting:
-            one.result()
-
-    def _worth_whole(self, path: Path, places: Mapping[Oid, Place]) -> PackIndex | None:
-        """Return a pack's index where all of it is wanted, and it isn't small."""
-        # Small packs are put together into large ones on the way, so that many adds don't become many uploads.
-        is_small = path.stat().st_size < self.pack_size // 16
-        return None if is_small else packs.index_if_all(path, path.stem, places)
-
-    def _send_pack(
-        self, path: Path, places: Mapping[Oid, Place], target: Batch, report: Report, progress: Progress
-    ) -> None:
-        try:
-            if index := self._worth_whole(path, places):
-                target.put_pack(path, index=index)
-                report.add({oid: place.size for oid, place in places.items()}, progress)
-                return
-        except CorruptError:
-            self._verify_file(path.relative_to(self.root).as_posix())
-        except FileNotFoundError:  # folded into another pack meanwhile
-            self.refresh()
-        except DvliteError as exc:
-            report.fail(places.keys(), exc)
-            return
-        try:
-            self._send_places(path, places, target, report, progress)
-        except OSError as exc:
-            report.fail(places.keys() - report.copied.keys(), explain(exc, path, "can't read"))
-
-    def _send_places(
-        self, path: Path, places: Mapping[Oid, Place], target: Batch, report: Report, progress: Progress
-    ) -> None:
-        left = set(places)
-        while left:
-            try:
-                for oid, data in self._read_pack(path, {oid: places[oid] for oid in left}):
-                    target.put(data, oid.algorithm)
-                    report.add({oid: len(data)}, progress)
-                    left.discard(oid)
-            except CorruptError:
-                self.refresh()
-                for oid in [oid for oid in left if not self._table.find(oid)]:
-                    report.fail(
-                        [oid],
-                        CorruptError(
-                            f"object {oid.short} was corrupt in the local store",
-                            "Run 'dvlite add' where you still have the data.",
-                        ),
-                    )
-                    left.discard(oid)
-                continue
-            for oid in left:
-                report.fail([oid], MissingError(f"object {oid.short} is not in the local store"))
-            return
-
-    def _send_file(self, oid: Oid, path: Path, target: Batch, report: Report, progress: Progress) -> None:
-        checksum = self.checksum_of(path)
-        try:
-            taken = target.put_file(path, oid.algorithm, oid=oid, checksum=checksum)
-            report.add({oid: taken.status.st_size}, progress)
-        except CorruptError:
-            # Perhaps only the checksum that was noted is wrong.
-            if checksum and self._verify_file(path.relative_to(self.root).as_posix()):
-                self._send_file(oid, path, target, report, progress)
-            else:
-                report.fail([oid], self.corrupt(oid, path))
-        except files.Moved:
-            report.fail([oid], DvliteError(f"object {oid.short} changed in the local store while it was read"))
-        except DvliteError as exc:
-            report.fail([oid], exc)
-        except OSError as exc:
-            report.fail([oid], explain(exc, path, "can't read"))
+        sending.send(self, oids, target, report, progress, jobs)
 
     # ---- coming in, and trust ----
 
@@ -373,7 +289,7 @@ class LocalStore(Store):
         """
         self._make_ready()
         for name in self.journal.settle():
-            self._set_aside(name)
+            quarantine.set_aside(self, name)
             raise CorruptError(
                 f"'{self.root / name}' could not be written to disk",
                 "Run 'dvlite add' again while the data is still in the worktree.",
@@ -388,14 +304,18 @@ class LocalStore(Store):
             if self.is_trusted(path):
                 safe.update(places)
             else:
-                safe.update(oid for oid in places if self._table.find(oid))
+                safe.update(oid for oid in places if self.table.find(oid))
         safe.update(oid for oid, path in loose.items() if self.is_trusted(path))
         return safe
 
     def is_trusted(self, path: Path) -> bool:
         """Tell whether a file of the store is whole; one that isn't as it was last seen is read and, if bad, set aside."""
         name = path.relative_to(self.root).as_posix()
-        return self.seen.is_as_noted(name, path) or self.seen.confirm(name, path) or self._verify_file(name)
+        return self.seen.is_as_noted(name, path) or self.seen.confirm(name, path) or quarantine.verify(self, name)
+
+    def verify(self, path: Path) -> bool:
+        """Read a file of the store and tell whether it is whole; where not, it is set aside, and its good objects stay."""
+        return quarantine.verify(self, path.relative_to(self.root).as_posix())
 
     def prove(self, path: Path) -> None:
         """Note that this process has just hashed all of a file of the store, and the disk has it."""
@@ -433,68 +353,5 @@ class LocalStore(Store):
         """Return the objects that a file of the store has, or had when it was last looked at."""
         self._make_ready()
         if name.startswith("packs/"):
-            return set(self._table.of_pack(name[len("packs/") : -len(".pack")]))
-        _, algorithm, head, rest = name.split("/")
-        return {Oid(algorithm, bytes.fromhex(head + rest))}
-
-    def set_bad_aside(self, name: str) -> None:
-        """Move a file that turned out bad to quarantine; what is good in a pack stays."""
-        self._verify_file(name)
-
-    def forget(self, path: Path) -> None:
-        """Look at a file anew: what was noted of it is wrong."""
-        self._verify_file(path.relative_to(self.root).as_posix())
-
-    def _verify_file(self, name: str) -> bool:
-        path = self.root / name
-        bad: set[Oid] | None = None
-        checksum = b""
-        with contextlib.suppress(CorruptError, FormatError, OSError):
-            if name.startswith("packs/"):
-                bad = packs.bad_objects(path, packs.read_index(path))
-            else:
-                _, algorithm, head, rest = name.split("/")
-                oid = Oid(algorithm, bytes.fromhex(head + rest))
-                content = hashing.content_of_file(algorithm, path)
-                checksum = content.checksum
-                bad = set() if content.oid == oid else {oid}
-        if bad is not None and not bad:
-            with contextlib.suppress(OSError):
-                files.sync(path)
-                self.seen.note(name, path, checksum)
-            return True
-        if path.exists():
-            if name.startswith("packs/") and self._salvage(path):
-                return True
-            self._set_aside(name)
-        self.refresh()  # one that is gone was folded into another by somebody else
-        return False
-
-    def _salvage(self, path: Path) -> bool:
-        """Write what is good in a bad pack into a new one; tell whether that is all of it, and stands in its place."""
-        try:
-            places = packs.read_index(path).places
-        except (CorruptError, FormatError, OSError):
-            return False
-        self.create()
-        writer = packs.PackWriter(self.tmp, 1 << 62)
-        for oid, data in packs.read_objects(path, places):
-            if hashing.digest(oid.algorithm, data) == oid.digest:
-                writer.add(oid, data)
-        written = writer.finish()
-        if written is None:
-            return False
-        files.sync(written.path)
-        os.rename(written.path, final := self.pack_path(written.id))
-        files.sync(final.parent)
-        self.seen.note(f"packs/{written.id}.pack", final)
-        return final == path
-
-    def _set_aside(self, name: str) -> None:
-        self.create()
-        self.raise_generation()
-        aside = self.root / "quarantine" / f"{files.token(4)}-{name.replace('/', '-')}"
-        aside.parent.mkdir(exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(self.root / name, aside)
-        self._table.drop(name.removeprefix("packs/").removesuffix(".pack"))
+            return set(self.table.of_pack(name[len("packs/") : -len(".pack")]))
+        return {quarantine.loose_oid(name)}

@@ -1,0 +1,120 @@
+"""How objects leave a local store: whole packs as they are, large objects as files, the rest one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from dvlite import files
+from dvlite.errors import CorruptError, DvliteError, MissingError, explain
+from dvlite.oid import Oid
+from dvlite.pack import PackIndex, Place
+from dvlite.progress import Progress
+from dvlite.stores import packs
+from dvlite.stores.base import Batch, Report
+
+if TYPE_CHECKING:
+    from dvlite.stores.local import LocalStore
+
+
+class _Way(NamedTuple):
+    """From where to where objects go, and who is told."""
+
+    store: LocalStore
+    target: Batch
+    report: Report
+    progress: Progress
+
+
+def send(
+    store: LocalStore, oids: Mapping[Oid, int], target: Batch, report: Report, progress: Progress, jobs: int
+) -> None:
+    """Send objects to a batch, `jobs` packs or files at a time; what fails goes to the report."""
+    way = _Way(store, target, report, progress)
+    by_pack, loose, absent = store.group(oids)
+    for oid in absent:
+        report.fail([oid], _absent(oid))
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(jobs) as pool:
+        # What lies where is forgotten with each pack: there may be millions of objects.
+        waiting = [pool.submit(_send_pack, way, path, by_pack.pop(path)) for path in list(by_pack)]
+        waiting += [pool.submit(_send_file, way, oid, path) for oid, path in loose.items()]
+    for one in waiting:
+        one.result()
+
+
+def _absent(oid: Oid) -> MissingError:
+    return MissingError(f"object {oid.short} is not in the local store")
+
+
+def _worth_whole(store: LocalStore, path: Path, places: Mapping[Oid, Place]) -> PackIndex | None:
+    """Return a pack's index where all of it is wanted, and it isn't small."""
+    # Small packs are put together into large ones on the way, so that many adds don't become many uploads.
+    is_small = path.stat().st_size < store.pack_size // 16
+    return None if is_small else packs.index_if_all(path, path.stem, places)
+
+
+def _send_pack(way: _Way, path: Path, places: Mapping[Oid, Place]) -> None:
+    try:
+        if index := _worth_whole(way.store, path, places):
+            way.target.put_pack(path, index=index)
+            way.report.add({oid: place.size for oid, place in places.items()}, way.progress)
+            return
+    except CorruptError:
+        way.store.verify(path)
+    except FileNotFoundError:  # folded into another pack meanwhile
+        way.store.refresh()
+    except DvliteError as exc:
+        way.report.fail(places.keys(), exc)
+        return
+    try:
+        _send_places(way, path, places)
+    except OSError as exc:
+        way.report.fail(places.keys() - way.report.copied.keys(), explain(exc, path, "can't read"))
+
+
+def _send_places(way: _Way, path: Path, places: Mapping[Oid, Place]) -> None:
+    """Send objects of a pack one by one; those that turn out corrupt are left out, and the others sent once more."""
+    left = set(places)
+    while left:
+        try:
+            for oid, data in way.store.read_packed({path: {oid: places[oid] for oid in left}}):
+                way.target.put(data, oid.algorithm)
+                way.report.add({oid: len(data)}, way.progress)
+                left.discard(oid)
+        except CorruptError:
+            way.store.refresh()
+            for oid in [oid for oid in left if not way.store.table.find(oid)]:
+                way.report.fail(
+                    [oid],
+                    CorruptError(
+                        f"object {oid.short} was corrupt in the local store",
+                        "Run 'dvlite add' where you still have the data.",
+                    ),
+                )
+                left.discard(oid)
+            continue
+        for oid in left:
+            way.report.fail([oid], _absent(oid))
+        return
+
+
+def _send_file(way: _Way, oid: Oid, path: Path) -> None:
+    checksum = way.store.checksum_of(path)
+    try:
+        taken = way.target.put_file(path, oid.algorithm, oid=oid, checksum=checksum)
+        way.report.add({oid: taken.status.st_size}, way.progress)
+    except CorruptError:
+        # Perhaps only the checksum that was noted is wrong.
+        if checksum and way.store.verify(path):
+            _send_file(way, oid, path)
+        else:
+            way.report.fail([oid], way.store.corrupt(oid, path))
+    except files.Moved:
+        way.report.fail([oid], DvliteError(f"object {oid.short} changed in the local store while it was read"))
+    except DvliteError as exc:
+        way.report.fail([oid], exc)
+    except OSError as exc:
+        way.report.fail([oid], explain(exc, path, "can't read"))
