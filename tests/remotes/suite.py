@@ -66,7 +66,7 @@ class Counted:
             "rename",
             "folder",
             "pages",
-            "upload_hashed",
+            "upload_checked",
         ):
             return real
 
@@ -179,7 +179,7 @@ class RemoteSuite(StoreConformance):
         repo, counted = self.counted(used, monkeypatch)
         result = push(repo)
         assert (result.pushed, result.failures) == (0, []) and result.present > 30
-        assert counted.count("write", "upload", "upload_hashed", "remove", "rename") == 0
+        assert counted.count("write", "upload", "upload_checked", "remove", "rename") == 0
 
     def test_a_change_sends_only_what_is_new(self, used, monkeypatch):
         """A change sends only what is new"""
@@ -211,7 +211,7 @@ class RemoteSuite(StoreConformance):
         seen = []
 
         def fail(verb, name):
-            if verb in ("upload", "upload_hashed"):
+            if verb in ("upload", "upload_checked"):
                 seen.append(name)
                 if len(seen) > 3:
                     raise RemoteError("cut off")

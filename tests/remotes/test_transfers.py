@@ -11,7 +11,7 @@ import time
 import pytest
 
 from dvlite import hashing
-from dvlite.errors import RemoteError
+from dvlite.errors import CorruptError, RemoteError
 from dvlite.ops import remote as remotes_op
 from dvlite.ops.fetch import pull
 from dvlite.ops.push import push
@@ -378,6 +378,66 @@ def test_an_unfinished_upload_in_parts_is_aborted(ceph, tmp_path):
         assert left == [] and not note.exists()
 
 
+@pytest.fixture(params=["ceph", "folder"])
+def checking(request, tmp_path):
+    """Returns a bucket whose driver hashes what it sends, what shows unfinished uploads there, and how often it reads."""
+    if request.param == "folder":
+        bucket = Bucket(str(tmp_path / "remote"), {}, folder=tmp_path / "known")
+        yield bucket, lambda: list(tmp_path.glob("remote/tmp/*")), 2  # the copy is hashed itself
+        return
+    server = request.getfixturevalue("ceph")
+    os.environ.update(server.env)
+    bucket = Bucket(f"{server.url}/checked", server.options, folder=tmp_path / "known")
+    fs = Bucket(f"{server.url}/p", {**server.options, "driver": "s3fs"}).driver.fs
+    yield (
+        bucket,
+        lambda: fs.call_s3("list_multipart_uploads", Bucket="bucket", Prefix="checked/").get("Uploads", []),
+        1,
+    )
+
+
+@pytest.mark.parametrize("size", [0, 20 * MIB, 80 * MIB])  # in one request, and in parts
+def test_a_large_object_is_hashed_on_its_way_and_is_there_only_if_it_is_right(checking, tmp_path, size):
+    bucket, unfinished, times = checking
+    sent = tmp_path / "sent"
+    sent.write_bytes(os.urandom(size))
+    right = hashing.content_of_file("sha256", sent).checksum
+
+    def name_of(digest):
+        if digest != right:
+            raise CorruptError("it is not what it was")
+        return "objects/a"
+
+    def send():
+        before = read_so_far()
+        told = []
+        bucket.put_hashed(sent, hashing.checksummer, name_of, told.append, expected="objects/a")
+        assert sum(told) == size
+        return read_so_far() - before
+
+    if size:
+        with sent.open("r+b") as file:  # in the middle: most of it is on its way before it is known
+            file.seek(size // 2)
+            byte = file.read(1)
+            file.seek(size // 2)
+            file.write(bytes([byte[0] ^ 1]))
+        with pytest.raises(CorruptError):
+            send()
+        assert not bucket.list() and not unfinished()
+        with sent.open("r+b") as file:
+            file.seek(size // 2)
+            file.write(byte)
+    assert send() < (times + 0.2) * size + MIB
+    assert bucket.list()["objects/a"].size == size
+    bucket.remove("objects/a")
+
+
+def read_so_far():
+    """Return how many bytes this process has read from files."""
+    with open("/proc/self/io") as file:
+        return int(next(line for line in file if line.startswith("rchar")).split()[1])
+
+
 @pytest.fixture(params=["named", "hashed"])
 def sending(request, tmp_path):
     """Returns what sends a large file to a folder: `send()`, and `begin()`, which begins to in another process and stops amid it."""
@@ -389,7 +449,7 @@ def sending(request, tmp_path):
         if request.param == "named":
             bucket.put_file("objects/a", path)
         else:
-            bucket.put_hashed(path, hashing.checksummer, lambda digest: "objects/a")
+            bucket.put_hashed(path, hashing.checksummer, lambda digest: "objects/a", expected="objects/a")
 
     def begin():
         def stop(name, *_):
@@ -398,7 +458,7 @@ def sending(request, tmp_path):
             signal.pause()
 
         bucket = Bucket(str(tmp_path / "remote"), {}, folder=tmp_path / "known")
-        bucket.driver.upload = bucket.driver.upload_hashed = stop
+        bucket.driver.upload = bucket.driver.upload_checked = stop
         process = os.fork()
         if not process:
             try:

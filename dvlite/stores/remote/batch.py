@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dvlite import hashing
 from dvlite.errors import CorruptError
-from dvlite.oid import Oid
+from dvlite.oid import Oid, Oids
 from dvlite.pack import PackIndex
 from dvlite.progress import SILENT, Progress
 from dvlite.stores import packs
@@ -34,8 +34,8 @@ class RemoteBatch(Batch):
         self._progress = progress
         self._lock = threading.Lock()
         self._writer = packs.PackWriter(store.tmp, store.pack_size, keeps_small=True)
-        self._taken: set[Oid] = set()
-        self._arrived: set[Oid] = set()
+        self._taken = Oids()
+        self._waiting: set[Oid] = set()  # what is packed here and not uploaded yet
         from concurrent.futures import ThreadPoolExecutor
 
         self._pool = ThreadPoolExecutor(store.bucket.jobs)
@@ -46,6 +46,7 @@ class RemoteBatch(Batch):
         with self._lock:
             if oid not in self._taken:
                 self._taken.add(oid)
+                self._waiting.add(oid)
                 if full := self._writer.add(oid, data):
                     self._uploads.append(self._pool.submit(self._upload_written, full))
 
@@ -62,8 +63,9 @@ class RemoteBatch(Batch):
             return loose_name(found(digest))
 
         new_work = hashing.checksummer if oid and checksum else lambda: hashing.hasher(algorithm)
-        sent = found(self._store.bucket.put_hashed(path, new_work, name_of, self._tell))
-        self._note({sent})
+        expected = loose_name(oid) if oid else ""
+        sent = found(self._store.bucket.put_hashed(path, new_work, name_of, self._tell, expected=expected))
+        self._note([sent])
         return Taken(sent, path.stat())
 
     def _tell(self, size: int) -> None:
@@ -72,7 +74,7 @@ class RemoteBatch(Batch):
     def _note(self, oids: Collection[Oid]) -> None:
         with self._lock:
             self._taken.update(oids)
-            self._arrived.update(oids)
+            self._waiting.difference_update(oids)
 
     def put_pack(self, path: Path, *, is_given: bool = False, index: PackIndex | None = None) -> Collection[Oid]:
         """Verify a pack, then upload it as it is."""
@@ -85,7 +87,8 @@ class RemoteBatch(Batch):
 
     def unpublished(self) -> set[Oid]:
         """Return what did not arrive (yet)."""
-        return self._taken - self._arrived
+        with self._lock:
+            return set(self._waiting)
 
     def _upload_written(self, written: packs.Written) -> None:
         try:

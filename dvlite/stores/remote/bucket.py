@@ -19,7 +19,7 @@ from dvlite.copying import Digester
 from dvlite.errors import DvliteError, RemoteError
 from dvlite.stores.remote.download import Parts
 from dvlite.stores.remote.drivers import open_driver
-from dvlite.stores.remote.drivers.base import UNTOLD, Advance, Driver, Listed, Page
+from dvlite.stores.remote.drivers.base import UNTOLD, Advance, Check, Driver, Listed, Page
 from dvlite.stores.remote.faults import explain, may_pass
 from dvlite.stores.remote.pace import Pace
 from dvlite.stores.remote.uploads import noted
@@ -329,14 +329,16 @@ class Bucket:
 
     def put_file(self, name: str, path: Path, advance: Advance = _ignore) -> None:
         """Upload a local file in one step. What an earlier try left behind on the server is aborted."""
+        self._put_file(name, path, advance, lambda to, tell: self.driver.upload(to, path, tell, self._pace.rate))
+
+    def _put_file(self, name: str, path: Path, advance: Advance, upload: Callable[[str, Advance], object]) -> None:
         size = path.stat().st_size
-        rate = self._pace.rate
         with self._noted(name, size) as note:
             with self._pace.turn():
 
                 def send(to: str) -> None:
                     with taking_back(advance) as tell:
-                        self.driver.upload(to, path, self._pace.paced(tell), rate)
+                        upload(to, self._pace.paced(tell))
 
                 self._put(name, size, send, note)
             if not self.driver.proves:
@@ -362,30 +364,35 @@ class Bucket:
             raise OSError(f"{name}: other bytes arrived than were sent")
 
     def put_hashed(
-        self, path: Path, work: Callable[[], Digester], name_of: Callable[[bytes], str], advance: Advance = _ignore
+        self,
+        path: Path,
+        work: Callable[[], Digester],
+        name_of: Callable[[bytes], str],
+        advance: Advance = _ignore,
+        *,
+        expected: str = "",
     ) -> bytes:
-        """Upload a local file under the name that its digest asks for; return the digest.
+        """Upload a local file under the name that its digest asks for, or that refuses it; return the digest.
 
-        A folder is written to while the copy is hashed, and names it then; elsewhere the name is needed first.
+        `expected`: the name it has if it is right. Where the driver can, it is hashed on its way then, and not before.
         """
+        digests: list[bytes] = []
 
-        def call() -> bytes | None:
-            with self._unfinished(note) as unfinished:
-                digest = self.driver.upload_hashed(unfinished, path, work())
-                if digest is not None:
-                    self.driver.rename(unfinished, name_of(digest))
-                return digest
+        def judge(digest: bytes) -> str:
+            digests.append(digest)
+            return name_of(digest)
 
-        digest = None
-        if self.protocol == "file":
-            with self._noted(f"{path.parent.name}{path.name}", path.stat().st_size) as note:
-                digest = self._do("can't write to", call)
-        if digest is None:
-            digest = copying.hash_file(path, work())
-            self.put_file(name_of(digest), path, advance)
+        if expected and self.driver.checks:
+            rate = self._pace.rate
+            self._put_file(
+                expected,
+                path,
+                advance,
+                lambda to, tell: self.driver.upload_checked(to, path, tell, rate, Check(work(), judge)),
+            )
         else:
-            advance(path.stat().st_size)
-        return digest
+            self.put_file(judge(copying.hash_file(path, work())), path, advance)
+        return digests[-1]
 
     def _put(self, name: str, size: int, send: Callable[[str], object], note: Callable[[str], object]) -> None:
         def call() -> None:

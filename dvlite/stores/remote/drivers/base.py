@@ -36,12 +36,19 @@ def md5_of_etag(etag: str | None) -> bytes | None:
     return bytes.fromhex(text) if len(text) == 32 and set(text) <= set("0123456789abcdef") else None
 
 
+class Check(NamedTuple):
+    """Hashes what is sent (`work`); `judge` is told the digest before the file is there, and raises where it is wrong."""
+
+    work: Digester
+    judge: Callable[[bytes], object]
+
+
 class Driver(ABC):
     """One protocol's way to a remote's root.
 
     `is_atomic`: what is written is visible whole or not at all. `is_flat`: it lists names by prefix, in order and in pages;
     else folder by folder. `proves`: the server refuses what was changed on its way. `has_ranges`: it sends a part when a part
-    is asked for.
+    is asked for. `checks`: it can hash what it sends.
     """
 
     is_atomic = True
@@ -49,6 +56,7 @@ class Driver(ABC):
     is_read_only = False
     proves = False
     has_ranges = True
+    checks = False
     source = "the credentials that this machine uses for it"
 
     @abstractmethod
@@ -83,9 +91,9 @@ class Driver(ABC):
     def remove(self, name: str) -> None:
         """Delete a file."""
 
-    def upload_hashed(self, name: str, path: Path, work: Digester) -> bytes | None:
-        """Write a local file while it is hashed, and return the digest; None where the driver can't."""
-        return None
+    def upload_checked(self, name: str, path: Path, advance: Advance, rate: int, check: Check) -> None:
+        """Write a local file as `upload` does, hashed on its way: what isn't right is not there. Only where it `checks`."""
+        raise NotImplementedError
 
     def rename(self, name: str, to: str) -> None:
         """Move a file, in one step, in place of one of that name; only where writing isn't atomic."""

@@ -6,8 +6,7 @@ import stat
 from pathlib import Path
 
 from dvlite import copying, files
-from dvlite.copying import Digester
-from dvlite.stores.remote.drivers.base import Advance, Listed, NoPlace, Page, Walking
+from dvlite.stores.remote.drivers.base import Advance, Check, Listed, NoPlace, Page, Walking
 
 
 class Folder(Walking):
@@ -15,6 +14,7 @@ class Folder(Walking):
 
     is_atomic = False
     proves = True  # by way of the disk: nothing is between it and us
+    checks = True
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -73,12 +73,13 @@ class Folder(Walking):
         files.sync(target)
         advance(path.stat().st_size)
 
-    def upload_hashed(self, name: str, path: Path, work: Digester) -> bytes:
-        """Copy a file there while it is hashed, and sync it."""
+    def upload_checked(self, name: str, path: Path, advance: Advance, rate: int, check: Check) -> None:
+        """Copy a file there while the copy is hashed, and sync it."""
         target = self._made(name)
-        digest = copying.copy_file_hashed(path, target, work)
+        check.judge(copying.copy_file_hashed(path, target, check.work))
+        self._share(target)
         files.sync(target)
-        return digest
+        advance(path.stat().st_size)
 
     def rename(self, name: str, to: str) -> None:
         """Move a file, and sync the folder."""

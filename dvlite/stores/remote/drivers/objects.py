@@ -1,9 +1,10 @@
 """S3 by obstore, which starts ten times as fast as s3fs and takes half the CPU. Used when it is installed (the extra `fast`)."""
 
+import functools
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,8 +13,9 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
+from dvlite.errors import DvliteError
 from dvlite.stores.remote.drivers import logins
-from dvlite.stores.remote.drivers.base import Advance, Driver, Listed, NoPlace, Page, md5_of_etag, ns_of
+from dvlite.stores.remote.drivers.base import Advance, Check, Driver, Listed, NoPlace, Page, md5_of_etag, ns_of
 
 PROCESS = os.getpid()
 _PAGE = 1000
@@ -32,6 +34,8 @@ _SAID = {"key": "access_key_id", "secret": "secret_access_key", "token": "sessio
 
 class Objects(Driver):
     """A bucket and a prefix in it."""
+
+    checks = True
 
     def __init__(self, url: str, options: Mapping[str, Any], timeout_s: float) -> None:
         self.proves = logins.is_amazon(options)
@@ -176,24 +180,37 @@ class Objects(Driver):
 
     def upload(self, name: str, path: Path, advance: Advance, rate: int = 0) -> None:
         """Write a file as an object, in parts if it is large."""
+        self._upload(name, path, advance, rate, None)
+
+    def upload_checked(self, name: str, path: Path, advance: Advance, rate: int, check: Check) -> None:
+        """Write a file as an object; its last part goes when all of it is right."""
+        self._upload(name, path, advance, rate, check)
+
+    def _upload(self, name: str, path: Path, advance: Advance, rate: int, check: Check | None) -> None:
         size = path.stat().st_size
         part = max(_PART, size // _MOST_PARTS)
         at_once = 1 if rate else _AT_ONCE
+        refused: list[DvliteError] = []
 
         def steps() -> Iterator[bytes]:
             went, told = 0, 0
             with path.open("rb") as source:
-                while step := source.read(_STEP):
-                    yield step
-                    went += len(step)
-                    if (sure := went - part * at_once // 2) > told:  # about so much waits here still
-                        advance(sure - told)
-                        told = sure
+                try:
+                    for step in _checked(iter(functools.partial(source.read, _STEP), b""), check):
+                        yield step
+                        went += len(step)
+                        if (sure := went - part * at_once // 2) > told:  # about so much waits here still
+                            advance(sure - told)
+                            told = sure
+                except DvliteError as exc:  # obstore says it in words of its own
+                    refused.append(exc)
+                    raise
 
         try:
             if size < 2 * _PART or (size <= _WHOLE and not rate):
                 with self._wholes:
-                    obstore.put(self.store, name, path.read_bytes(), use_multipart=False)
+                    data = b"".join(_checked([path.read_bytes()], check))
+                    obstore.put(self.store, name, data, use_multipart=False)
                 advance(size)
             else:
                 counted = Counted(advance)
@@ -201,7 +218,7 @@ class Objects(Driver):
                 obstore.put(self.store, name, steps(), chunk_size=part, max_concurrency=at_once, use_multipart=True)
                 counted.rest(size)
         except (BaseError, FileNotFoundError) as exc:
-            raise self._translated(exc) from exc
+            raise refused[0] if refused else self._translated(exc) from exc
 
     def abort(self, name: str) -> None:
         """Abort uploads in parts of an object; obstore has no words for it."""
@@ -220,6 +237,20 @@ class Objects(Driver):
             obstore.delete(self.store, name)
         except (BaseError, FileNotFoundError) as exc:
             raise self._translated(exc) from exc
+
+
+def _checked(steps: Iterable[bytes], check: Check | None) -> Iterator[bytes]:
+    """Yield bytes as they come; the last of them once all are found right."""
+    last = b""
+    for step in steps:
+        if last:
+            yield last
+        if check:
+            check.work.update(memoryview(step))
+        last = step
+    if check:
+        check.judge(check.work.digest())
+    yield last
 
 
 class Counted:
