@@ -23,7 +23,7 @@ from dvlite.worktree.plan import Only
 class PushResult:
     """What was sent: objects and bytes; `present` were there (one that is named twice may count twice).
 
-    `missing`: objects that are nowhere, and who wants them.
+    `missing`: objects that are nowhere, and who wants them; `purged`: how many of what was looked at are gone on purpose.
     `elsewhere`: paths whose data stays at its source, and was not sent (their listings were).
     `was_emptied`: what this clone has seen there before is gone. `by_path`: of a dry run, objects and bytes by path;
     `verified`: what was looked at once more, if that was asked for.
@@ -111,8 +111,8 @@ def push(
         repo.store.settle()
         progress.phase("look")
         jobs = jobs or target.remote.jobs
-        may_skip = not (is_verified or result.elsewhere or tombs.oids(repo.store.root))
-        known = target.covers() if may_skip else {}
+        may_skip = not (is_verified or result.elsewhere)
+        known, mark = target.covers() if may_skip else ({}, b"")
         reach = _reach(repo, target, roots, jobs, result, known)
         skipped = [known[covers.key(slot)] for slot in reach.skipped.values()]
         covered = covers.packs_of(skipped)
@@ -133,15 +133,17 @@ def push(
                 may_begin=may_begin,
                 progress=progress,
             )
-        if reach.skipped and (not covered <= target.live or target.purged()):  # what was remembered holds no more
+        purged = target.purged() | tombs.oids(repo.store.root)
+        if not covered <= target.live or mark != covers.mark_of(purged):  # what was remembered holds no more
             known, skipped = {}, []
-            reach = _reach(repo, target, roots, jobs, result, known)
-            wanted = _wanted(repo, roots, reach, result)
+            if reach.skipped:
+                reach = _reach(repo, target, roots, jobs, result, known)
+                wanted = _wanted(repo, roots, reach, result)
         result.present = sum(one.objects for one in skipped)
         failures = len(result.failures)
-        _push(repo, target, roots, reach, wanted, jobs, result, progress)
-        if may_skip and not (is_dry_run or len(result.failures) > failures or result.missing or result.purged):
-            target.note_covers(reach, known)  # the next push skips what is all there now
+        _push(repo, target, roots, reach, wanted, purged, jobs, result, progress)
+        if may_skip and not (is_dry_run or len(result.failures) > failures or result.missing):
+            target.note_covers(reach, known, purged)  # the next push skips what is all there now
         if is_verified and not is_dry_run:
             progress.phase("verify")
             result.verified = verify(target, wanted.keys() - {parse(oid) for oid in result.missing}, repo.store)
@@ -219,13 +221,13 @@ def _push(
     roots: dict[str, Entry],
     reach: Reach,
     wanted: dict[Oid, int],
+    purged: set[Oid],
     jobs: int,
     result: PushResult,
     progress: Progress,
 ) -> None:
     # There may be millions: each list of them counts.
     contents = transfer.absent(wanted, target)
-    purged = target.purged() | tombs.oids(repo.store.root)
     for oid in purged & contents.keys():
         del contents[oid]
     result.purged = len(purged & reach.blobs.keys())

@@ -225,26 +225,27 @@ class RemoteStore(Store):
     def _covers_path(self) -> Path:
         return self.folder / "covers"
 
-    def covers(self) -> dict[bytes, Cover]:
-        """Return what is remembered of trees that lie there with all they reach, by key: true while their packs are there."""
+    def covers(self) -> covers.Memory:
+        """Return what is remembered of trees that lie there with all they reach: true while their packs are there."""
         return covers.read(self._covers_path)
 
-    def note_covers(self, reach: Reach, known: Mapping[bytes, Cover]) -> None:
-        """Remember of trees that are all there now which packs hold them and what they reach."""
+    def note_covers(self, reach: Reach, known: Mapping[bytes, Cover], purged: Collection[Oid]) -> None:
+        """Remember of trees that are all there now, but for what was `purged`, which packs hold them and what they reach."""
         is_part = self.listing is None or self.listing.is_part
         self._table.refresh(self.live | self._sent, may_write=not is_part)
         trees = {oid: below for oid, below in reach.trees.items() if oid not in reach.missing}
         packs_of = self._table.packs_of({oid for whole, below in trees.items() for oid in (whole, *below.blobs)})
         named = {}
         for oid, below in trees.items():
-            found = {packs_of.get(one, "") for one in (oid, *below.blobs)}
+            blobs = [one for one in below.blobs if one not in purged]
+            found = {packs_of.get(one, "") for one in (oid, *blobs)}
             packed = frozenset(found) if "" not in found else None
-            named[oid] = Named(below.trees, len(below.blobs), packed)
+            named[oid] = Named(below.trees, len(blobs), packed)
         used = {oid: known[covers.key(slot)] for oid, slot in reach.skipped.items()}
         if new := {covers.key(trees[oid].slot): one for oid, one in covers.resolve(named, used)}:
             used_now = {covers.key(slot): used[oid] for oid, slot in reach.skipped.items()}
             earlier = {name: one for name, one in known.items() if is_part or one.packs <= self.live}
-            covers.write(self._covers_path, used_now | new, earlier, self.tmp)
+            covers.write(self._covers_path, used_now | new, earlier, covers.mark_of(purged), self.tmp)
 
     def upload_pack(self, content: Path | bytes, id_: str, tail: bytes, progress: Progress = SILENT) -> None:
         """Upload a pack (a file, or all its bytes), then its index: a pack without one does not exist yet."""

@@ -1,7 +1,7 @@
 """Which packs hold all that a tree reaches, remembered from push to push, so that a push costs what changed.
 
-A pack never changes, so this is true for as long as its packs are there, and that a fresh listing must say each time. Deletable
-without loss: what isn't known is walked.
+A pack never changes, so this is true for as long as its packs are there, and that a fresh listing must say each time; and nothing
+else may have been purged, as what was purged need not be there. Deletable without loss: what isn't known is walked.
 """
 
 import contextlib
@@ -14,9 +14,9 @@ from dvlite import files, hashing
 from dvlite.oid import DIGEST_SIZE, Oid
 from dvlite.tree import Slot
 
-_MAGIC = b"DVLCOVR1"
+_MAGIC = b"DVLCOVR2"
 _ROW = struct.Struct(">32sQI")  # key, objects, number of packs; then that many numbers
-_HEAD = struct.Struct(">8sI")
+_HEAD = struct.Struct(">8s32sI")  # magic, the mark of what was purged, number of packs; then their ids
 _NUMBER = struct.Struct(">I")
 _MOST = (1 << 64) - 1
 _MUCH = 1 << 21  # bytes
@@ -27,6 +27,18 @@ class Cover(NamedTuple):
 
     packs: frozenset[str]
     objects: int
+
+
+class Memory(NamedTuple):
+    """Covers by key, and the mark of what was purged when they were found."""
+
+    covers: dict[bytes, Cover]
+    mark: bytes
+
+
+def mark_of(purged: Iterable[Oid]) -> bytes:
+    """Return what is another when something else was purged."""
+    return hashing.digest("sha256", repr(sorted(map(str, purged))).encode())
 
 
 def key(slot: Slot) -> bytes:
@@ -63,11 +75,11 @@ def resolve(named: Mapping[Oid, Named], known: Mapping[Oid, Cover]) -> Iterator[
             yield oid, one
 
 
-def encode(covers: Mapping[bytes, Cover]) -> bytes:
-    """Return covers by key as bytes, with the xxh3-128 of all before at the end."""
+def encode(covers: Mapping[bytes, Cover], mark: bytes) -> bytes:
+    """Return covers by key, and a mark, as bytes, with the xxh3-128 of all before at the end."""
     ids = sorted(frozenset[str]().union(*(one.packs for one in covers.values())))
     number = {id_: position for position, id_ in enumerate(ids)}
-    parts = [_HEAD.pack(_MAGIC, len(ids)), bytes.fromhex("".join(ids))]
+    parts = [_HEAD.pack(_MAGIC, mark, len(ids)), bytes.fromhex("".join(ids))]
     for name in sorted(covers):
         packs, objects = covers[name]
         parts.append(_ROW.pack(name, objects, len(packs)))
@@ -76,12 +88,12 @@ def encode(covers: Mapping[bytes, Cover]) -> bytes:
     return body + hashing.checksum(body)
 
 
-def decode(data: bytes) -> dict[bytes, Cover]:
+def decode(data: bytes) -> Memory:
     """Read covers; nothing where anything is wrong."""
     body = data[:-16]
     if len(body) < _HEAD.size or hashing.checksum(body) != data[-16:] or not body.startswith(_MAGIC):
-        return {}
-    count = _HEAD.unpack_from(body)[1]
+        return Memory({}, b"")
+    _, mark, count = _HEAD.unpack_from(body)
     at = _HEAD.size
     ids = [body[at + one * DIGEST_SIZE : at + (one + 1) * DIGEST_SIZE].hex() for one in range(count)]
     at += count * DIGEST_SIZE
@@ -95,22 +107,22 @@ def decode(data: bytes) -> dict[bytes, Cover]:
         if numbers not in same:
             same[numbers] = frozenset(ids[one] for (one,) in _NUMBER.iter_unpack(numbers))
         covers[name] = Cover(same[numbers], objects)
-    return covers
+    return Memory(covers, mark)
 
 
-def read(path: Path) -> dict[bytes, Cover]:
+def read(path: Path) -> Memory:
     """Return the covers in a file; none where it isn't there or is damaged."""
     try:
         return decode(path.read_bytes())
     except (OSError, ValueError, IndexError, struct.error):
-        return {}
+        return Memory({}, b"")
 
 
-def write(path: Path, found: Mapping[bytes, Cover], earlier: Mapping[bytes, Cover], folder: Path) -> None:
+def write(path: Path, found: Mapping[bytes, Cover], earlier: Mapping[bytes, Cover], mark: bytes, folder: Path) -> None:
     """Replace the file of covers by those found now, and earlier ones while that is not much; it is memory, so it may fail."""
-    data = encode({**earlier, **found})
+    data = encode({**earlier, **found}, mark)
     with contextlib.suppress(OSError):
-        files.write_atomic(path, data if len(data) <= _MUCH else encode(found), folder=folder, is_synced=False)
+        files.write_atomic(path, data if len(data) <= _MUCH else encode(found, mark), folder=folder, is_synced=False)
 
 
 def packs_of(covers: Iterable[Cover]) -> set[str]:
