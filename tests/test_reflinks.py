@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from dvlite import copying, files, hashing, statkey
+from dvlite import copying, files, hashing, statkey, transfer
 from dvlite.stores.local import LocalStore
 
 MAKE = {"xfs": ("mkfs.xfs", "-q", "-m", "reflink=1"), "btrfs": ("mkfs.btrfs", "-q")}
@@ -126,6 +126,19 @@ def test_a_copy_that_nobody_read_is_read_once(disk, store, monkeypatch):
     monkeypatch.setattr(hashing, "checksum_of_file", lambda path: read.append(path) or real(path))
     assert store.secured([oid]) == store.secured([oid]) == LocalStore(store.root).secured([oid]) == {oid}
     assert read == [copy] and LocalStore(store.root).seen.is_as_noted(name, copy)
+
+
+def test_a_copy_that_was_sent_was_read(disk, store, monkeypatch, tmp_path):
+    path = disk / "one"
+    path.write_bytes(os.urandom(SIZE))
+    settled(path)
+    with store.open_batch(is_synced=False) as batch:
+        oid = batch.put_file(path, "sha256").oid
+    store.settle()
+    report = transfer.copy(store, LocalStore(tmp_path / "there"), {oid: SIZE}, jobs=1)
+    assert not report.failed
+    monkeypatch.setattr(hashing, "checksum_of_file", None)
+    assert LocalStore(store.root).secured([oid]) == {oid}
 
 
 @pytest.mark.parametrize("is_young", [False, True])

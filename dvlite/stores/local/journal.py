@@ -136,10 +136,15 @@ class Seen:
         noted = self._noted_as(name, path, Mark.is_of_unread)
         with contextlib.suppress(OSError):
             if noted and hashing.checksum_of_file(path).hex() == noted.checksum:
-                files.sync(path)
-                self.note(name, path, bytes.fromhex(noted.checksum))
+                self.was_read(name, path)
                 return True
         return False
+
+    def was_read(self, name: str, path: Path) -> None:
+        """Note a copy that nobody had read as seen: now somebody has, and it is what it must be."""
+        if noted := self._noted_as(name, path, Mark.is_of_unread):
+            files.sync(path)
+            self.note(name, path, bytes.fromhex(noted.checksum))
 
 
 class Journal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,7 +13,7 @@ from dvlite.oid import Oid
 from dvlite.pack import PackIndex, Place
 from dvlite.progress import Progress
 from dvlite.stores import packs
-from dvlite.stores.base import Batch, Report
+from dvlite.stores.base import Batch, Report, loose_name
 
 if TYPE_CHECKING:
     from dvlite.stores.local import LocalStore
@@ -106,6 +107,8 @@ def _send_file(way: _Way, oid: Oid, path: Path) -> None:
     try:
         taken = way.target.put_file(path, oid.algorithm, oid=oid, checksum=checksum)
         way.report.add({oid: taken.status.st_size}, way.progress)
+        with contextlib.suppress(OSError):  # what can't be noted is read again
+            way.store.seen.was_read(loose_name(oid), path)
     except CorruptError:
         # Perhaps only the checksum that was noted is wrong.
         if checksum and way.store.verify(path):
