@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from tests.bench import scale, table, tools
+from tests.bench import crowd, scale, table, tools
 from tests.bench.play import Day, plain
 from tests.bench.work import Work, make
 
@@ -36,3 +36,9 @@ def test_the_cost_of_a_change_by_what_is_tracked(tmp_path):
         found[count] = scale.costs(tool, count, tmp_path / str(count))
     lines = list(scale.table(found))
     assert len(lines) == 2 + 7 and all(line.count("|") == 5 for line in lines)
+
+
+def test_what_a_remote_of_many_objects_costs(tmp_path):
+    tool = tools.Dvlite(Path(sys.executable).parent / "dvlite", tmp_path)
+    found = crowd.Crowd(tool, tmp_path).costs(300, 40)
+    assert len(list(crowd.table(found))) == 2 + 6

@@ -3,11 +3,13 @@
     scripts/bench [--rounds 5] [--work small,medium,big] [--tools dvlite,DVC,LFS,annex,Oxen,xvc] [--fs ext4] [--cold] [--trace]
     scripts/bench --server ceph
     scripts/bench --scale [--fs ext4]
+    scripts/bench --crowd [--server ceph]
 
 Workloads: small (100,000 x 2 KB in 100 folders), flat (200,000 x 1 KB in one folder), medium (10,000 x 100 KB in 100 folders), big (one
 file of 2 GB), tree (this Python's library and packages), million (1,000,000 x 1 KB; use --tools dvlite). Page cache warm unless --cold (needs
 root). --fs has each tool play each round on a new file system of that kind in a loop device (ext4, xfs, btrfs; needs root): a disk remembers
-what others did to it. Tools: also dvlite-blake3. --scale measures what ten changed files cost among 10,000, 100,000 and a million. --server starts that S3 server on loopback and compares push and pull to it with DVC, rclone and s5cmd instead. --trace counts system calls.
+what others did to it. Tools: also dvlite-blake3. --scale measures what ten changed files cost among 10,000, 100,000 and a million. --server starts that S3 server on loopback and compares push and pull to it with DVC, rclone and s5cmd instead. --crowd measures what a
+remote with a million objects and 20,000 packs of others costs, in a folder or on a server (which --crowd COUNT,PACKS fills in time). --trace counts system calls.
 A tool whose round takes longer than --patience seconds gets no further one (but dvlite). Peers are installed below --place. The machine's noise makes
 only ratios of one run count.
 """
@@ -26,7 +28,7 @@ import time
 from pathlib import Path
 
 from tests import servers
-from tests.bench import scale, table, tools
+from tests.bench import crowd, scale, table, tools
 from tests.bench.distance import Bucket
 from tests.bench.measure import Failed
 from tests.bench.place import fresh
@@ -113,6 +115,23 @@ def scales(options, place):
         print(line, flush=True)
 
 
+def crowds(options, place):
+    """Measure what a remote costs that has very many objects of others."""
+    objects, packs = map(int, options.crowd.split(","))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_emptied(options, place))
+        server = s5cmd = None
+        if options.server:
+            room = stack.enter_context(tempfile.TemporaryDirectory(dir=options.place))
+            server = stack.enter_context(servers.serve(options.server, Path(room)))
+            s5cmd = tools.install("s5cmd", options.place / "peers/s5cmd", "s5cmd")
+        tool = tools.tool("dvlite", options.dvlite, None, place)
+        found = crowd.Crowd(tool, place, server, str(s5cmd)).costs(objects, packs)
+    print(f"\n{objects:,} objects and {packs:,} packs of others, {options.server or 'in a folder'}:\n")
+    for line in crowd.table(found):
+        print(line, flush=True)
+
+
 def report(work, found):
     heads = [name for name, taken in found.items() if taken]
     for title, lines in (
@@ -160,6 +179,7 @@ def main():
     parser.add_argument("--trace", action="store_true")
     parser.add_argument("--fs", choices=("ext4", "xfs", "btrfs"))
     parser.add_argument("--scale", nargs="?", const="10000,100000,1000000", metavar="COUNTS")
+    parser.add_argument("--crowd", nargs="?", const="1000000,20000", metavar="COUNT,PACKS")
     parser.add_argument("--patience", type=float, default=300)
     parser.add_argument("--place", type=Path, default=ROOT / ".bench")
     parser.add_argument("--dvlite", default=str(ROOT / ".venv/bin/dvlite"))
@@ -171,6 +191,9 @@ def main():
           f"Python {platform.python_version()}, {options.fs or 'the folder as it is'}, up to {options.rounds} rounds")  # fmt: skip
     if options.scale:
         scales(options, options.place / "play")
+        return
+    if options.crowd:
+        crowds(options, options.place / "play")
         return
     for work in options.work.split(","):
         source = options.place / "source" / work
