@@ -10,7 +10,7 @@ import contextlib
 import errno
 import sqlite3
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -225,6 +225,8 @@ class Index:
         self._db: sqlite3.Connection | None = None
         self.was_lost = False  # there was one and it could not be read
         self.timeout_s = 10.0  # how long to wait for another process
+        self._steps = 0  # blocks of `together` that are open
+        self.ahead: set[str] = set()  # paths whose change was noted, and has not begun
 
     def _open(self, *, may_create: bool) -> sqlite3.Connection | None:
         if self._db is None and (may_create or self._path.exists()):
@@ -251,6 +253,7 @@ class Index:
         db = sqlite3.connect(self._path, timeout=self.timeout_s, isolation_level=None)
         try:
             db.execute("PRAGMA synchronous = NORMAL")
+            db.execute("PRAGMA journal_mode = TRUNCATE")  # a journal that stays needs no sync of the folder
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
                 db.execute(f"PRAGMA page_size = {_PAGE}")
@@ -354,10 +357,27 @@ class Index:
         values = [(_key(path), *row._replace(oid=str(row.oid))) for path, row in rows.items()]  # type: ignore[arg-type]
         self._write("INSERT OR REPLACE INTO folders VALUES(?,?,?,?,?,?,?,?,?,?)", values, gone)
 
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Make all that is written in the block one step: the disk is waited for once. Nobody else can write meanwhile."""
+        self._steps += 1
+        try:
+            yield
+        finally:
+            self._steps -= 1
+            self._try(self._commit)
+
+    def _commit(self) -> None:
+        if self._db and self._db.in_transaction and not self._steps:
+            self._db.execute("COMMIT")
+
     def _write(self, query: str, values: list[tuple], gone: Iterable[str] = ()) -> None:  # type: ignore[type-arg]
+        self._try(lambda: self._write_once(query, values, gone))
+
+    def _try(self, call: Callable[[], None]) -> None:
         for attempt in range(2):
             try:
-                self._write_once(query, values, gone)
+                call()
                 return
             except sqlite3.Error as exc:
                 with contextlib.suppress(sqlite3.Error):
@@ -376,11 +396,12 @@ class Index:
         except OSError:
             return
         assert db is not None
-        db.execute("BEGIN IMMEDIATE")
+        if not db.in_transaction:
+            db.execute("BEGIN IMMEDIATE")
         # Columns are in the order of Row, after the path.
         db.executemany(query, values)
         db.executemany("DELETE FROM folders WHERE path = ?", [(_key(path),) for path in gone])
-        db.execute("COMMIT")
+        self._commit()
 
     def check(self) -> list[str]:
         """Return what is wrong with the database as such; one that is damaged is begun anew."""
@@ -435,15 +456,19 @@ class Index:
         self._write("INSERT OR REPLACE INTO bases VALUES(?,?,?,?,?,?,?,?)", [values])
         self.finish(path)
 
-    def begin(self, path: str, target: Entry | None, rev: str = "") -> None:
-        """Note what is about to be brought to a tracked path, so that an interruption is not taken for the user's changes."""
+    def begin(self, path: str, target: Entry | None, rev: str = "", *, is_ahead: bool = False) -> None:
+        """Note what is about to be brought to a tracked path, so that an interruption is not taken for the user's changes.
+
+        `is_ahead`: it is as it was until this is called again; this process needs no `intent` until then.
+        """
+        (self.ahead.add if is_ahead else self.ahead.discard)(path)
         fields = [target.mode, str(target.oid), str(target.size), str(target.files)] if target else [""] * 4
         self.set_note(f"intent {path}", "\n".join([*fields, rev]))
 
     def intent(self, path: str) -> Intent | None:
         """Return what was begun at a tracked path and not finished."""
         text = self.note(f"intent {path}")
-        if not text:
+        if not text or path in self.ahead:
             return None
         with contextlib.suppress(ValueError, FormatError):
             mode, named, size, files, rev = text.split("\n", 4)
@@ -452,6 +477,7 @@ class Index:
 
     def finish(self, path: str) -> None:
         """Forget what was begun."""
+        self.ahead.discard(path)
         if self.note(f"intent {path}"):
             self._write("DELETE FROM notes WHERE name = ?", [(_key(f"intent {path}"),)])
 

@@ -3,12 +3,16 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 
 import pytest
 
+from dvlite.ops.add import add
+from dvlite.ops.checkout import checkout
 from dvlite.ops.push import push
+from dvlite.repo import open_repo
 
 OPENED = """
 import json, os, sys
@@ -34,6 +38,50 @@ def test_a_fresh_checkout_needs_no_reading_again(pushed):
     clone.dv("pull")
     done = subprocess.run([sys.executable, "-c", OPENED, "status"], cwd=clone.root, capture_output=True, text=True)
     assert json.loads(done.stdout.splitlines()[-1]) == [0, []]
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """The steps that the index writes in: the disk is waited for in each."""
+    found = []
+    real = sqlite3.connect
+
+    def connect(*arguments, **options):
+        db = real(*arguments, **options)
+        db.set_trace_callback(lambda said: found.append(said) if said == "COMMIT" else None)
+        return db
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    return found
+
+
+def test_many_tracked_paths_cost_the_index_few_steps(project, steps):
+    names = [f"f{number}" for number in range(40)]
+
+    def write(text):
+        project.write({name: f"{text} {name}" for name in names})
+        project.settle()
+
+    def steps_of(call, *arguments):
+        steps.clear()
+        result = call(open_repo(project.root), *arguments)
+        assert not result.failures
+        return len(steps)
+
+    write("one")
+    assert steps_of(add, names) <= 2
+    project.commit("one")
+    write("two")
+    assert steps_of(add, names) <= 2
+    project.commit("two")
+    project.git("checkout", "-q", "HEAD~1")
+    assert steps_of(checkout) <= 4
+    assert [(project.root / name).read_text() for name in names] == [f"one {name}" for name in names]
+    for name in names:
+        (project.root / name).unlink()
+    assert steps_of(checkout) <= 4
+    assert [(project.root / name).read_text() for name in names] == [f"one {name}" for name in names]
+    assert steps_of(checkout) == 0, "nothing was to be done"
 
 
 @pytest.fixture(scope="module")

@@ -357,18 +357,22 @@ def _grafts(
 
 def _write(repo: Repo, ready: list[_Ready], meta: dict[str, str], recipe: Recipe | None, result: AddResult) -> None:
     is_synced = len(ready) <= _SYNCED_POINTERS
+    written = []
     for one in ready:
-        assert one.new is not None and one.base is not None
+        assert one.new is not None
         try:
             new = pointer.with_meta(one.new, meta)
             _write_one(repo, one.tracked, recipes.put(new, recipe) if recipe else new, one, is_synced, result)
+            written.append(one)
         except OSError as exc:
             name = exc.filename2 or exc.filename or f"{one.tracked}{SUFFIX}"
             result.failures.append(Failure(one.tracked, explain(exc, name, "can't write")))
-            continue
-        for view in one.views:
-            repo.index.save(view.scan.rows, view.scan.gone)
-        repo.index.set_base(one.tracked, one.base, one.base_trees)
+    with repo.index.together():
+        for one in written:
+            assert one.base is not None
+            for view in one.views:
+                repo.index.save(view.scan.rows, view.scan.gone)
+            repo.index.set_base(one.tracked, one.base, one.base_trees)
 
 
 def _write_one(repo: Repo, tracked: str, new: Pointer, one: _Ready, is_synced: bool, result: AddResult) -> None:

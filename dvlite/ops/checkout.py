@@ -3,8 +3,9 @@
 What is not stored stays, and is named. Nothing here uses the network.
 """
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dvlite import git, refs, tree
@@ -26,6 +27,7 @@ from dvlite.worktree import plan as plans
 from dvlite.worktree.plan import Change, Kind, Only
 from dvlite.worktree.settle import Outcome, Place
 
+_NOTED = 1000  # files, or paths: what is known of so many is held until the index is told
 _REASONS = {
     Kind.MODIFIED: "has changes that are not stored",
     Kind.CONFLICT: "changed here, and its pointer changed too",
@@ -97,15 +99,78 @@ def bring(
     """Bring what was selected to what some pointers say."""
     result = CheckoutResult(failures=selection.failures, rev=rev)
     with repo.writing("checkout"), repo.changing_data("checkout") as announce:
-        for tracked in sorted(selection.parts):
-            item = pointers.found.get(tracked)
-            try:
-                _checkout_one(repo, tracked, item, selection.parts[tracked], result, is_forced, progress, announce)
-            except MissingError:
-                result.missing.append(tracked)
-            except DvliteError as exc:
-                result.failures.append(Failure(tracked, exc))
+        notes = _Notes(repo, result)
+        notes.begin({path: one.entry for path in selection.parts if (one := pointers.found.get(path))}, rev)
+        try:
+            for tracked in sorted(selection.parts):
+                item, part = pointers.found.get(tracked), selection.parts[tracked]
+                with _told(result, tracked):
+                    _checkout_one(repo, tracked, item, part, result, is_forced, progress, announce, notes)
+        finally:
+            notes.write()
     return result
+
+
+@contextlib.contextmanager
+def _told(result: CheckoutResult, tracked: str) -> Iterator[None]:
+    """Put what goes wrong with one path into the result: it doesn't stop the others."""
+    try:
+        yield
+    except MissingError:
+        result.missing.append(tracked)
+    except DvliteError as exc:
+        result.failures.append(Failure(tracked, exc))
+
+
+class _Notes:
+    """What the index is told of many paths, in few steps, as the disk is waited for in each.
+
+    First what is about to come, before anything is changed; what has come, when it is there. Who is interrupted between the two
+    finds data that is as it was, or as it will be.
+    """
+
+    def __init__(self, repo: Repo, result: CheckoutResult) -> None:
+        self._repo, self._result = repo, result
+        self._waiting: list[tuple[str, Callable[[], None]]] = []
+        self._files = 0
+
+    def begin(self, targets: dict[str, Entry], rev: str) -> None:
+        """Note what is about to come to those of some paths that will change, if they are several."""
+        index = self._repo.index
+        bases = index.bases()
+        changing = [path for path, target in targets.items() if self._will_change(path, target, bases.get(path))]
+        with index.together():
+            for path in changing if len(changing) > 1 else ():
+                index.begin(path, targets[path], rev, is_ahead=True)
+
+    def _will_change(self, path: str, target: Entry, base: Base | None) -> bool:
+        if self._repo.index.intent(path):  # of one that was interrupted: it tells what is there
+            return False
+        is_absent = not os.path.lexists(self._repo.root / path)
+        if base is None or base.entry is None or base.entry.oid.algorithm != target.oid.algorithm:
+            return is_absent
+        return is_absent or base.pointer != spell(target)
+
+    def add(self, tracked: str, files: int, call: Callable[[], None]) -> None:
+        """Have `call` tell the index of a path that is in place."""
+        self._waiting.append((tracked, call))
+        self._files += files
+        if self._files > _NOTED or len(self._waiting) > _NOTED:
+            self._tell()
+
+    def _tell(self) -> None:
+        waiting, self._waiting, self._files = self._waiting, [], 0
+        with self._repo.index.together():
+            for tracked, call in waiting:
+                with _told(self._result, tracked):
+                    call()
+
+    def write(self) -> None:
+        """Tell the index of all that is in place, and that nothing more is to come."""
+        self._tell()
+        with self._repo.index.together():
+            for tracked in set(self._repo.index.ahead):
+                self._repo.index.finish(tracked)
 
 
 def add_left_behind(repo: Repo, here: Pointers, selection: Selection) -> None:
@@ -133,9 +198,11 @@ def _checkout_one(
     is_forced: bool,
     progress: Progress,
     announce: Callable[[], None],
+    notes: _Notes,
 ) -> None:
     target = item.entry if item else None
-    if target and not is_forced and not wanted.paths and _advance(repo, tracked, target, result, progress, announce):
+    is_whole = not is_forced and not wanted.paths
+    if target and is_whole and _advance(repo, tracked, target, result, progress, announce):
         return
     algorithm = item.oid.algorithm if item else repo.config.hash
     progress.phase("look")
@@ -150,7 +217,8 @@ def _checkout_one(
     if is_forced:
         result.saved = _save(repo, tracked, changes, view, algorithm) or result.saved
     doable = [change for change in changes if _is_wanted(repo, change, view, result, tracked, is_forced)]
-    repo.index.save(view.scan.rows, view.scan.gone)
+    if view.data:  # what had to be read is remembered, whatever comes
+        repo.index.save(view.scan.rows, view.scan.gone)
     if repo.index.note(f"link {tracked}") not in ("", repo.link) or repo.link in ("hardlink", "symlink"):
         touched = {change.path for change in changes}
         doable += [change for change in relinks(repo, view, repo.link, wanted) if change.path not in touched]
@@ -162,9 +230,14 @@ def _checkout_one(
         repo.index.begin(tracked, target, result.rev)
     outcome = materialise.apply(place, doable, repo.store, view.read, progress)
     progress.phase("note")
-    repo.index.set_note(f"link {tracked}", repo.link)
     _count(outcome, changes, target, result, tracked)
-    _remember(repo, view, target, wanted, changes, outcome, result.rev)
+
+    def remember() -> None:
+        repo.index.save({}, view.scan.gone)
+        repo.index.set_note(f"link {tracked}", repo.link)
+        _remember(repo, view, target, wanted, changes, outcome, result.rev)
+
+    notes.add(tracked, target.files if target else 0, remember)
 
 
 def _advance(

@@ -77,6 +77,34 @@ def test_what_force_had_taken_away_is_no_deletion(two, event):
     assert all(f"f{n}" in listed for n in range(9))
 
 
+@pytest.fixture
+def several(project):
+    """Many tracked paths with two versions; data is the second, and pointers are the first."""
+    names = [f"f{number}" for number in range(6)]
+    for version in ("v1", "v2"):
+        project.write({name: f"{version} {name}" for name in names})
+        project.dv("add", "-q", *names)
+        project.commit(version)
+    project.settle()
+    project.dv("status")
+    project.git("checkout", "-q", "HEAD~1")
+    return project
+
+
+@pytest.mark.parametrize("what", [KILL, INTERRUPT])
+@pytest.mark.parametrize("number", range(1, 12, 3))
+def test_many_paths_that_are_cut_off_are_each_as_before_or_as_wanted(several, number, what):
+    assert run_at(several, "os.rename", number, what, "checkout").returncode in (-9, 130)
+    for one in several.json("status")["paths"]:
+        assert {change["kind"] for change in one["changes"]} <= {"outdated"}, one
+    several.write({"f5": "mine"})
+    for version in ("v1", "v2"):
+        several.dv("checkout", code=14)
+        found = [(several.root / f"f{one}").read_text() for one in range(6)]
+        assert found == [*(f"{version} f{one}" for one in range(5)), "mine"]
+        several.git("checkout", "-q", "main")
+
+
 def test_an_edit_that_meets_an_interrupted_checkout_is_still_there(two):
     two.settle()
     done = subprocess.run(
