@@ -14,6 +14,7 @@ from dvlite.stores.memory import MemoryStore
 from dvlite.stores.remote import RemoteStore, faults, sweep
 from dvlite.stores.remote.bucket import Bucket
 from dvlite.stores.remote.drivers.base import Listed
+from dvlite.stores.remote.indexes import Indexes
 from tests.stores.conformance import StoreConformance, oid
 
 
@@ -72,6 +73,54 @@ def anew(remote):
 def put(store, *datas):
     with store.batch() as batch:
         return [batch.put(data, "sha256") for data in datas]
+
+
+@pytest.fixture
+def of_many_packs(remote, monkeypatch):
+    """A remote of a hundred packs, and the indexes here that are opened for their sizes."""
+    for number in range(100):
+        put(remote, str(number).encode())
+    remote.look()
+    opened = []
+    real = Indexes._sizes_of
+    monkeypatch.setattr(Indexes, "_sizes_of", lambda self, id_: opened.append(id_) or real(self, id_))
+    return remote, opened
+
+
+def again(remote):
+    """Return the same remote as the same clone sees it in its next command."""
+    return RemoteStore(remote.remote, remote.folder)
+
+
+def test_a_look_opens_no_index_that_was_looked_at_before(of_many_packs):
+    remote, opened = of_many_packs
+    wanted = [oid(b"%d" % number) for number in range(100)]
+    assert set(again(remote).find(wanted)) == set(wanted) and opened == []
+
+
+@pytest.mark.parametrize("damage", ["sizes", "copies", "both", "torn"])
+def test_what_is_known_of_indexes_may_be_gone(of_many_packs, damage):
+    remote, _ = of_many_packs
+    if damage in ("sizes", "both"):
+        (remote.folder / "sizes").write_bytes((remote.folder / "sizes").read_bytes()[:-30])
+    for path in list((remote.folder / "packs").iterdir()) if damage != "sizes" else ():
+        path.write_bytes(path.read_bytes()[:-9]) if damage == "torn" else path.unlink()
+    (remote.folder / "table").unlink(missing_ok=True)
+    wanted = [oid(b"%d" % number) for number in range(100)]
+    assert set(again(remote).find(wanted)) == set(wanted)
+
+
+def test_an_index_that_is_nowhere_whole_makes_no_pack_whose_size_is_known(of_many_packs, place):
+    remote, _ = of_many_packs
+    for folder in (place, remote.folder):
+        for path in (folder / "packs").glob("*.idx"):
+            path.write_bytes(b"x" * path.stat().st_size)
+    for path in (place / "packs").glob("*.pack"):
+        path.write_bytes(b"x" * path.stat().st_size)
+    shutil.rmtree(remote.folder / "packs")
+    shutil.rmtree(place / "indexes", ignore_errors=True)
+    (remote.folder / "table").unlink(missing_ok=True)
+    assert again(remote).find([oid(b"1")]) == {}
 
 
 class Counting:

@@ -101,6 +101,8 @@ class RemoteStore(Store):
         self.indexes.get(both, listing)
         self.live = live = {id_ for id_ in both if self.indexes.is_whole(id_, listing)}
         self.folder.mkdir(parents=True, exist_ok=True)
+        if not listing.is_part:
+            self.indexes.note_sizes(live)
         self._table.refresh(live, may_write=not listing.is_part)
         return listing
 

@@ -5,10 +5,12 @@ Deletable without loss. Merged indexes spare a fresh clone thousands of requests
 
 import contextlib
 import re
+import struct
 from collections.abc import Collection, Iterable
+from functools import cached_property
 from pathlib import Path
 
-from dvlite import files, pack
+from dvlite import files, hashing, pack
 from dvlite.errors import CorruptError, FormatError, RemoteError
 from dvlite.stores.remote.bucket import Bucket
 from dvlite.stores.remote.drivers.base import UNTOLD, Listed
@@ -19,12 +21,23 @@ SMALL_FILE = 1 << 26  # no marker, claim or list of ours is larger
 _MANY = 4  # so many are got one by one; more, by merged indexes where there are any
 _ID = re.compile(r"[0-9a-f]{64}")
 _NOT_HERE = (-1, -1)
+_SIZES = struct.Struct(">32sQQ")  # a pack's id, the size of its index, its own size in bytes
+_WORTH = 64  # so many new sizes are noted at once
 
 
 def ids(listing: Iterable[str], folder: str, suffix: str) -> set[str]:
     """Return the ids of the files `<folder><id><suffix>`; a listing comes from strangers, and ids become file names here."""
     inner = (name[len(folder) : -len(suffix)] for name in listing if name.startswith(folder) and name.endswith(suffix))
     return {id_ for id_ in inner if _ID.fullmatch(id_)}
+
+
+def _read_sizes(path: Path) -> dict[str, tuple[int, int]]:
+    """Return what was noted of packs, by id; nothing where it isn't whole."""
+    with contextlib.suppress(OSError, struct.error):
+        data = path.read_bytes()
+        if hashing.checksum(data[:-16]) == data[-16:]:
+            return {id_.hex(): (index, pack_) for id_, index, pack_ in _SIZES.iter_unpack(data[:-16])}
+    return {}
 
 
 class Indexes:
@@ -35,6 +48,13 @@ class Indexes:
         self.folder = folder
         self.tmp = folder / "tmp"
         self.remote = remote
+        self._noted = 0
+
+    @cached_property
+    def _known(self) -> dict[str, tuple[int, int]]:
+        found = _read_sizes(self.folder / "sizes")
+        self._noted = len(found)
+        return found
 
     def _path(self, id_: str) -> Path:
         return self.folder / "packs" / f"{id_}.idx"
@@ -53,7 +73,25 @@ class Indexes:
             return pack.decode_index(self._path(id_).read_bytes())
 
     def sizes(self, id_: str) -> tuple[int, int]:
-        """Return the size of an index that is here, and of the pack that it implies."""
+        """Return the size of an index that is here, and of the pack that it implies: an id says all of a pack."""
+        if known := self._known.get(id_):
+            return known
+        if (found := self._sizes_of(id_)) != _NOT_HERE:
+            self._known[id_] = found
+        return found
+
+    def note_sizes(self, live: Collection[str]) -> None:
+        """Remember the sizes of live packs, so that the next look need not open each index."""
+        if len(self._known) - self._noted < _WORTH:
+            return
+        self._known = {id_: self._known[id_] for id_ in live if id_ in self._known}
+        self._noted = len(self._known)
+        rows = b"".join([_SIZES.pack(bytes.fromhex(id_), *its) for id_, its in self._known.items()])
+        with contextlib.suppress(OSError):
+            data = rows + hashing.checksum(rows)
+            files.write_atomic(self.folder / "sizes", data, folder=self.tmp, is_synced=False)
+
+    def _sizes_of(self, id_: str) -> tuple[int, int]:
         try:
             with self._path(id_).open("rb") as file:
                 tail_size = file.seek(0, 2)
@@ -86,6 +124,7 @@ class Indexes:
         if not is_ours and pack.decode_index(tail).id != id_:
             raise CorruptError(f"the index of pack {id_[:12]} on {self.remote} is another pack's")
         files.write_atomic(self._path(id_), tail, folder=self.tmp, is_synced=False)
+        self._known.pop(id_, None)
 
     # ---- getting them ----
 
@@ -97,6 +136,8 @@ class Indexes:
             for id_ in wanted
             if id_ not in here or self.sizes(id_)[0] not in self._sizes_told(listing[f"packs/{id_}.idx"], id_)
         }
+        for id_ in lacking:
+            self._known.pop(id_, None)
         if len(lacking) > _MANY:
             lacking -= self._get_merged(lacking, listing)
         self.bucket.many(lambda id_: self._get_one(id_, listing), sorted(lacking))
