@@ -8,6 +8,7 @@ none either, only a caller that must be alone is refused.
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -48,7 +49,7 @@ class Lock:
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             self._acquire(fd, fcntl.LOCK_EX if is_exclusive else fcntl.LOCK_SH, wait_s, must, waiting)
-            yield lambda: self._write_holder(label)
+            yield functools.cache(lambda: self._write_holder(label))
         finally:
             os.close(fd)
 

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -55,8 +56,10 @@ def steps(monkeypatch):
     return found
 
 
-def test_many_tracked_paths_cost_the_index_few_steps(project, steps):
+def test_many_tracked_paths_cost_few_steps_of_the_index_and_few_waits_for_the_clock(project, steps, monkeypatch):
     names = [f"f{number}" for number in range(40)]
+    waits = []
+    monkeypatch.setattr(time, "sleep", lambda seconds, real=time.sleep: waits.append(seconds) or real(seconds))
 
     def write(text):
         project.write({name: f"{text} {name}" for name in names})
@@ -82,6 +85,7 @@ def test_many_tracked_paths_cost_the_index_few_steps(project, steps):
     assert steps_of(checkout) <= 4
     assert [(project.root / name).read_text() for name in names] == [f"one {name}" for name in names]
     assert steps_of(checkout) == 0, "nothing was to be done"
+    assert len(waits) < 40
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,27 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
 
-from dvlite import git, refs, tree
+from dvlite import files, git, refs, tree
 from dvlite.errors import DvliteError, MissingError, UnsavedError, UsageError
 from dvlite.index import Base, spell
 from dvlite.oid import Oid
 from dvlite.ops import saved
 from dvlite.ops.advance import advance
-from dvlite.ops.base import Failure, Selection, View, leave_nowhere, look, pointers_at, reader, select_stored, stats_of
+from dvlite.ops.base import (
+    Failure,
+    Selection,
+    View,
+    enclosing,
+    leave_nowhere,
+    look,
+    pointers_at,
+    reader,
+    select_stored,
+    stats_of,
+)
 from dvlite.ops.links import relinks
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
@@ -24,10 +37,14 @@ from dvlite.repo import Repo, pointer_path
 from dvlite.tree import Entry
 from dvlite.worktree import materialise
 from dvlite.worktree import plan as plans
+from dvlite.worktree.materialise import Ready
 from dvlite.worktree.plan import Change, Kind, Only
 from dvlite.worktree.settle import Outcome, Place
 
-_NOTED = 1000  # files, or paths: what is known of so many is held until the index is told
+# So much is built aside before it is put into place, with one wait for the clock, and one for the disk.
+_PATHS = 256
+_FILES = 1000
+_BYTES = 1 << 26
 _REASONS = {
     Kind.MODIFIED: "has changes that are not stored",
     Kind.CONFLICT: "changed here, and its pointer changed too",
@@ -99,15 +116,14 @@ def bring(
     """Bring what was selected to what some pointers say."""
     result = CheckoutResult(failures=selection.failures, rev=rev)
     with repo.writing("checkout"), repo.changing_data("checkout") as announce:
-        notes = _Notes(repo, result)
-        notes.begin({path: one.entry for path in selection.parts if (one := pointers.found.get(path))}, rev)
+        work = _Work(repo, result, rev, is_forced, progress, announce)
+        work.begin({path: one.entry for path in selection.parts if (one := pointers.found.get(path))})
         try:
             for tracked in sorted(selection.parts):
-                item, part = pointers.found.get(tracked), selection.parts[tracked]
-                with _told(result, tracked):
-                    _checkout_one(repo, tracked, item, part, result, is_forced, progress, announce, notes)
+                work.bring(tracked, pointers.found.get(tracked), selection.parts[tracked])
+            work.settle()
         finally:
-            notes.write()
+            work.end()
     return result
 
 
@@ -122,26 +138,47 @@ def _told(result: CheckoutResult, tracked: str) -> Iterator[None]:
         result.failures.append(Failure(tracked, exc))
 
 
-class _Notes:
-    """What the index is told of many paths, in few steps, as the disk is waited for in each.
+class _Job(NamedTuple):
+    """One tracked path whose changes are built aside."""
 
-    First what is about to come, before anything is changed; what has come, when it is there. Who is interrupted between the two
-    finds data that is as it was, or as it will be.
+    tracked: str
+    target: Entry | None
+    wanted: Only
+    view: View
+    changes: list[Change]
+    ready: Ready
+
+
+class _Work:
+    """Tracked paths on their way, many at a time: looked at and built aside, put into place, told to the index.
+
+    The index is told what is about to come before anything is changed, and what has come when it is there. Who is interrupted
+    between the two finds data that is as it was, or as it will be.
     """
 
-    def __init__(self, repo: Repo, result: CheckoutResult) -> None:
-        self._repo, self._result = repo, result
-        self._waiting: list[tuple[str, Callable[[], None]]] = []
-        self._files = 0
+    def __init__(
+        self,
+        repo: Repo,
+        result: CheckoutResult,
+        rev: str,
+        is_forced: bool,
+        progress: Progress,
+        announce: Callable[[], None],
+    ) -> None:
+        self._repo, self._result, self._rev = repo, result, rev
+        self._is_forced, self._progress, self._announce = is_forced, progress, announce
+        self._jobs: dict[str, _Job] = {}
+        self._files = self._bytes = 0
+        self._swept: set[Path] = set()
 
-    def begin(self, targets: dict[str, Entry], rev: str) -> None:
+    def begin(self, targets: dict[str, Entry]) -> None:
         """Note what is about to come to those of some paths that will change, if they are several."""
         index = self._repo.index
         bases = index.bases()
         changing = [path for path, target in targets.items() if self._will_change(path, target, bases.get(path))]
         with index.together():
             for path in changing if len(changing) > 1 else ():
-                index.begin(path, targets[path], rev, is_ahead=True)
+                index.begin(path, targets[path], self._rev, is_ahead=True)
 
     def _will_change(self, path: str, target: Entry, base: Base | None) -> bool:
         if self._repo.index.intent(path):  # of one that was interrupted: it tells what is there
@@ -151,23 +188,110 @@ class _Notes:
             return is_absent
         return is_absent or base.pointer != spell(target)
 
-    def add(self, tracked: str, files: int, call: Callable[[], None]) -> None:
-        """Have `call` tell the index of a path that is in place."""
-        self._waiting.append((tracked, call))
-        self._files += files
-        if self._files > _NOTED or len(self._waiting) > _NOTED:
-            self._tell()
+    def bring(self, tracked: str, item: Pointer | None, wanted: Only) -> None:
+        """Look at a path, and build aside what it lacks."""
+        if enclosing(self._jobs, tracked):
+            self.settle()  # what goes may be in the way
+        with _told(self._result, tracked):
+            if job := self._prepare(tracked, item, wanted):
+                self._jobs[tracked] = job
+                targets = [change.target for change in job.ready.changes if change.target]
+                self._files += sum(one.files for one in targets)
+                self._bytes += sum(one.size for one in targets)
+        if len(self._jobs) >= _PATHS or self._files >= _FILES or self._bytes >= _BYTES:
+            self.settle()
 
-    def _tell(self) -> None:
-        waiting, self._waiting, self._files = self._waiting, [], 0
-        with self._repo.index.together():
-            for tracked, call in waiting:
-                with _told(self._result, tracked):
-                    call()
+    def _prepare(self, tracked: str, item: Pointer | None, wanted: Only) -> _Job | None:
+        """Look at a path, decide what is to change, and build it aside; None where nothing is left to do."""
+        repo, result = self._repo, self._result
+        target = item.entry if item else None
+        if target and not self._is_forced and not wanted.paths and self._advance(tracked, target):
+            return None
+        algorithm = item.oid.algorithm if item else repo.config.hash
+        self._progress.phase("look")
+        view = look(repo, tracked, algorithm=algorithm, progress=self._progress)
+        part = leave_nowhere(view, target, wanted, result.failures)
+        if part is None:
+            return None
+        is_known = view.base is not None
+        changes = list(plans.plan(view.base_entry, view.data, target, view.read, is_base_known=is_known, wanted=part))
+        if self._is_forced:
+            result.saved = _save(repo, tracked, changes, view, algorithm) or result.saved
+        doable = [change for change in changes if _is_wanted(repo, change, view, result, tracked, self._is_forced)]
+        if view.data:  # what had to be read is remembered, whatever comes
+            repo.index.save(view.scan.rows, view.scan.gone)
+        if repo.index.note(f"link {tracked}") not in ("", repo.link) or repo.link in ("hardlink", "symlink"):
+            touched = {change.path for change in changes}
+            doable += [change for change in relinks(repo, view, repo.link, part) if change.path not in touched]
+        place = Place(repo.root, tracked, repo.tmp(repo.root / tracked), repo.link, stats_of(repo, tracked, view.scan))
+        if item is None and doable and view.base_entry and not _is_committed(repo, view.base_entry):
+            result.saved = saved.write(repo, tracked, view.base_entry)  # nothing else would name it any more
+        if doable:
+            self._announce()
+            repo.index.begin(tracked, target, self._rev)
+        if place.tmp not in self._swept:
+            self._swept.add(place.tmp)
+            files.sweep(place.tmp)
+        ready = materialise.prepare(place, doable, repo.store, view.read, self._progress)
+        return _Job(tracked, target, part, view, changes, ready)
 
-    def write(self) -> None:
-        """Tell the index of all that is in place, and that nothing more is to come."""
-        self._tell()
+    def _advance(self, tracked: str, target: Entry) -> bool:
+        """Take the short way from the base to the target, where that is possible; tell whether all is done."""
+        repo = self._repo
+        base = repo.index.base(tracked)
+        mark = spell(target)
+        if (
+            base is None
+            or base.entry is None
+            or base.rev
+            or self._rev
+            or base.is_partial
+            or base.pointer == mark
+            or not (base.entry.is_tree and target.is_tree)
+            or base.entry.oid.algorithm != target.oid.algorithm
+            or repo.link not in ("reflink", "copy")
+            or repo.index.note(f"link {tracked}") not in ("", repo.link)
+        ):
+            return False
+        self._announce()
+        repo.index.begin(tracked, target)
+        outcome = advance(repo, tracked, base.entry, target, self._progress)
+        if outcome is None:
+            return False
+        repo.index.set_base(tracked, Base(target, "", mark), {})
+        _count(outcome, [], None, self._result, tracked)
+        self._result.unchanged += max(0, target.files - outcome.files)
+        return True
+
+    def settle(self) -> None:
+        """Put what lies aside into place, and tell the index."""
+        done: list[tuple[_Job, Outcome]] = []
+        self._files = self._bytes = 0
+        try:
+            for job in self._jobs.values():
+                job.ready.wait()
+            while self._jobs:
+                job = self._jobs.pop(next(iter(self._jobs)))
+                with _told(self._result, job.tracked):
+                    done.append((job, job.ready.settle()))
+        finally:
+            self._progress.phase("note")
+            with self._repo.index.together():
+                for job, outcome in done:
+                    with _told(self._result, job.tracked):
+                        self._tell(job, outcome)
+
+    def _tell(self, job: _Job, outcome: Outcome) -> None:
+        index = self._repo.index
+        index.save({}, job.view.scan.gone)
+        index.set_note(f"link {job.tracked}", self._repo.link)
+        _count(outcome, job.changes, job.target, self._result, job.tracked)
+        _remember(self._repo, job.view, job.target, job.wanted, job.changes, outcome, self._rev)
+
+    def end(self) -> None:
+        """Leave what is not in place, and tell the index that nothing more is to come."""
+        for job in self._jobs.values():
+            job.ready.leave()
         with self._repo.index.together():
             for tracked in set(self._repo.index.ahead):
                 self._repo.index.finish(tracked)
@@ -175,11 +299,11 @@ class _Notes:
 
 def add_left_behind(repo: Repo, here: Pointers, selection: Selection) -> None:
     """Add the paths that dvlite put here and whose pointers are gone: Git took them away, so the data goes too."""
-    live = [*here.found, *here.broken]
+    live = {*here.found, *here.broken}
     left = []
-    for tracked in repo.index.bases():
+    for tracked in repo.index.bases().keys() - live:
         is_mixed = any(one.startswith(f"{tracked}/") or tracked.startswith(f"{one}/") for one in live)
-        if tracked not in live and not is_mixed and not os.path.lexists(pointer_path(repo, tracked)):
+        if not is_mixed and not os.path.lexists(pointer_path(repo, tracked)):
             left.append(tracked)
     in_git = git.tracked_below(repo.git, left) if left else []
     for tracked in left:
@@ -187,92 +311,6 @@ def add_left_behind(repo: Repo, here: Pointers, selection: Selection) -> None:
             repo.index.drop_base(tracked)  # at this commit the files are Git's own
         else:
             selection.add(tracked, "")
-
-
-def _checkout_one(
-    repo: Repo,
-    tracked: str,
-    item: Pointer | None,
-    wanted: Only,
-    result: CheckoutResult,
-    is_forced: bool,
-    progress: Progress,
-    announce: Callable[[], None],
-    notes: _Notes,
-) -> None:
-    target = item.entry if item else None
-    is_whole = not is_forced and not wanted.paths
-    if target and is_whole and _advance(repo, tracked, target, result, progress, announce):
-        return
-    algorithm = item.oid.algorithm if item else repo.config.hash
-    progress.phase("look")
-    view = look(repo, tracked, algorithm=algorithm, progress=progress)
-    part = leave_nowhere(view, target, wanted, result.failures)
-    if part is None:
-        return
-    wanted = part
-    changes = list(
-        plans.plan(view.base_entry, view.data, target, view.read, is_base_known=view.base is not None, wanted=wanted)
-    )
-    if is_forced:
-        result.saved = _save(repo, tracked, changes, view, algorithm) or result.saved
-    doable = [change for change in changes if _is_wanted(repo, change, view, result, tracked, is_forced)]
-    if view.data:  # what had to be read is remembered, whatever comes
-        repo.index.save(view.scan.rows, view.scan.gone)
-    if repo.index.note(f"link {tracked}") not in ("", repo.link) or repo.link in ("hardlink", "symlink"):
-        touched = {change.path for change in changes}
-        doable += [change for change in relinks(repo, view, repo.link, wanted) if change.path not in touched]
-    place = Place(repo.root, tracked, repo.tmp(repo.root / tracked), repo.link, stats_of(repo, tracked, view.scan))
-    if item is None and doable and view.base_entry and not _is_committed(repo, view.base_entry):
-        result.saved = saved.write(repo, tracked, view.base_entry)  # nothing else would name it any more
-    if doable:
-        announce()
-        repo.index.begin(tracked, target, result.rev)
-    outcome = materialise.apply(place, doable, repo.store, view.read, progress)
-    progress.phase("note")
-    _count(outcome, changes, target, result, tracked)
-
-    def remember() -> None:
-        repo.index.save({}, view.scan.gone)
-        repo.index.set_note(f"link {tracked}", repo.link)
-        _remember(repo, view, target, wanted, changes, outcome, result.rev)
-
-    notes.add(tracked, target.files if target else 0, remember)
-
-
-def _advance(
-    repo: Repo,
-    tracked: str,
-    target: Entry,
-    result: CheckoutResult,
-    progress: Progress,
-    announce: Callable[[], None],
-) -> bool:
-    """Take the short way from the base to the target, where that is possible; tell whether all is done."""
-    base = repo.index.base(tracked)
-    mark = spell(target)
-    if (
-        base is None
-        or base.entry is None
-        or base.rev
-        or result.rev
-        or base.is_partial
-        or base.pointer == mark
-        or not (base.entry.is_tree and target.is_tree)
-        or base.entry.oid.algorithm != target.oid.algorithm
-        or repo.link not in ("reflink", "copy")
-        or repo.index.note(f"link {tracked}") not in ("", repo.link)
-    ):
-        return False
-    announce()
-    repo.index.begin(tracked, target)
-    outcome = advance(repo, tracked, base.entry, target, progress)
-    if outcome is None:
-        return False
-    repo.index.set_base(tracked, Base(target, "", mark), {})
-    _count(outcome, [], None, result, tracked)
-    result.unchanged += max(0, target.files - outcome.files)
-    return True
 
 
 def _is_wanted(repo: Repo, change: Change, view: View, result: CheckoutResult, tracked: str, is_forced: bool) -> bool:

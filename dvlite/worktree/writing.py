@@ -123,6 +123,9 @@ class Writer:
         self._chunks = list(_chunks(parts))
         if sum(part.length for part in parts) >= _SHARED and self._share():
             return
+        if len(self._chunks) == 1:
+            self._take(self._write_chunk(0))
+            return
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(2) as pool:
