@@ -228,7 +228,10 @@ class _Work:
             result.saved = saved.write(repo, tracked, view.base_entry)  # nothing else would name it any more
         if doable:
             self._announce()
-            repo.index.begin(tracked, target, self._rev)
+            with repo.index.together():
+                if repo.index.intent(tracked) and view.base:  # one was interrupted: its intent gives way to this one's
+                    repo.index.set_base(tracked, view.base, _trees_of(view.base.entry, view.read))
+                repo.index.begin(tracked, target, self._rev)
         if place.tmp not in self._swept:
             self._swept.add(place.tmp)
             files.sweep(place.tmp)
@@ -249,6 +252,7 @@ class _Work:
             or base.pointer == mark
             or not (base.entry.is_tree and target.is_tree)
             or base.entry.oid.algorithm != target.oid.algorithm
+            or repo.index.intent(tracked)  # what an interrupted one put here is to be told first
             or repo.link not in ("reflink", "copy")
             or repo.index.note(f"link {tracked}") not in ("", repo.link)
         ):
@@ -416,10 +420,14 @@ def _new_base(
         key = tuple(path.split("/")) if path else ()
         root, made = tree.graft(root, {key: grafts[path]}, read)
         trees.update(made)
-    if root and root.is_tree:
-        walked = walk([root], lambda oids: ((oid, read(oid)) for oid in oids))
-        return root._replace(name=""), {oid: read(oid) for oid in walked.trees}
-    return (root._replace(name="") if root else None), {}
+    return (root._replace(name="") if root else None), _trees_of(root, read)
+
+
+def _trees_of(root: Entry | None, read: tree.Read) -> dict[Oid, bytes]:
+    if root is None or not root.is_tree:
+        return {}
+    walked = walk([root], lambda oids: ((oid, read(oid)) for oid in oids))
+    return {oid: read(oid) for oid in walked.trees}
 
 
 def _inner(root: Entry | None, path: str, read: tree.Read) -> Entry | None:

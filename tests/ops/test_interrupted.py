@@ -77,6 +77,26 @@ def test_what_force_had_taken_away_is_no_deletion(two, event):
     assert all(f"f{n}" in listed for n in range(9))
 
 
+@pytest.mark.parametrize("what", [KILL, INTERRUPT])
+def test_what_two_checkouts_left_half_done_is_no_change_of_the_users(project, what):
+    for version in ("v1", "v2", "v3"):
+        project.write({f"f{n}": f"{version} {n}" for n in range(9)}, "data")
+        project.dv("add", "-q", "data")
+        project.commit(version)
+        project.git("tag", version)
+    project.settle()
+    project.dv("status")
+    for version, number in (("v1", 12), ("v2", 9)):
+        project.git("checkout", "-q", version)
+        assert run_at(project, "os.rename", number, what, "checkout").returncode in (-9, 130)
+    assert len({text[:2] for text in project.read("data").values()}) > 1, "it was in the middle"
+    (seen,) = project.json("status")["paths"]
+    assert {change["kind"] for change in seen["changes"]} <= {"outdated", "absent"}
+    project.dv("checkout")
+    assert project.read("data") == {f"f{n}": f"v2 {n}".encode() for n in range(9)}
+    assert project.dv("status").startswith("clean")
+
+
 @pytest.fixture
 def several(project):
     """Many tracked paths with two versions; data is the second, and pointers are the first."""
