@@ -5,7 +5,7 @@ and the rest is not looked at. Where anything is not as remembered, nothing is d
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from dvlite import hashing, index, lines, statkey, tree
@@ -58,8 +58,13 @@ class _Known:
         return folder, name
 
 
-def advance(repo: Repo, tracked: str, base: Entry, target: Entry, progress: Progress) -> Outcome | None:
-    """Change a folder from `base`, which is all there, to `target`; None where all of it must be looked at (again)."""
+def advance(
+    repo: Repo, tracked: str, base: Entry, target: Entry, progress: Progress, begin: Callable[[], None]
+) -> Outcome | None:
+    """Change a folder from `base`, which is all there, to `target`; None where all of it must be looked at (again).
+
+    `begin` is called before anything is changed.
+    """
     known = _Known(repo, tracked, repo.index.rows(tracked))
     row = known.rows.get(tracked)
     if row is None or row.oid != base.oid or not row.state or row.state != repo.store.state():
@@ -77,6 +82,7 @@ def advance(repo: Repo, tracked: str, base: Entry, target: Entry, progress: Prog
     except DvliteError:  # a tree that isn't here: the caller says so
         return None
     place = Place(repo.root, tracked, repo.tmp(repo.root / tracked), repo.link, known.stat)
+    begin()
     try:
         outcome = materialise.apply(place, changes, repo.store, read, progress)
     except UsageError:  # a link where a folder was: the long way does what can be done

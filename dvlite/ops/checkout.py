@@ -257,9 +257,12 @@ class _Work:
             or repo.index.note(f"link {tracked}") not in ("", repo.link)
         ):
             return False
-        self._announce()
-        repo.index.begin(tracked, target)
-        outcome = advance(repo, tracked, base.entry, target, self._progress)
+
+        def begin() -> None:
+            self._announce()
+            repo.index.begin(tracked, target)
+
+        outcome = advance(repo, tracked, base.entry, target, self._progress, begin)
         if outcome is None:
             return False
         repo.index.set_base(tracked, Base(target, "", mark), {})
