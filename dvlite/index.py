@@ -226,7 +226,6 @@ class Index:
         self.was_lost = False  # there was one and it could not be read
         self.timeout_s = 10.0  # how long to wait for another process
         self._steps = 0  # blocks of `together` that are open
-        self.ahead: set[str] = set()  # paths whose change was noted, and has not begun
 
     def _open(self, *, may_create: bool) -> sqlite3.Connection | None:
         if self._db is None and (may_create or self._path.exists()):
@@ -456,19 +455,15 @@ class Index:
         self._write("INSERT OR REPLACE INTO bases VALUES(?,?,?,?,?,?,?,?)", [values])
         self.finish(path)
 
-    def begin(self, path: str, target: Entry | None, rev: str = "", *, is_ahead: bool = False) -> None:
-        """Note what is about to be brought to a tracked path, so that an interruption is not taken for the user's changes.
-
-        `is_ahead`: it is as it was until this is called again; this process needs no `intent` until then.
-        """
-        (self.ahead.add if is_ahead else self.ahead.discard)(path)
+    def begin(self, path: str, target: Entry | None, rev: str = "") -> None:
+        """Note what is about to be brought to a tracked path, so that an interruption is not taken for the user's changes."""
         fields = [target.mode, str(target.oid), str(target.size), str(target.files)] if target else [""] * 4
         self.set_note(f"intent {path}", "\n".join([*fields, rev]))
 
     def intent(self, path: str) -> Intent | None:
         """Return what was begun at a tracked path and not finished."""
         text = self.note(f"intent {path}")
-        if not text or path in self.ahead:
+        if not text:
             return None
         with contextlib.suppress(ValueError, FormatError):
             mode, named, size, files, rev = text.split("\n", 4)
@@ -477,7 +472,6 @@ class Index:
 
     def finish(self, path: str) -> None:
         """Forget what was begun."""
-        self.ahead.discard(path)
         if self.note(f"intent {path}"):
             self._write("DELETE FROM notes WHERE name = ?", [(_key(f"intent {path}"),)])
 

@@ -42,7 +42,7 @@ from dvlite.worktree.plan import Change, Kind, Only
 from dvlite.worktree.settle import Outcome, Place
 
 # So much is built aside before it is put into place, with one wait for the clock, and one for the disk.
-_PATHS = 256
+_PATHS = 1  # who is killed must leave no more than one path that is in place, and the index doesn't know
 _FILES = 1000
 _BYTES = 1 << 26
 _REASONS = {
@@ -117,7 +117,6 @@ def bring(
     result = CheckoutResult(failures=selection.failures, rev=rev)
     with repo.writing("checkout"), repo.changing_data("checkout") as announce:
         work = _Work(repo, result, rev, is_forced, progress, announce)
-        work.begin({path: one.entry for path in selection.parts if (one := pointers.found.get(path))})
         try:
             for tracked in sorted(selection.parts):
                 work.bring(tracked, pointers.found.get(tracked), selection.parts[tracked])
@@ -170,23 +169,6 @@ class _Work:
         self._jobs: dict[str, _Job] = {}
         self._files = self._bytes = 0
         self._swept: set[Path] = set()
-
-    def begin(self, targets: dict[str, Entry]) -> None:
-        """Note what is about to come to those of some paths that will change, if they are several."""
-        index = self._repo.index
-        bases = index.bases()
-        changing = [path for path, target in targets.items() if self._will_change(path, target, bases.get(path))]
-        with index.together():
-            for path in changing if len(changing) > 1 else ():
-                index.begin(path, targets[path], self._rev, is_ahead=True)
-
-    def _will_change(self, path: str, target: Entry, base: Base | None) -> bool:
-        if self._repo.index.intent(path):  # of one that was interrupted: it tells what is there
-            return False
-        is_absent = not os.path.lexists(self._repo.root / path)
-        if base is None or base.entry is None or base.entry.oid.algorithm != target.oid.algorithm:
-            return is_absent
-        return is_absent or base.pointer != spell(target)
 
     def bring(self, tracked: str, item: Pointer | None, wanted: Only) -> None:
         """Look at a path, and build aside what it lacks."""
@@ -296,12 +278,9 @@ class _Work:
         _remember(self._repo, job.view, job.target, job.wanted, job.changes, outcome, self._rev)
 
     def end(self) -> None:
-        """Leave what is not in place, and tell the index that nothing more is to come."""
+        """Leave what is not in place."""
         for job in self._jobs.values():
             job.ready.leave()
-        with self._repo.index.together():
-            for tracked in set(self._repo.index.ahead):
-                self._repo.index.finish(tracked)
 
 
 def add_left_behind(repo: Repo, here: Pointers, selection: Selection) -> None:
