@@ -5,7 +5,7 @@ Three-way (docs/data.md): where Git moved the pointer meanwhile, or what was put
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from dvlite import git, pointer, refs, tree
@@ -14,11 +14,10 @@ from dvlite.errors import DvliteError, MissingError, UnsavedError, UsageError, e
 from dvlite.index import Base, spell
 from dvlite.oid import Oid
 from dvlite.ops import policy
-from dvlite.ops.base import MAGIC, Failure, View, algorithm_of, enclosing, look
+from dvlite.ops.base import MAGIC, Failure, View, algorithm_of, enclosing, look, trees_of
 from dvlite.ops.track import check_apart, check_trackable, refuse_tracked_by_git, stage, write
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
-from dvlite.reach import walk
 from dvlite.recipe import Recipe
 from dvlite.refs import Pointers
 from dvlite.repo import Repo
@@ -173,7 +172,7 @@ def _before(repo: Repo, tracked: str, old: Pointer | None) -> _Ready:
         repo, tracked, algorithm=algorithm_of(repo, old)
     )  # a checkout was interrupted: what was put here must be told
     base = view.base
-    return _Ready(tracked, old, base, dict(_trees_of(base.entry, view.read)) if base else {})
+    return _Ready(tracked, old, base, trees_of(base.entry, view.read) if base else {})
 
 
 def _prepare(repo: Repo, batch: LocalBatch, path: str, before: _Ready, is_forced: bool, progress: Progress) -> _Ready:
@@ -196,7 +195,7 @@ def _prepare(repo: Repo, batch: LocalBatch, path: str, before: _Ready, is_forced
     else:
         new_base = view.data
     whole = _nameless(new_base) if new_base else None
-    kept = {} if whole and whole.oid == root.oid else dict(_trees_of(whole, read))
+    kept = {} if whole and whole.oid == root.oid else trees_of(whole, read)
     new = old.pointing_to(root) if old else pointer.of(root)
     if old and root.oid != old.oid:
         new = recipes.without(new)
@@ -306,12 +305,6 @@ def _nameless(entry: Entry) -> Entry:
 def _inner(root: Entry | None, parts: list[str], read: tree.Read) -> Entry | None:
     found = tree.find(root, parts, read) if root else None
     return _nameless(found) if found else None
-
-
-def _trees_of(root: Entry | None, read: tree.Read) -> Iterable[tuple[Oid, bytes]]:
-    if root and root.is_tree:
-        for found in walk([root], lambda oids: ((oid, read(oid)) for oid in oids)).trees:
-            yield found, read(found)
 
 
 def _grafts(

@@ -12,6 +12,7 @@ from dvlite.index import Base, Intent, unpack
 from dvlite.oid import Oid
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
+from dvlite.reach import walk
 from dvlite.refs import Pointers
 from dvlite.repo import Repo
 from dvlite.statkey import StatKey
@@ -311,6 +312,12 @@ def stats_of(repo: Repo, tracked: str, found: Scan) -> Callable[[str], StatKey |
         return folder(f"{tracked}/{parent}" if parent else tracked).get(name)
 
     return stat
+
+
+def trees_of(root: Entry | None, read: Read) -> dict[Oid, bytes]:
+    """Return all tree objects of a root."""
+    walked = walk([root], lambda oids: ((oid, read(oid)) for oid in oids)).trees if root and root.is_tree else ()
+    return {oid: read(oid) for oid in walked}
 
 
 def algorithm_of(repo: Repo, pointer: Pointer | None) -> str:

@@ -3,14 +3,11 @@
 What is not stored stays, and is named. Nothing here uses the network.
 """
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import NamedTuple
 
-from dvlite import files, git, refs, tree
+from dvlite import git, refs, tree
 from dvlite.errors import DvliteError, MissingError, UnsavedError, UsageError
 from dvlite.index import Base, spell
 from dvlite.oid import Oid
@@ -20,31 +17,25 @@ from dvlite.ops.base import (
     Failure,
     Selection,
     View,
-    enclosing,
     leave_nowhere,
     look,
     pointers_at,
     reader,
     select_stored,
     stats_of,
+    trees_of,
 )
 from dvlite.ops.links import relinks
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
-from dvlite.reach import walk
 from dvlite.refs import Pointers
 from dvlite.repo import Repo, pointer_path
 from dvlite.tree import Entry
 from dvlite.worktree import materialise
 from dvlite.worktree import plan as plans
-from dvlite.worktree.materialise import Ready
 from dvlite.worktree.plan import Change, Kind, Only
 from dvlite.worktree.settle import Outcome, Place
 
-# So much is built aside before it is put into place, with one wait for the clock, and one for the disk.
-_PATHS = 1  # who is killed must leave no more than one path that is in place, and the index doesn't know
-_FILES = 1000
-_BYTES = 1 << 26
 _REASONS = {
     Kind.MODIFIED: "has changes that are not stored",
     Kind.CONFLICT: "changed here, and its pointer changed too",
@@ -116,171 +107,15 @@ def bring(
     """Bring what was selected to what some pointers say."""
     result = CheckoutResult(failures=selection.failures, rev=rev)
     with repo.writing("checkout"), repo.changing_data("checkout") as announce:
-        work = _Work(repo, result, rev, is_forced, progress, announce)
-        try:
-            for tracked in sorted(selection.parts):
-                work.bring(tracked, pointers.found.get(tracked), selection.parts[tracked])
-            work.settle()
-        finally:
-            work.end()
+        for tracked in sorted(selection.parts):
+            item = pointers.found.get(tracked)
+            try:
+                _checkout_one(repo, tracked, item, selection.parts[tracked], result, is_forced, progress, announce)
+            except MissingError:
+                result.missing.append(tracked)
+            except DvliteError as exc:
+                result.failures.append(Failure(tracked, exc))
     return result
-
-
-@contextlib.contextmanager
-def _told(result: CheckoutResult, tracked: str) -> Iterator[None]:
-    """Put what goes wrong with one path into the result: it doesn't stop the others."""
-    try:
-        yield
-    except MissingError:
-        result.missing.append(tracked)
-    except DvliteError as exc:
-        result.failures.append(Failure(tracked, exc))
-
-
-class _Job(NamedTuple):
-    """One tracked path whose changes are built aside."""
-
-    tracked: str
-    target: Entry | None
-    wanted: Only
-    view: View
-    changes: list[Change]
-    ready: Ready
-
-
-class _Work:
-    """Tracked paths on their way, many at a time: looked at and built aside, put into place, told to the index.
-
-    The index is told what is about to come before anything is changed, and what has come when it is there. Who is interrupted
-    between the two finds data that is as it was, or as it will be.
-    """
-
-    def __init__(
-        self,
-        repo: Repo,
-        result: CheckoutResult,
-        rev: str,
-        is_forced: bool,
-        progress: Progress,
-        announce: Callable[[], None],
-    ) -> None:
-        self._repo, self._result, self._rev = repo, result, rev
-        self._is_forced, self._progress, self._announce = is_forced, progress, announce
-        self._jobs: dict[str, _Job] = {}
-        self._files = self._bytes = 0
-        self._swept: set[Path] = set()
-
-    def bring(self, tracked: str, item: Pointer | None, wanted: Only) -> None:
-        """Look at a path, and build aside what it lacks."""
-        if enclosing(self._jobs, tracked):
-            self.settle()  # what goes may be in the way
-        with _told(self._result, tracked):
-            if job := self._prepare(tracked, item, wanted):
-                self._jobs[tracked] = job
-                targets = [change.target for change in job.ready.changes if change.target]
-                self._files += sum(one.files for one in targets)
-                self._bytes += sum(one.size for one in targets)
-        if len(self._jobs) >= _PATHS or self._files >= _FILES or self._bytes >= _BYTES:
-            self.settle()
-
-    def _prepare(self, tracked: str, item: Pointer | None, wanted: Only) -> _Job | None:
-        """Look at a path, decide what is to change, and build it aside; None where nothing is left to do."""
-        repo, result = self._repo, self._result
-        target = item.entry if item else None
-        if target and not self._is_forced and not wanted.paths and self._advance(tracked, target):
-            return None
-        algorithm = item.oid.algorithm if item else repo.config.hash
-        self._progress.phase("look")
-        view = look(repo, tracked, algorithm=algorithm, progress=self._progress)
-        part = leave_nowhere(view, target, wanted, result.failures)
-        if part is None:
-            return None
-        is_known = view.base is not None
-        changes = list(plans.plan(view.base_entry, view.data, target, view.read, is_base_known=is_known, wanted=part))
-        if self._is_forced:
-            result.saved = _save(repo, tracked, changes, view, algorithm) or result.saved
-        doable = [change for change in changes if _is_wanted(repo, change, view, result, tracked, self._is_forced)]
-        if view.data:  # what had to be read is remembered, whatever comes
-            repo.index.save(view.scan.rows, view.scan.gone)
-        if repo.index.note(f"link {tracked}") not in ("", repo.link) or repo.link in ("hardlink", "symlink"):
-            touched = {change.path for change in changes}
-            doable += [change for change in relinks(repo, view, repo.link, part) if change.path not in touched]
-        place = Place(repo.root, tracked, repo.tmp(repo.root / tracked), repo.link, stats_of(repo, tracked, view.scan))
-        if item is None and doable and view.base_entry and not _is_committed(repo, view.base_entry):
-            result.saved = saved.write(repo, tracked, view.base_entry)  # nothing else would name it any more
-        if doable:
-            self._announce()
-            with repo.index.together():
-                if repo.index.intent(tracked) and view.base:  # one was interrupted: its intent gives way to this one's
-                    repo.index.set_base(tracked, view.base, _trees_of(view.base.entry, view.read))
-                repo.index.begin(tracked, target, self._rev)
-        if place.tmp not in self._swept:
-            self._swept.add(place.tmp)
-            files.sweep(place.tmp)
-        ready = materialise.prepare(place, doable, repo.store, view.read, self._progress)
-        return _Job(tracked, target, part, view, changes, ready)
-
-    def _advance(self, tracked: str, target: Entry) -> bool:
-        """Take the short way from the base to the target, where that is possible; tell whether all is done."""
-        repo = self._repo
-        base = repo.index.base(tracked)
-        mark = spell(target)
-        if (
-            base is None
-            or base.entry is None
-            or base.rev
-            or self._rev
-            or base.is_partial
-            or base.pointer == mark
-            or not (base.entry.is_tree and target.is_tree)
-            or base.entry.oid.algorithm != target.oid.algorithm
-            or repo.index.intent(tracked)  # what an interrupted one put here is to be told first
-            or repo.link not in ("reflink", "copy")
-            or repo.index.note(f"link {tracked}") not in ("", repo.link)
-        ):
-            return False
-
-        def begin() -> None:
-            self._announce()
-            repo.index.begin(tracked, target)
-
-        outcome = advance(repo, tracked, base.entry, target, self._progress, begin)
-        if outcome is None:
-            return False
-        repo.index.set_base(tracked, Base(target, "", mark), {})
-        _count(outcome, [], None, self._result, tracked)
-        self._result.unchanged += max(0, target.files - outcome.files)
-        return True
-
-    def settle(self) -> None:
-        """Put what lies aside into place, and tell the index."""
-        done: list[tuple[_Job, Outcome]] = []
-        self._files = self._bytes = 0
-        try:
-            for job in self._jobs.values():
-                job.ready.wait()
-            while self._jobs:
-                job = self._jobs.pop(next(iter(self._jobs)))
-                with _told(self._result, job.tracked):
-                    done.append((job, job.ready.settle()))
-        finally:
-            self._progress.phase("note")
-            with self._repo.index.together():
-                for job, outcome in done:
-                    with _told(self._result, job.tracked):
-                        self._tell(job, outcome)
-
-    def _tell(self, job: _Job, outcome: Outcome) -> None:
-        index = self._repo.index
-        index.save({}, job.view.scan.gone)
-        index.set_note(f"link {job.tracked}", self._repo.link)
-        _count(outcome, job.changes, job.target, self._result, job.tracked)
-        _remember(self._repo, job.view, job.target, job.wanted, job.changes, outcome, self._rev)
-
-    def end(self) -> None:
-        """Leave what is not in place."""
-        for job in self._jobs.values():
-            job.ready.leave()
 
 
 def add_left_behind(repo: Repo, here: Pointers, selection: Selection) -> None:
@@ -297,6 +132,96 @@ def add_left_behind(repo: Repo, here: Pointers, selection: Selection) -> None:
             repo.index.drop_base(tracked)  # at this commit the files are Git's own
         else:
             selection.add(tracked, "")
+
+
+def _checkout_one(
+    repo: Repo,
+    tracked: str,
+    item: Pointer | None,
+    wanted: Only,
+    result: CheckoutResult,
+    is_forced: bool,
+    progress: Progress,
+    announce: Callable[[], None],
+) -> None:
+    target = item.entry if item else None
+    if target and not is_forced and not wanted.paths and _advance(repo, tracked, target, result, progress, announce):
+        return
+    algorithm = item.oid.algorithm if item else repo.config.hash
+    progress.phase("look")
+    view = look(repo, tracked, algorithm=algorithm, progress=progress)
+    part = leave_nowhere(view, target, wanted, result.failures)
+    if part is None:
+        return
+    wanted = part
+    changes = list(
+        plans.plan(view.base_entry, view.data, target, view.read, is_base_known=view.base is not None, wanted=wanted)
+    )
+    if is_forced:
+        result.saved = _save(repo, tracked, changes, view, algorithm) or result.saved
+    doable = [change for change in changes if _is_wanted(repo, change, view, result, tracked, is_forced)]
+    if view.data or not doable:  # else it is looked at again when something is there
+        repo.index.save(view.scan.rows, view.scan.gone)
+    if repo.index.note(f"link {tracked}") not in ("", repo.link) or repo.link in ("hardlink", "symlink"):
+        touched = {change.path for change in changes}
+        doable += [change for change in relinks(repo, view, repo.link, wanted) if change.path not in touched]
+    place = Place(repo.root, tracked, repo.tmp(repo.root / tracked), repo.link, stats_of(repo, tracked, view.scan))
+    if item is None and doable and view.base_entry and not _is_committed(repo, view.base_entry):
+        result.saved = saved.write(repo, tracked, view.base_entry)  # nothing else would name it any more
+    if doable:
+        announce()
+        with repo.index.together():
+            if repo.index.intent(tracked) and view.base:  # one was interrupted: its intent gives way to this one's
+                repo.index.set_base(tracked, view.base, trees_of(view.base.entry, view.read))
+            repo.index.begin(tracked, target, result.rev)
+    outcome = materialise.apply(place, doable, repo.store, view.read, progress)
+    progress.phase("note")
+    _count(outcome, changes, target, result, tracked)
+    with repo.index.together():
+        repo.index.set_note(f"link {tracked}", repo.link)
+        _remember(repo, view, target, wanted, changes, outcome, result.rev)
+    if outcome.done:
+        again = look(repo, tracked, algorithm=algorithm, made=outcome.made)
+        repo.index.save(again.scan.rows, again.scan.gone)
+
+
+def _advance(
+    repo: Repo,
+    tracked: str,
+    target: Entry,
+    result: CheckoutResult,
+    progress: Progress,
+    announce: Callable[[], None],
+) -> bool:
+    """Take the short way from the base to the target, where that is possible; tell whether all is done."""
+    base = repo.index.base(tracked)
+    mark = spell(target)
+    if (
+        base is None
+        or base.entry is None
+        or base.rev
+        or result.rev
+        or base.is_partial
+        or base.pointer == mark
+        or not (base.entry.is_tree and target.is_tree)
+        or base.entry.oid.algorithm != target.oid.algorithm
+        or repo.index.intent(tracked)  # what an interrupted one put here is to be told first
+        or repo.link not in ("reflink", "copy")
+        or repo.index.note(f"link {tracked}") not in ("", repo.link)
+    ):
+        return False
+
+    def begin() -> None:
+        announce()
+        repo.index.begin(tracked, target)
+
+    outcome = advance(repo, tracked, base.entry, target, progress, begin)
+    if outcome is None:
+        return False
+    repo.index.set_base(tracked, Base(target, "", mark), {})
+    _count(outcome, [], None, result, tracked)
+    result.unchanged += max(0, target.files - outcome.files)
+    return True
 
 
 def _is_wanted(repo: Repo, change: Change, view: View, result: CheckoutResult, tracked: str, is_forced: bool) -> bool:
@@ -344,14 +269,14 @@ def _remember(
     outcome: Outcome,
     rev: str,
 ) -> None:
-    """Set the base to what is in place now, and give the index the stats of what was written."""
+    """Set the base to what is in place now."""
     tracked = view.tracked
     if (
         view.base is None
         and view.data is not None
         and (wanted.paths or outcome.kept or len(outcome.done) < len(changes))
     ):
-        return _rescan(repo, view, target, outcome)  # what was put here before stays unknown
+        return  # what was put here before stays unknown
     base, trees = _new_base(view, target, wanted, changes, outcome)
     if base is None and target is None:
         if view.base is not None and len(outcome.done) < len(changes):
@@ -368,14 +293,6 @@ def _remember(
         stays = bool(wanted.paths) and old is not None and not old.is_partial
         mark = old.pointer if old and stays else spell(target) if target else ""
         repo.index.set_base(tracked, Base(base, label, mark, is_partial), trees)
-    _rescan(repo, view, target, outcome)
-
-
-def _rescan(repo: Repo, view: View, target: Entry | None, outcome: Outcome) -> None:
-    if outcome.done:
-        algorithm = target.oid.algorithm if target else repo.config.hash
-        again = look(repo, view.tracked, algorithm=algorithm, made=outcome.made)
-        repo.index.save(again.scan.rows, again.scan.gone)
 
 
 def _new_base(
@@ -402,14 +319,7 @@ def _new_base(
         key = tuple(path.split("/")) if path else ()
         root, made = tree.graft(root, {key: grafts[path]}, read)
         trees.update(made)
-    return (root._replace(name="") if root else None), _trees_of(root, read)
-
-
-def _trees_of(root: Entry | None, read: tree.Read) -> dict[Oid, bytes]:
-    if root is None or not root.is_tree:
-        return {}
-    walked = walk([root], lambda oids: ((oid, read(oid)) for oid in oids))
-    return {oid: read(oid) for oid in walked.trees}
+    return (root._replace(name="") if root else None), trees_of(root, read)
 
 
 def _inner(root: Entry | None, path: str, read: tree.Read) -> Entry | None:

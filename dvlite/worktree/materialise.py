@@ -36,90 +36,43 @@ def apply(
     place: Place, changes: Sequence[Change], store: LocalStore, read: Read, progress: Progress = SILENT
 ) -> Outcome:
     """Carry out changes whose target is to be put in place (None: removed); what can't be done is kept and reported."""
-    files.sweep(place.tmp)
-    ready = prepare(place, changes, store, read, progress)
-    ready.wait()
-    return ready.settle()
-
-
-def prepare(
-    place: Place, changes: Sequence[Change], store: LocalStore, read: Read, progress: Progress = SILENT
-) -> "Ready":
-    """Build all that such changes put in place aside; nothing is changed yet."""
     outcome = Outcome()
-    ready = Ready(place, list(_secure(changes, store, read, outcome)), read, outcome, progress)
-    if ready.changes:
-        ready.build(store)
-    return ready
-
-
-class Ready:
-    """Changes of one place whose targets lie aside, in a folder of their own; to `settle`, or to `leave`."""
-
-    def __init__(self, place: Place, changes: list[Change], read: Read, outcome: Outcome, progress: Progress) -> None:
-        self.changes = changes
-        self._place, self._read, self._outcome, self._progress = place, read, outcome, progress
-        self._stage = place.tmp
-        self._staged: dict[int, Path] = {}
-        self._builder: _Builder | None = None
-
-    def build(self, store: LocalStore) -> None:
-        """Write it all aside."""
-        place = self._place
-        self._stage = files.temporary(place.tmp)
-        self._stage.mkdir(0o700)
-        try:
-            self._builder = _Builder(place, store, self._stage, self._outcome, self._progress)
-            _refuse_meeting_names(place, self.changes, self._stage)
-            self._staged = self._builder.build(self.changes, self._read)
-        except OSError as exc:
-            self.leave()
-            raise explain(exc, place.tracked, "can't check out") from exc
-        except BaseException:
-            self.leave()
-            raise
-
-    def wait(self) -> None:
-        """Wait until an edit of what was written can be told by its time."""
-        if self._builder and self._builder.writer.newest_ns:
-            statkey.stamp_after(self._stage, self._builder.writer.newest_ns)
-
-    def settle(self) -> Outcome:
-        """Put it into place, and return what became of it."""
-        if not self._builder:
-            return self._outcome
-        self._progress.phase("settle")
-        try:
-            with Walker(self._place.root) as walker:
-                for position, change in enumerate(self.changes):
-                    self._settle(walker, position, change, self._builder.whole.get(position, {}))
-            self._outcome.made.spoil(self._builder.writer.spoilt())
-        except OSError as exc:
-            raise explain(exc, self._place.tracked, "can't check out") from exc
-        finally:
-            self.leave()
-        return self._outcome
-
-    def _settle(self, walker: Walker, position: int, change: Change, whole: dict[str, Whole]) -> None:
-        outcome = self._outcome
-        aside = self._stage / f"{position}{files.ASIDE}"
-        remove_empty(self._place, walker, _folders_of(change, self._read))
-        count = len(outcome.done)
-        settle(self._place, walker, change, self._staged.get(position), aside, outcome)
-        if len(outcome.done) > count and self._place.link not in ("hardlink", "symlink"):  # links have stats of others
-            outcome.made.whole.update(whole)
-        if os.path.lexists(aside):
-            outcome.kept.append(Kept(change, f"is in the way of what was there before and lies in '{aside}' now"))
-
-    def leave(self) -> None:
-        """Take away what lies aside, but for what could not be put back."""
-        if not self._builder:
-            return
-        if not files.holds_aside(self._stage):
-            files.remove_folder(self._stage)
-        if self._place.tmp.name == files.NEAR:
+    changes = list(_secure(changes, store, read, outcome))
+    if not changes:
+        return outcome
+    may_link = place.link in ("hardlink", "symlink")  # links have stats of others
+    files.sweep(place.tmp)
+    stage = files.temporary(place.tmp)
+    stage.mkdir(0o700)
+    try:
+        _refuse_meeting_names(place, changes, stage)
+        builder = _Builder(place, store, stage, outcome, progress)
+        staged = builder.build(changes, read)
+        progress.phase("settle")
+        if builder.writer.newest_ns:
+            statkey.stamp_after(stage, builder.writer.newest_ns)
+        with Walker(place.root) as walker:
+            for position, change in enumerate(changes):
+                aside = stage / f"{position}{files.ASIDE}"
+                remove_empty(place, walker, _folders_of(change, read))
+                count = len(outcome.done)
+                settle(place, walker, change, staged.get(position), aside, outcome)
+                if len(outcome.done) > count and not may_link:
+                    outcome.made.whole.update(builder.whole.get(position, {}))
+                if os.path.lexists(aside):
+                    outcome.kept.append(
+                        Kept(change, f"is in the way of what was there before and lies in '{aside}' now")
+                    )
+        outcome.made.spoil(builder.writer.spoilt())
+    except OSError as exc:
+        raise explain(exc, place.tracked, "can't check out") from exc
+    finally:
+        if not files.holds_aside(stage):  # what could not be put back stays there
+            files.remove_folder(stage)
+        if place.tmp.name == files.NEAR:
             with contextlib.suppress(OSError):
-                self._place.tmp.rmdir()
+                place.tmp.rmdir()
+    return outcome
 
 
 def _secure(changes: Iterable[Change], store: LocalStore, read: Read, outcome: Outcome) -> Iterator[Change]:

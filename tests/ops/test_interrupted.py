@@ -125,6 +125,47 @@ def test_many_paths_that_are_cut_off_are_each_as_before_or_as_wanted(several, nu
         several.git("checkout", "-q", "main")
 
 
+@pytest.mark.parametrize("goes_on", ["other", "none"])
+def test_what_came_first_before_a_kill_is_known_to_be_ours(project, goes_on):
+    project.write({"code.py": "code"})
+    project.commit("none")
+    project.git("tag", "none")
+    names = [f"f{number}" for number in range(8)]
+    for version in ("first", "other"):
+        project.write({name: f"{version} {name}" for name in names})
+        project.dv("add", "-q", *names)
+        project.commit(version)
+        project.git("tag", version)
+    project.git("checkout", "-q", "none")
+    project.dv("checkout")
+    assert not (project.root / "f0").exists()
+    project.git("checkout", "-q", "first")
+    assert run_at(project, "os.link", 6, KILL, "checkout").returncode == -9
+    assert (project.root / "f3").exists()
+    project.git("checkout", "-q", goes_on)
+    project.dv("checkout")
+    found = {name: (project.root / name).read_text() for name in names if (project.root / name).exists()}
+    assert found == ({} if goes_on == "none" else {name: f"other {name}" for name in names})
+
+
+@pytest.mark.parametrize("rev", [[], ["--rev", "v1"]])
+def test_a_kill_elsewhere_changes_nothing_of_what_is_said_of_a_path(project, rev):
+    for version in ("v1", "v2"):
+        project.write({"a": version} | {f"data/f{n}": f"{version} {n}" for n in range(4)})
+        project.dv("add", "-q", "a", "data")
+        project.commit(version)
+        project.git("tag", version)
+    (project.root / "data/f3").unlink()
+    project.write({"data/f1": "mine"})
+    if not rev:
+        project.git("checkout", "-q", "v1")
+    assert run_at(project, "os.rename", 1, KILL, "checkout", *rev).returncode == -9
+    project.git("checkout", "-q", "main")
+    (seen,) = (one for one in project.json("status")["paths"] if one["path"] == "data")
+    assert seen["at"] == ""
+    assert {change["path"]: change["kind"] for change in seen["changes"]} == {"f1": "modified", "f3": "deleted"}
+
+
 def test_an_edit_that_meets_an_interrupted_checkout_is_still_there(two):
     two.settle()
     done = subprocess.run(
