@@ -146,7 +146,8 @@ def push(
             target.note_covers(reach, known, purged)  # the next push skips what is all there now
         if is_verified and not is_dry_run:
             progress.phase("verify")
-            result.verified = verify(target, wanted.keys() - {parse(oid) for oid in result.missing}, repo.store)
+            gone = purged | {parse(oid) for oid in result.missing}
+            result.verified = verify(target, wanted.keys() - gone, repo.store)
             result.failures += [Failure("", error) for error in result.verified.errors]
     result.was_emptied = target.was_emptied
     return result

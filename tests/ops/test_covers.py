@@ -95,6 +95,7 @@ def test_what_was_purged_since_is_not_said_to_be_there(pushed):
     pushed.dv("purge", "--yes", "--remote", "data/d0/secret.txt")
     result = push(pushed.repo)
     assert (result.purged, result.pushed) == (1, 0)
+    assert push(pushed.repo, is_verified=True).failures == [], "it is not there on purpose"
 
 
 def test_after_a_purge_a_push_with_nothing_to_do_walks_nothing_again_until_it_is_lifted(pushed, walked):
