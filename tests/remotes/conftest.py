@@ -33,6 +33,16 @@ def server(tmp_path_factory):
         yield server
 
 
+@pytest.fixture(scope="module")
+def ceph(tmp_path_factory):
+    """A real Ceph of a room's own."""
+    from tests.remotes.suite import started  # not before its asserts are rewritten
+
+    context, server = started("ceph", tmp_path_factory)
+    yield server
+    context.__exit__(None, None, None)
+
+
 def pytest_terminal_summary(terminalreporter):
     """Say which servers could not be had."""
     skipped = terminalreporter.stats.get("skipped", [])
