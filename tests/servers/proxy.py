@@ -183,9 +183,11 @@ class TcpProxy:
         self.is_dying = False  # after a cut, nobody is let in any more
         self.is_dead = False
         self.passed = 0
+        self._lock = threading.Lock()  # of the count
         self.port = free_port()
         self.listener = socket.create_server(("127.0.0.1", self.port), backlog=256)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._door = threading.Thread(target=self._accept, daemon=True)
+        self._door.start()
 
     def _accept(self):
         with contextlib.suppress(OSError):
@@ -200,8 +202,9 @@ class TcpProxy:
                 except OSError:
                     inner.close()
                     continue
-                for one, other in ((inner, outer), (outer, inner)):
+                for one in (inner, outer):  # before a pipe may close them again
                     one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for one, other in ((inner, outer), (outer, inner)):
                     threading.Thread(target=self._pipe, args=(one, other), daemon=True).start()
 
     def _pipe(self, source, target):
@@ -226,10 +229,11 @@ class TcpProxy:
         with contextlib.suppress(OSError):
             while True:
                 data = source.recv(_STEP)
-                self.passed += len(data)
-                if self.cut_after and self.passed > self.cut_after:
-                    self.cut_after, self.is_dead = 0, self.is_dying
-                    is_cut = True
+                with self._lock:
+                    self.passed += len(data)
+                    if self.cut_after and self.passed > self.cut_after:
+                        self.cut_after, self.is_dead = 0, self.is_dying
+                        is_cut = True
                 if is_cut or self.is_dead:
                     for one in (source, target):
                         one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
@@ -242,4 +246,8 @@ class TcpProxy:
                     return
 
     def close(self):
+        """Let nobody in any more. One who waits at a door that is closed would wait at the next that gets its number."""
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self._door.join()
         self.listener.close()
