@@ -122,10 +122,14 @@ def resumed(
         return made.get(oid) or read(oid)
 
     for change in list(plan(base, data, target, read)):
-        if change.data is not None and change.data != change.base:
-            key = tuple(change.path.split("/")) if change.path else ()
-            root, objects = tree.graft(root, {key: change.base}, reading)
-            made.update(objects)
+        if change.data is None or change.data == change.base or change.kind is Kind.DROPPED:
+            continue
+        was, objects = change.base, list[tuple[Oid, bytes]]()
+        if change.target and change.data.is_tree and was and was.is_tree:  # a folder half gone, where a file will lie
+            was, objects = resumed(was, change.data, None, reading)
+        made.update(objects)
+        root, objects = tree.graft(root, {tuple(change.path.split("/")) if change.path else (): was}, reading)
+        made.update(objects)
     return (root._replace(name="") if root else None), list(made.items())
 
 

@@ -1,5 +1,6 @@
 """A checkout that ends in the middle: what it did is not taken for the user's changes, and nothing of theirs is gone."""
 
+import shutil
 import subprocess
 import sys
 
@@ -95,6 +96,49 @@ def test_what_two_checkouts_left_half_done_is_no_change_of_the_users(project, wh
     project.dv("checkout")
     assert project.read("data") == {f"f{n}": f"v2 {n}".encode() for n in range(9)}
     assert project.dv("status").startswith("clean")
+
+
+@pytest.fixture
+def folder_to_file(project):
+    """Data is a tracked folder and a folder in one; their pointers ask for files."""
+    whole = {f"f{n}": f"v1 {n}" for n in range(4)} | {"sub/y": "v1"}
+    project.write(whole, "t")
+    project.write({f"in/{name}": text for name, text in whole.items()} | {"other": "same"}, "data")
+    project.dv("add", "-q", "t", "data")
+    project.commit("v1")
+    for path in (project.root / "t", project.root / "data/in"):
+        shutil.rmtree(path)
+        path.write_text("v2")
+    project.dv("add", "-q", "t", "data")
+    project.commit("v2")
+    project.git("checkout", "-q", "HEAD~1")
+    project.dv("checkout")
+    project.settle()
+    project.dv("status")
+    project.git("checkout", "-q", "-")
+    return project
+
+
+@pytest.mark.parametrize("number", range(1, 13, 2))
+def test_a_folder_half_gone_where_a_file_will_lie_is_no_conflict(folder_to_file, number):
+    project = folder_to_file
+    assert run_at(project, "os.remove", number, KILL, "checkout").returncode == -9
+    for one in project.json("status")["paths"]:
+        assert {change["kind"] for change in one["changes"]} <= {"outdated", "absent"}, one
+    project.dv("checkout")
+    assert (project.root / "t").read_text() == (project.root / "data/in").read_text() == "v2"
+    assert project.dv("status").startswith("clean")
+
+
+def test_an_edit_in_a_folder_half_gone_stays(folder_to_file):
+    project = folder_to_file
+    assert run_at(project, "os.remove", 2, KILL, "checkout").returncode == -9
+    left = project.root / "data/in"
+    assert 0 < len(list(left.iterdir())) < 5, "it was in the middle"
+    edited = next(left.glob("f*"))
+    edited.write_text("mine")
+    assert project.run("checkout").returncode == 14
+    assert edited.read_text() == "mine"
 
 
 @pytest.fixture
