@@ -124,11 +124,12 @@ def resumed(
     for change in list(plan(base, data, target, read)):
         if change.data is None or change.data == change.base or change.kind is Kind.DROPPED:
             continue
-        was, objects = change.base, list[tuple[Oid, bytes]]()
+        was = change.base
         if change.target and change.data.is_tree and was and was.is_tree:  # a folder half gone, where a file will lie
             was, objects = resumed(was, change.data, None, reading)
-        made.update(objects)
-        root, objects = tree.graft(root, {tuple(change.path.split("/")) if change.path else (): was}, reading)
+            made.update(objects)
+        key = tuple(change.path.split("/")) if change.path else ()
+        root, objects = tree.graft(root, {key: was}, reading)
         made.update(objects)
     return (root._replace(name="") if root else None), list(made.items())
 

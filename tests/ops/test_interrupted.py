@@ -141,6 +141,30 @@ def test_an_edit_in_a_folder_half_gone_stays(folder_to_file):
     assert edited.read_text() == "mine"
 
 
+@pytest.mark.parametrize("number", [2, 4])
+def test_what_was_taken_from_a_folder_that_goes_is_no_deletion_when_one_turns_back(project, number):
+    whole = {f"sub/f{n}": f"v1 {n}" for n in range(5)} | {"other": "same"}
+    project.write(whole, "data")
+    project.dv("add", "-q", "data")
+    project.commit("v1")
+    shutil.rmtree(project.root / "data/sub")
+    project.dv("add", "-q", "data")
+    project.commit("v2")
+    project.git("checkout", "-q", "HEAD~1")
+    project.dv("checkout")
+    project.settle()
+    project.dv("status")
+    project.git("checkout", "-q", "-")
+    assert run_at(project, "os.remove", number, KILL, "checkout").returncode == -9
+    assert 0 < len(list((project.root / "data/sub").iterdir())) < 5, "it was in the middle"
+    project.git("checkout", "-q", "-")
+    for one in project.json("status")["paths"]:
+        assert {change["kind"] for change in one["changes"]} <= {"absent"}, one
+    assert "unchanged" in project.dv("add", "data")
+    project.dv("checkout")
+    assert project.read("data") == {name: text.encode() for name, text in whole.items()}
+
+
 @pytest.fixture
 def several(project):
     """Many tracked paths with two versions; data is the second, and pointers are the first."""
