@@ -14,11 +14,12 @@ import contextlib
 import errno
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple, Self
 
 from dvlite import files, lines, statkey, tree
-from dvlite.errors import MissingError, explain
+from dvlite.errors import DvliteError, MissingError, explain
 from dvlite.progress import SILENT, Progress
 from dvlite.stores.local import LocalStore
 from dvlite.tree import Entry, Read
@@ -27,36 +28,92 @@ from dvlite.worktree.plan import Change
 from dvlite.worktree.settle import Kept, Outcome, Place, Walker, remove_empty, settle
 from dvlite.worktree.writing import One, Page, Part, Writer, names_meet
 
-_CHUNK = 256
-_SHARED = 4096  # from so many files on, a second process pays
 _LARGE = 1 << 26
+
+
+class Work(NamedTuple):
+    """Changes at one place, whose target is to be put there (None: removed); `read` reads their trees."""
+
+    place: Place
+    changes: Sequence[Change]
+    read: Read
 
 
 def apply(
     place: Place, changes: Sequence[Change], store: LocalStore, read: Read, progress: Progress = SILENT
 ) -> Outcome:
-    """Carry out changes whose target is to be put in place (None: removed); what can't be done is kept and reported."""
-    outcome = Outcome()
-    changes = list(_secure(changes, store, read, outcome))
-    if not changes:
-        return outcome
-    may_link = place.link in ("hardlink", "symlink")  # links have stats of others
-    files.sweep(place.tmp)
-    stage = files.temporary(place.tmp)
-    stage.mkdir(0o700)
-    try:
-        _refuse_meeting_names(place, changes, stage)
-        builder = _Builder(place, store, stage, outcome, progress)
-        staged = builder.build(changes, read)
-        progress.phase("settle")
+    """Carry out changes; what can't be done is kept and reported."""
+    with Staging([Work(place, changes, read)], store, progress) as staging:
+        return staging.settle(0)
+
+
+class Staging:
+    """What some works put into place, built aside together: then each is settled. A context, which leaves nothing aside.
+
+    All of them lie on one file system and have the same `link`, and none within another. To wait until what was written is
+    old enough to be known by its stat takes as long for many as for one.
+    """
+
+    def __init__(self, works: Sequence[Work], store: LocalStore, progress: Progress = SILENT) -> None:
+        self._works = works
+        self._store = store
+        self._progress = progress
+        self._outcomes = {work.place.tracked: Outcome() for work in works}
+        self._changes: list[list[Change]] = []  # of each work, those that destroy nothing
+        self._starts: list[int] = []  # of each work, the number of its first change
+        self._stage: Path | None = None
+        self._builder: _Builder | None = None
+        self._staged: dict[int, Path] = {}
+
+    def __enter__(self) -> Self:
+        for place, changes, read in self._works:
+            self._starts.append(sum(map(len, self._changes)))
+            self._changes.append(list(_secure(changes, self._store, read, self._outcomes[place.tracked])))
+        if any(self._changes):
+            try:
+                self._build()
+            except OSError as exc:
+                self._leave()
+                raise self._explained(exc, 0) from exc
+            except BaseException:
+                self._leave()
+                raise
+        return self
+
+    def _build(self) -> None:
+        place = self._works[0].place
+        files.sweep(place.tmp)
+        stage = files.temporary(place.tmp)
+        stage.mkdir(0o700)
+        self._stage = stage
+        works = [work._replace(changes=changes) for work, changes in zip(self._works, self._changes, strict=True)]
+        for work in works:
+            _refuse_meeting_names(work.place, work.changes, stage)
+        self._builder = builder = _Builder(works, self._store, stage, self._outcomes, self._progress)
+        self._staged = builder.build()
+        self._progress.phase("settle")
         if builder.writer.newest_ns:
             statkey.stamp_after(stage, builder.writer.newest_ns)
+
+    def settle(self, number: int) -> Outcome:
+        """Put into place what one of the works says."""
+        try:
+            return self._settle(number)
+        except OSError as exc:
+            raise self._explained(exc, number) from exc
+
+    def _settle(self, number: int) -> Outcome:
+        place, _, read = self._works[number]
+        outcome, builder, stage = self._outcomes[place.tracked], self._builder, self._stage
+        if builder is None or stage is None or not self._changes[number]:
+            return outcome
+        may_link = place.link in ("hardlink", "symlink")  # links have stats of others
         with Walker(place.root) as walker:
-            for position, change in enumerate(changes):
+            for position, change in enumerate(self._changes[number], self._starts[number]):
                 aside = stage / f"{position}{files.ASIDE}"
                 remove_empty(place, walker, _folders_of(change, read))
                 count = len(outcome.done)
-                settle(place, walker, change, staged.get(position), aside, outcome)
+                settle(place, walker, change, self._staged.get(position), aside, outcome)
                 if len(outcome.done) > count and not may_link:
                     outcome.made.whole.update(builder.whole.get(position, {}))
                 if os.path.lexists(aside):
@@ -64,15 +121,21 @@ def apply(
                         Kept(change, f"is in the way of what was there before and lies in '{aside}' now")
                     )
         outcome.made.spoil(builder.writer.spoilt())
-    except OSError as exc:
-        raise explain(exc, place.tracked, "can't check out") from exc
-    finally:
-        if not files.holds_aside(stage):  # what could not be put back stays there
-            files.remove_folder(stage)
-        if place.tmp.name == files.NEAR:
+        return outcome
+
+    def _explained(self, exc: OSError, number: int) -> DvliteError:
+        return explain(exc, self._works[number].place.tracked, "can't check out")
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._stage and not files.holds_aside(self._stage):  # what could not be put back stays there
+            files.remove_folder(self._stage)
+        tmp = self._works[0].place.tmp
+        if self._stage and tmp.name == files.NEAR:
             with contextlib.suppress(OSError):
-                place.tmp.rmdir()
-    return outcome
+                tmp.rmdir()
 
 
 def _secure(changes: Iterable[Change], store: LocalStore, read: Read, outcome: Outcome) -> Iterator[Change]:
@@ -118,32 +181,30 @@ def _within(path: str, entry: Entry, read: Read) -> Iterator[str]:
 
 
 class _Builder:
-    def __init__(self, place: Place, store: LocalStore, stage: Path, outcome: Outcome, progress: Progress) -> None:
-        self._place = place
+    def __init__(
+        self, works: Sequence[Work], store: LocalStore, stage: Path, outcomes: Mapping[str, Outcome], progress: Progress
+    ) -> None:
+        self._works = works
         self._stage = stage
-        self._outcome = outcome
+        self._outcomes = outcomes
         self._progress = progress
-        self.writer = Writer(store, place.link, outcome, progress)
+        self.writer = Writer(store, works[0].place.link, outcomes, progress)
         self.whole: dict[int, dict[str, Whole]] = {}  # folders made, by position of the change
 
-    def build(self, changes: Sequence[Change], read: Read) -> dict[int, Path]:
+    def build(self) -> dict[int, Path]:
         """Write the targets of all changes below the stage; return where each lies, without those that can't be had."""
-        total = sum(change.target.files for change in changes if change.target)
-        self._make_room(changes)
-        size = sum(change.target.size for change in changes if change.target)
+        targets = [change.target for work in self._works for change in work.changes if change.target]
+        total, size = sum(target.files for target in targets), sum(target.size for target in targets)
+        for work in self._works:
+            _make_room(work)
         _check_space(self._stage, total, size)
         staged: dict[int, Path] = {}
         parts: list[Part] = []
-        for position, change in enumerate(changes):
-            if change.target is None:
-                continue
-            staged[position] = self._stage / str(position)
-            full, target = self._full(change.path), str(staged[position])
-            if change.target.is_tree:
-                self._lay_out(change.target, target, full, read, parts, self.whole.setdefault(position, {}))
-            else:
-                folder, _, name = full.rpartition("/") if change.path else (full, "", "")
-                parts.append(One(str(self._stage), folder, change.target._replace(name=name), str(position)))
+        each = ((work, change) for work in self._works for change in work.changes)
+        for position, (work, change) in enumerate(each):
+            if change.target:
+                staged[position] = self._stage / str(position)
+                parts += self._parts(work, change, change.target, position)
         self._progress.phase("checkout", files=total, size=size)
         self.writer.write(parts)
         for position, path in list(staged.items()):
@@ -151,34 +212,44 @@ class _Builder:
                 del staged[position]
         return staged
 
-    def _make_room(self, changes: Sequence[Change]) -> None:
-        """Let the new bytes of a large file have the memory of the old ones, which lie in the store too."""
-        for change in changes:
-            if change.data and change.target and not change.data.is_tree and change.data.size >= _LARGE:
-                _drop_cache(self._place.root / self._full(change.path))
+    def _parts(self, work: Work, change: Change, target: Entry, position: int) -> Iterator[Part]:
+        full = _full(work.place, change.path)
+        if target.is_tree:
+            whole = self.whole.setdefault(position, {})
+            yield from self._lay_out(work, target, str(self._stage / str(position)), full, whole)
+        else:
+            folder, _, name = full.rpartition("/") if change.path else (full, "", "")
+            yield One(str(self._stage), folder, target._replace(name=name), str(position))
 
-    def _full(self, path: str) -> str:
-        return f"{self._place.tracked}/{path}" if path else self._place.tracked
-
-    def _lay_out(
-        self, entry: Entry, target: str, path: str, read: Read, parts: list[Part], whole: dict[str, Whole]
-    ) -> None:
-        """Make a folder and those below it; list what must be written into them."""
-        tree.check_depth(path[len(self._place.tracked) :])
+    def _lay_out(self, work: Work, entry: Entry, target: str, path: str, whole: dict[str, Whole]) -> Iterator[Part]:
+        """Make a folder and those below it; yield what must be written into them."""
+        place, _, read = work
+        tree.check_depth(path[len(place.tracked) :])
         try:
             pages = list(tree.pages(entry, read))
             subs = lines.folders(entry, read) if any(lines.may_have_folders(data) for _, data in pages) else []
         except MissingError as exc:
-            self._outcome.failed[path] = exc
+            self._outcomes[place.tracked].failed[path] = exc
             return
         try:
             os.mkdir(target)
         except FileExistsError as exc:
             raise names_meet(path) from exc
-        parts += [Page(target, path, slot, data) for slot, data in pages]
+        yield from (Page(target, path, slot, data) for slot, data in pages)
         whole[path] = Whole(entry, [child.name for child in subs], [entry.oid, *(slot.oid for slot, _ in pages)])
         for child in subs:
-            self._lay_out(child, f"{target}/{child.name}", f"{path}/{child.name}", read, parts, whole)
+            yield from self._lay_out(work, child, f"{target}/{child.name}", f"{path}/{child.name}", whole)
+
+
+def _full(place: Place, path: str) -> str:
+    return f"{place.tracked}/{path}" if path else place.tracked
+
+
+def _make_room(work: Work) -> None:
+    """Let the new bytes of a large file have the memory of the old ones, which lie in the store too."""
+    for change in work.changes:
+        if change.data and change.target and not change.data.is_tree and change.data.size >= _LARGE:
+            _drop_cache(work.place.root / _full(work.place, change.path))
 
 
 def _drop_cache(path: Path) -> None:

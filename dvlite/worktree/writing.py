@@ -7,7 +7,7 @@ or linked, one by one.
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,12 +94,12 @@ class _Done(NamedTuple):
 
 
 class Writer:
-    """Writes for one plan, and notes in its outcome what was written. `link` is one of files.LINKS."""
+    """Writes, and notes what was written in the outcome of its tracked path. `link` is one of files.LINKS."""
 
-    def __init__(self, store: LocalStore, link: str, outcome: Outcome, progress: Progress) -> None:
+    def __init__(self, store: LocalStore, link: str, outcomes: Mapping[str, Outcome], progress: Progress) -> None:
         self._store = store
         self._link = link
-        self._outcome = outcome
+        self._outcomes = outcomes
         self._progress = progress
         self._chunks: list[list[Part]] = []
         self._links: list[Part] = []
@@ -108,7 +108,7 @@ class Writer:
 
     def spoilt(self) -> set[str]:
         """Return the folders that don't have just what the tree says, or have links, which a scan reads again."""
-        failed = {path.rpartition("/")[0] for path in self._outcome.failed}
+        failed = {path.rpartition("/")[0] for outcome in self._outcomes.values() for path in outcome.failed}
         return {part.folder for part in self._links} | failed | self._odd
 
     def write(self, parts: Sequence[Part]) -> None:
@@ -140,27 +140,32 @@ class Writer:
         if count == 1:
             return False
         forking.share(self._write_chunk, range(len(self._chunks)), self._take, count)
-        if any(isinstance(error, CorruptError) for error in self._outcome.failed.values()):
+        errors = [error for outcome in self._outcomes.values() for error in outcome.failed.values()]
+        if any(isinstance(error, CorruptError) for error in errors):
             self._store.refresh()  # another process may have set aside what was bad
         return True
 
     def _take(self, done: _Done) -> None:
-        count = size = 0
-        made = self._outcome.made
         for part, its, links in zip(self._chunks[done.number], done.made, done.links, strict=True):
+            outcome = self._outcome_of(part.folder)
             if isinstance(part, Page):
-                made.pages.setdefault(part.folder, []).append(its)
+                outcome.made.pages.setdefault(part.folder, []).append(its)
             elif its.stats:
-                made.files.setdefault(part.folder, {}).update(index.split(its))
+                outcome.made.files.setdefault(part.folder, {}).update(index.split(its))
             self._links += [One(part.target, part.folder, entry, entry.name) for entry in links]
-            count += len(its.oids) // index.OID_SIZE
-            size += index.total_size(its.stats)
+            count, size = len(its.oids) // index.OID_SIZE, index.total_size(its.stats)
+            outcome.files += count
+            outcome.size += size
+            self._progress.advance(files=count, size=size)
             self.newest_ns = max(self.newest_ns, index.newest(its.stats))
-        self._outcome.failed.update(done.failed)
+        for path, error in done.failed.items():
+            self._outcome_of(path).failed[path] = error
         self._odd |= done.odd
-        self._outcome.files += count
-        self._outcome.size += size
-        self._progress.advance(files=count, size=size)
+
+    def _outcome_of(self, path: str) -> Outcome:
+        while path not in self._outcomes:
+            path = path.rpartition("/")[0]
+        return self._outcomes[path]
 
     def _write_chunk(self, number: int) -> _Done:
         with contextlib.ExitStack() as stack:

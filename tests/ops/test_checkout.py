@@ -280,8 +280,8 @@ def test_a_file_that_changes_between_plan_and_rename_is_put_back(versions, monke
     versions.git("checkout", "-q", versions.one)
     real = materialise._Builder.build
 
-    def edit_meanwhile(self, changes, read):
-        staged = real(self, changes, read)
+    def edit_meanwhile(self):
+        staged = real(self)
         (versions.root / "data/changes").write_text("typed just now")
         return staged
 
