@@ -10,7 +10,8 @@ from dvlite.errors import UsageError, quote
 from dvlite.ops import move, saved
 from dvlite.ops.add import AddResult
 from dvlite.ops.add import add as add_op
-from dvlite.ops.checkout import CheckoutResult, bring_back
+from dvlite.ops.bring import CheckoutResult
+from dvlite.ops.checkout import bring_back
 from dvlite.ops.checkout import checkout as checkout_op
 from dvlite.ops.links import unprotect as unprotect_op
 from dvlite.repo import Repo

@@ -219,29 +219,42 @@ def _scan(
     progress: Progress,
 ) -> View:
     hashing = Hashing()
-    memory = Memory(
-        repo.index,
-        repo.store.state(),
-        has or (lambda oid: bool(repo.store.find([oid]))),
-        is_storing=batch is not None,
-        made=made or Made(),
-        objects=repo.store.root / "objects",
-        limit=limit,
-    )
-    found = scan(
-        repo.root,
-        tracked,
-        batch or hashing,
-        memory,
-        algorithm=algorithm,
-        pack_below=repo.store.pack_below,
-        progress=progress,
-    )
+    memory = _memory(repo, has, made, limit, is_storing=batch is not None)
+    found = _found(repo, tracked, algorithm, batch or hashing, memory, progress)
     base = readable_base(repo, tracked)
     read = reader(repo, hashing.trees.get, *([batch.tree] if isinstance(batch, LocalBatch) else []))
     if intent := repo.index.intent(tracked):
         base, read = _resumed(base, found, intent, read)
     return View(tracked, base, found, read)
+
+
+def rescan(repo: Repo, tracked: str, *, algorithm: str, made: Made) -> Scan:
+    """Scan a tracked path of which some was `made` a moment ago, for the rows alone."""
+    return _found(repo, tracked, algorithm, Hashing(), _memory(repo, made=made), SILENT)
+
+
+def _found(repo: Repo, tracked: str, algorithm: str, batch: Batch, memory: Memory, progress: Progress) -> Scan:
+    below = repo.store.pack_below
+    return scan(repo.root, tracked, batch, memory, algorithm=algorithm, pack_below=below, progress=progress)
+
+
+def _memory(
+    repo: Repo,
+    has: Callable[[Oid], bool] | None = None,
+    made: Made | None = None,
+    limit: int | None = None,
+    *,
+    is_storing: bool = False,
+) -> Memory:
+    return Memory(
+        repo.index,
+        repo.store.state(),
+        has or (lambda oid: bool(repo.store.find([oid]))),
+        is_storing=is_storing,
+        made=made or Made(),
+        objects=repo.store.root / "objects",
+        limit=limit,
+    )
 
 
 def _resumed(base: Base | None, found: Scan, intent: Intent, read: Read) -> tuple[Base | None, Read]:

@@ -8,7 +8,8 @@ from dvlite import remotes, transfer, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, UsageError
 from dvlite.oid import Oid
 from dvlite.ops.base import Failure, nowhere, once_each, pointers_at, select_stored
-from dvlite.ops.checkout import CheckoutResult, checkout
+from dvlite.ops.bring import CheckoutResult
+from dvlite.ops.checkout import checkout
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.refs import Pointers

@@ -10,7 +10,8 @@ from dvlite import files, git, hashing, refs, tree
 from dvlite.errors import DvliteError, FormatError, MissingError
 from dvlite.index import Base, spell
 from dvlite.ops.base import Selection, enclosing, reader
-from dvlite.ops.checkout import CheckoutResult, add_left_behind, bring
+from dvlite.ops.bring import CheckoutResult, bring
+from dvlite.ops.checkout import add_left_behind
 from dvlite.ops.fetch import fetch
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress

@@ -13,7 +13,8 @@ from dvlite import files, git, lines, pointer, recipe, refs, tree
 from dvlite.errors import DvliteError, FormatError, UsageError
 from dvlite.oid import Oid
 from dvlite.ops.base import Failure, enclosing, reader
-from dvlite.ops.checkout import CheckoutResult, checkout
+from dvlite.ops.bring import CheckoutResult
+from dvlite.ops.checkout import checkout
 from dvlite.ops.commit import AFTER_COMMIT
 from dvlite.ops.fetch import refuse_unused, tree_reader
 from dvlite.pointer import SUFFIX, Pointer

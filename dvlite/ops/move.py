@@ -8,7 +8,7 @@ from dvlite import files, git, refs
 from dvlite.errors import DvliteError, UnsavedError, UsageError, quote
 from dvlite.ops.add import add
 from dvlite.ops.base import Failure, enclosing, select
-from dvlite.ops.checkout import bring
+from dvlite.ops.bring import bring
 from dvlite.ops.status import status
 from dvlite.ops.track import check_free, ignoring, unignore, write
 from dvlite.pointer import SUFFIX, Pointer

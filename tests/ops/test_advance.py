@@ -39,9 +39,9 @@ def taken(monkeypatch):
     """What the short way answered, each time it was tried (in this process)."""
     answers = []
     real = room.advance
-    from dvlite.ops import checkout
+    from dvlite.ops import bring
 
-    monkeypatch.setattr(checkout, "advance", lambda *args: answers.append(real(*args)) or answers[-1])
+    monkeypatch.setattr(bring, "advance", lambda *args: answers.append(real(*args)) or answers[-1])
     return answers
 
 
