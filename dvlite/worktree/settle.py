@@ -182,14 +182,17 @@ def _take_away(place: Place, path: str, fd: int, name: str, aside: Path) -> bool
     # Renaming changes the ctime, so it is looked at before. An entry that was young has none, nor has a link into the store.
     if key is None or (key.ctime_ns > 0 and key.ctime_ns != status.st_ctime_ns):
         return False
+    is_gone = False
     try:
         os.rename(name, aside, src_dir_fd=fd)
-        if is_as_scanned := key == statkey.of(aside.lstat())._replace(ctime_ns=key.ctime_ns):
+        if key == statkey.of(aside.lstat())._replace(ctime_ns=key.ctime_ns):
             aside.unlink()
-        return is_as_scanned
+            is_gone = True
+        return is_gone
     finally:  # also when interrupted
-        with contextlib.suppress(FileNotFoundError, FileExistsError):
-            _put(aside, name, fd, is_folder=False)
+        if not is_gone:
+            with contextlib.suppress(FileNotFoundError, FileExistsError):
+                _put(aside, name, fd, is_folder=False)
 
 
 def _clear_folder(place: Place, path: str, parent: int, name: str, aside: Path) -> bool:
