@@ -5,8 +5,8 @@
     scripts/bench --scale [--fs ext4]
     scripts/bench --crowd [--server ceph]
 
-Workloads: small (100,000 x 2 KB in 100 folders), flat (200,000 x 1 KB in one folder), medium (10,000 x 100 KB in 100 folders), big (one
-file of 2 GB), tree (this Python's library and packages), million (1,000,000 x 1 KB; use --tools dvlite). Page cache warm unless --cold (needs
+Workloads: small (100,000 x 2 KB in 100 folders), flat (200,000 x 1 KB in one folder), medium (10,000 x 100 KB in 100 folders), singly (1,000 x 100 KB,
+each tracked by itself), big (one file of 2 GB), tree (this Python's library and packages), million (1,000,000 x 1 KB; use --tools dvlite). Page cache warm unless --cold (needs
 root). --fs has each tool play each round on a new file system of that kind in a loop device (ext4, xfs, btrfs; needs root): a disk remembers
 what others did to it. Tools: also dvlite-blake3. --scale measures what ten changed files cost among 10,000, 100,000 and a million. --server starts that S3 server on loopback and compares push and pull to it with DVC, rclone and s5cmd instead. --crowd measures what a
 remote with a million objects and 20,000 packs of others costs, in a folder or on a server (which --crowd COUNT,PACKS fills in time). --trace counts system calls.
@@ -73,7 +73,9 @@ def days(options, work, source, place):
         if (tool := tools.tool(name, options.dvlite, options.place / "peers", place / name))
     }
     plays = {
-        name: Day(tool, source, place / name, is_cold=options.cold, is_traced=options.trace)
+        name: Day(
+            tool, source, place / name, is_singly=WORKS[work].is_singly, is_cold=options.cold, is_traced=options.trace
+        )
         for name, tool in made.items()
     }
 

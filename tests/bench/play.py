@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.bench.measure import Failed, drop_caches, settle, system_calls, together
-from tests.bench.work import change
+from tests.bench.work import change, files
 
 
 def environment(place):
@@ -34,8 +34,11 @@ def environment(place):
 class Day:
     """One tool's round in `place`: `taken` is what each operation took, `counts` files created and system calls."""
 
-    def __init__(self, tool, source, place, *, is_cold=False, is_traced=False):
+    def __init__(self, tool, source, place, *, is_singly=False, is_cold=False, is_traced=False):
         self.tool, self.source, self.place = tool, source, place
+        self.is_singly = is_singly
+        if is_singly:
+            tool.paths = [f"data/{path.relative_to(source)}" for path in files(source)]
         self.is_cold, self.is_traced = is_cold, is_traced
         self.project, self.clone = place / "project", place / "clone"
         self.env, self.taken, self.counts = environment(place), {}, {}
@@ -153,7 +156,11 @@ class Day:
         if (self.project / ".git/hooks/pre-commit").exists():
             self.time("pre-commit hook, nothing to do", [[".git/hooks/pre-commit"]])
         if tool.checkout():
-            shutil.rmtree(self.project / "data")
+            if self.is_singly:
+                for path in files(self.project / "data"):
+                    path.unlink()
+            else:
+                shutil.rmtree(self.project / "data")
             self.settle()
             self.time("checkout of a fresh folder", tool.checkout())
             self.compare(self.place / "two", self.project, "checkout of a fresh folder")

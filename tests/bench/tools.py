@@ -15,14 +15,14 @@ OXEN = (
 
 
 class Tool:
-    """A tool in its default settings. `place` has the round's remotes; `program` is its command."""
+    """A tool in its default settings. `place` has the round's remotes; `program` is its command; `paths` are what it tracks."""
 
     name = ""
     uses_git = True
     carries = False  # `git switch` brings the data along
 
     def __init__(self, program, place):
-        self.program, self.place = str(program), place
+        self.program, self.place, self.paths = str(program), place, ["data"]
 
     def ask(self, *arguments):
         return [self.program, *arguments]
@@ -87,7 +87,7 @@ class Dvlite(Tool):
         return [init, self.ask("remote", "add", "origin", str(self.place / "remote"))]
 
     def add(self):
-        return [self.ask("add", "data")]
+        return [self.ask("add", *self.paths)]
 
     def status(self):
         return [self.ask("status")]
@@ -125,7 +125,7 @@ class Dvc(Tool):
         return [self.ask("init", "-q"), self.ask("remote", "add", "-d", "origin", str(self.place / "remote"))]
 
     def add(self):
-        return [self.ask("add", "data")]
+        return [self.ask("add", *self.paths)]
 
     def status(self):
         return [self.ask("status")]

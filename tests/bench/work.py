@@ -8,12 +8,16 @@ from typing import NamedTuple
 
 
 class Work(NamedTuple):
-    """Files of one size, spread evenly over folders; `limit` is what plain tools do for an add, in which {source} and {copy} are paths."""
+    """Files of one size, spread evenly over folders; `limit` is what plain tools do for an add, in which {source} and {copy} are paths.
+
+    `is_singly`: each is tracked by itself, by tools that have a choice.
+    """
 
     count: int
     size: int
     folders: int
     limit: str = "tar cf - {source} | sha256sum"
+    is_singly: bool = False
 
 
 WORKS = {
@@ -21,9 +25,13 @@ WORKS = {
     "flat": Work(200_000, 1_024, 1),
     "medium": Work(10_000, 102_400, 100, "tar cf {copy} {source}"),
     "big": Work(1, 2_000_000_000, 1, "cp -r {source} {copy} & find {source} -type f -exec sha256sum {{}} + & wait"),
+    "singly": Work(1_000, 102_400, 10, "tar cf {copy} {source}", is_singly=True),
     "tree": Work(0, 0, 0),  # this Python's standard library and packages
     "million": Work(1_000_000, 1_024, 1_000),
 }
+
+
+_BESIDE = (".dvlite", ".dvc", ".gitignore")
 
 
 def make(work, place):
@@ -47,11 +55,11 @@ def make(work, place):
 
 
 def files(place):
-    """Return a workload's regular files, sorted."""
+    """Return a workload's regular files, sorted; not what tools leave beside them."""
     found = []
     for folder, _, names in os.walk(place):
         found += (path for name in names if (path := Path(folder, name)).is_file() and not path.is_symlink())
-    return sorted(found)
+    return sorted(path for path in found if not path.name.endswith(_BESIDE))
 
 
 def change(place, percent):
