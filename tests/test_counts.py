@@ -85,6 +85,20 @@ def test_many_tracked_paths_cost_few_steps_of_the_index(project, steps):
     assert steps_of(checkout) == 0, "nothing was to be done"
 
 
+def test_paths_that_do_not_change_cost_no_step_of_the_index(project, steps):
+    names = [f"f{number}" for number in range(40)]
+    project.write({name: f"one {name}" for name in names})
+    project.dv("add", "-q", *names)
+    project.commit("one")
+    project.write({"f3": "edited"})
+    project.dv("add", "-q", "f3")
+    project.commit("edited")
+    project.git("checkout", "-q", "HEAD~1")
+    checkout(project.repo)
+    assert (project.root / "f3").read_text() == "one f3"
+    assert len(steps) <= 4
+
+
 def test_many_tracked_paths_wait_for_the_clock_once(project, monkeypatch):
     names = [f"f{number}" for number in range(40)]
     project.write({name: f"one {name}" for name in names})

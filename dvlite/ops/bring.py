@@ -225,29 +225,30 @@ def _carry_out(way: _Way, jobs: Sequence[_Job]) -> None:
 
 
 def _settle(way: _Way, jobs: Sequence[_Job], staging: Staging) -> None:
-    """Settle one job after the other; each is remembered in one step with the next one's beginning."""
-    last: tuple[_Job, Outcome] | None = None
+    """Settle one job after the other; what was done is remembered in one step with the next one's beginning."""
+    done: list[tuple[_Job, Outcome]] = []
     for number, job in enumerate(jobs):
         with _noted(way.result, job.place.tracked):
-            with way.repo.index.together():
-                if last:
-                    _remember_one(way, *last)
-                last = None
-                _begin(way, job)
-            last = job, staging.settle(number)
-    if last:
-        with _noted(way.result, last[0].place.tracked), way.repo.index.together():
-            _remember_one(way, *last)
+            if job.doable:
+                with way.repo.index.together():
+                    _remember_all(way, done)
+                    _begin(way, job)
+            done.append((job, staging.settle(number)))
+    with _noted(way.result, jobs[-1].place.tracked), way.repo.index.together():
+        _remember_all(way, done)
 
 
 def _begin(way: _Way, job: _Job) -> None:
-    if not job.doable:
-        return
     index, view, tracked = way.repo.index, job.view, job.place.tracked
     way.announce()
     if index.intent(tracked) and view.base:  # one was interrupted: its intent gives way to this one's
         index.set_base(tracked, view.base, trees_of(view.base.entry, view.read))
     index.begin(tracked, job.target, way.result.rev)
+
+
+def _remember_all(way: _Way, done: list[tuple[_Job, Outcome]]) -> None:
+    while done:
+        _remember_one(way, *done.pop(0))
 
 
 def _remember_one(way: _Way, job: _Job, outcome: Outcome) -> None:
