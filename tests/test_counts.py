@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from dvlite import statkey
+from dvlite.ops import bring
 from dvlite.ops.add import add
 from dvlite.ops.checkout import checkout
 from dvlite.ops.push import push
@@ -99,7 +100,11 @@ def test_paths_that_do_not_change_cost_no_step_of_the_index(project, steps):
     assert len(steps) <= 4
 
 
-def test_many_tracked_paths_wait_for_the_clock_once(project, monkeypatch):
+@pytest.mark.parametrize(("files", "size", "expected"), [(256, 1 << 26, 1), (8, 1 << 26, 5), (256, 30, 10)])
+def test_many_tracked_paths_wait_for_the_clock_once(project, monkeypatch, files, size, expected):
+    """So many files are carried out together, and so many bytes."""
+    monkeypatch.setattr(bring, "_TOGETHER", files)
+    monkeypatch.setattr(bring, "_TOGETHER_BYTES", size)
     names = [f"f{number}" for number in range(40)]
     project.write({name: f"one {name}" for name in names})
     project.dv("add", "-q", *names)
@@ -110,7 +115,7 @@ def test_many_tracked_paths_wait_for_the_clock_once(project, monkeypatch):
     monkeypatch.setattr(statkey, "stamp_after", lambda *arguments: waits.append(arguments) or real(*arguments))
     checkout(project.repo)
     assert [(project.root / name).read_text() for name in names] == [f"one {name}" for name in names]
-    assert len(waits) == 1
+    assert len(waits) == expected
 
 
 @pytest.fixture(scope="module")
