@@ -86,6 +86,23 @@ def test_many_tracked_paths_cost_few_steps_of_the_index(project, steps):
     assert steps_of(checkout) == 0, "nothing was to be done"
 
 
+def test_long_folders_are_not_looked_at_together(project, monkeypatch):
+    """What was found of one is let go before the next one is looked at: there may be many, and a million files in each."""
+    monkeypatch.setattr(bring, "_TOGETHER", 8)
+    names = [f"d{number}" for number in range(6)]
+    for name in names:
+        project.write({f"f{number}": f"{name} {number}" for number in range(6)}, name)
+    project.dv("add", "-q", *names)
+    sizes = []
+    real = bring._carry_out
+    monkeypatch.setattr(bring, "_carry_out", lambda way, jobs: sizes.append(len(jobs)) or real(way, jobs))
+    for name in names:
+        (project.root / name / "f3").unlink()
+    checkout(project.repo)
+    assert max(sizes) == 1
+    assert all((project.root / name / "f3").read_text() == f"{name} 3" for name in names)
+
+
 def test_paths_that_do_not_change_cost_no_step_of_the_index(project, steps):
     names = [f"f{number}" for number in range(40)]
     project.write({name: f"one {name}" for name in names})

@@ -170,9 +170,10 @@ class _Batch:
 
 
 def _extent(job: _Job) -> tuple[int, int]:
-    """Return how many files are to be written, and how many bytes."""
+    """Return how many files were looked at or are to be written, whichever is more, and how many bytes are to be."""
     targets = [change.target for change in job.doable if change.target]
-    return sum(target.files for target in targets), sum(target.size for target in targets)
+    seen = job.view.data.files if job.view.data else 0
+    return max(seen, sum(target.files for target in targets)), sum(target.size for target in targets)
 
 
 def _prepare(way: _Way, tracked: str, item: Pointer | None, wanted: Only) -> _Job | None:
