@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dvlite import hashing, oid
-from dvlite.errors import FormatError, LockedError
+from dvlite.errors import FormatError, LockedError, explain
 from dvlite.oid import ALGORITHMS, DIGEST_SIZE, Oid
 from dvlite.statkey import StatKey
 from dvlite.tree import EXECUTABLE, FILE, TREE, Entry
@@ -24,6 +24,7 @@ _VERSION = 3
 _PAGE = 1 << 14  # bytes: a row of a thousand files is 85 kB, and each page of it a system call
 _STAT = struct.Struct("=QQqqQ")
 OID_SIZE = DIGEST_SIZE + 1
+_ROOTS = (FILE, EXECUTABLE, TREE)
 _SCHEMA = """
 CREATE TABLE folders(path BLOB PRIMARY KEY, fingerprint BLOB, subs BLOB, oid TEXT, size INTEGER, files INTEGER,
     state TEXT, stats BLOB, names BLOB, oids BLOB) WITHOUT ROWID;
@@ -32,9 +33,6 @@ CREATE TABLE bases(path BLOB PRIMARY KEY, mode TEXT, oid TEXT, size INTEGER, fil
 CREATE TABLE trees(oid TEXT PRIMARY KEY, data BLOB) WITHOUT ROWID;
 CREATE TABLE notes(name BLOB PRIMARY KEY, value TEXT) WITHOUT ROWID;
 """
-
-
-_ROOTS = (FILE, EXECUTABLE, TREE)
 
 
 class Row(NamedTuple):
@@ -226,6 +224,7 @@ class Index:
         self.was_lost = False  # there was one and it could not be read
         self.timeout_s = 10.0  # how long to wait for another process
         self._steps = 0  # blocks of `together` that are open
+        self._refusal: OSError | None = None  # why the last write was given up
 
     def _open(self, *, may_create: bool) -> sqlite3.Connection | None:
         if self._db is None and (may_create or self._path.exists()):
@@ -245,7 +244,7 @@ class Index:
                 f"'{self._path}' is in use by another process", "Wait for it to end, then run the command again."
             ) from exc
         if any(word in said for word in ("readonly", "read-only", "unable to open", "disk i/o", "full")):
-            raise OSError(errno.EIO, str(exc), str(self._path)) from exc
+            raise OSError(errno.ENOSPC if "full" in said else errno.EIO, str(exc), str(self._path)) from exc
         self._discard()
 
     def _connect(self) -> sqlite3.Connection:
@@ -335,8 +334,9 @@ class Index:
         return {}
 
     def filled(self, path: str, row: Row) -> Row:
-        """Return a folder's row with its entries; without any where they can't be had."""
-        found = self._select("SELECT stats, names, oids FROM folders WHERE path = ?", (_key(path),))
+        """Return a folder's row with its entries; without any where they can't be had, or were written anew since."""
+        where = "WHERE path = ? AND fingerprint = ?"
+        found = self._select(f"SELECT stats, names, oids FROM folders {where}", (_key(path), row.fingerprint))
         if not found:
             return row._replace(stats=b"", names=b"", oids=b"")
         stats, names, oids = found[0]
@@ -345,9 +345,8 @@ class Index:
     def set_state(self, path: str, state: str) -> None:
         """Note that all objects of a tracked path were seen in the store under a state."""
         low, high = _key(path) + b"/", _key(path) + b"0"
-        self._write(
-            "UPDATE folders SET state = ? WHERE path = ? OR (path > ? AND path < ?)", [(state, _key(path), low, high)]
-        )
+        query = "UPDATE folders SET state = ? WHERE path = ? OR (path > ? AND path < ?)"
+        self._write(query, [(state, _key(path), low, high)])
 
     def save(self, rows: Mapping[str, Row], gone: Iterable[str] = ()) -> None:
         """Write rows and remove those of folders that are gone, in one step."""
@@ -373,10 +372,13 @@ class Index:
     def _write(self, query: str, values: list[tuple], gone: Iterable[str] = ()) -> None:  # type: ignore[type-arg]
         self._try(lambda: self._write_once(query, values, gone))
 
-    def _try(self, call: Callable[[], None]) -> None:
+    def _try(self, call: Callable[[], object]) -> None:
         for attempt in range(2):
             try:
                 call()
+                return
+            except OSError as refusal:  # full or read-only: it is memory only, the next command reads the files again
+                self._refusal = refusal
                 return
             except sqlite3.Error as exc:
                 with contextlib.suppress(sqlite3.Error):
@@ -386,15 +388,13 @@ class Index:
                     raise OSError(errno.EIO, str(exc), str(self._path)) from exc
                 try:
                     self._judge(exc)
-                except OSError:
-                    return  # full or read-only: it is memory only, the next command reads the files again
+                except OSError as refusal:
+                    self._refusal = refusal
+                    return
 
     def _write_once(self, query: str, values: list[tuple], gone: Iterable[str]) -> None:  # type: ignore[type-arg]
-        try:
-            db = self._open(may_create=True)
-        except OSError:
+        if not (db := self._open(may_create=True)):
             return
-        assert db is not None
         if not db.in_transaction:
             db.execute("BEGIN IMMEDIATE")
         # Columns are in the order of Row, after the path.
@@ -456,9 +456,16 @@ class Index:
         self.finish(path)
 
     def begin(self, path: str, target: Entry | None, rev: str = "") -> None:
-        """Note what is about to be brought to a tracked path, so that an interruption is not taken for the user's changes."""
+        """Note what is about to be brought to a path, with all that was written `together` before it.
+
+        So an interruption is not taken for the user's changes. DvliteError where it can't be kept: nothing may be begun then.
+        """
         fields = [target.mode, str(target.oid), str(target.size), str(target.files)] if target else [""] * 4
-        self.set_note(f"intent {path}", "\n".join([*fields, rev]))
+        text = "\n".join([*fields, rev])
+        self.set_note(f"intent {path}", text)
+        self._try(lambda: self._db.execute("COMMIT") if self._db and self._db.in_transaction else None)
+        if self.note(f"intent {path}") != text:
+            raise explain(self._refusal or OSError(errno.EIO, "unreadable"), self._path, "can't write")
 
     def intent(self, path: str) -> Intent | None:
         """Return what was begun at a tracked path and not finished."""

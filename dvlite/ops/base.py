@@ -309,13 +309,15 @@ def _is_seen(repo: Repo, tracked: str, oid: Oid) -> bool:
 
 
 def stats_of(repo: Repo, tracked: str, found: Scan) -> Callable[[str], StatKey | None]:
-    """Return a function from paths below a tracked path to the stats they had in a scan."""
-    rows = repo.index.rows(tracked)
+    """Return a function from paths below a tracked path to the stats they had in a scan.
+
+    What the index has of a folder counts only while it is what the scan saw: another process may look at it again meanwhile.
+    """
 
     @functools.lru_cache(maxsize=64)
     def folder(path: str) -> dict[str, StatKey]:
-        new = found.rows.get(path)
-        known = unpack(new) if new else repo.index.entries(path, rows[path]) if path in rows else {}
+        row = found.rows.get(path) or found.seen.get(path)
+        known = (unpack(row) if row.stats else repo.index.entries(path, row)) if row else {}
         return {name: key for name, (key, _) in known.items()}
 
     def stat(path: str) -> StatKey | None:

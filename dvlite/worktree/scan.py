@@ -42,9 +42,12 @@ class Memory(NamedTuple):
 
 
 class Scan:
-    """What was found at a tracked path. `entry` is None where there is nothing; `*_read` count what had to be read."""
+    """What was found at a tracked path. `entry` is None where there is nothing; `*_read` count what had to be read.
 
-    __slots__ = ("bytes_read", "entry", "files_read", "gone", "rows", "unstored")
+    `rows` are those that are new, `seen` those that were there before; one of these without entries has those of the index.
+    """
+
+    __slots__ = ("bytes_read", "entry", "files_read", "gone", "rows", "seen", "unstored")
 
     def __init__(self) -> None:
         self.entry: Entry | None = None
@@ -52,6 +55,7 @@ class Scan:
         self.bytes_read = 0
         self.unstored = 0  # files that are known, but whose objects have left the store since
         self.rows: dict[str, Row] = {}
+        self.seen: dict[str, Row] = {}
         self.gone: set[str] = set()
 
 
@@ -153,7 +157,7 @@ class _Scanner:
 
     def run(self, tracked: str) -> Scan:
         result, path = self._result, self._root / tracked
-        self._rows = self._memory.seen.rows(tracked)
+        self._rows = result.seen = self._memory.seen.rows(tracked)
         result.gone = set(self._rows)
         try:
             status = path.lstat()
@@ -182,6 +186,7 @@ class _Scanner:
         before = [key for key, _ in self._memory.seen.entries(tracked, row).values()] if row else []
         if not row or (row.oid, row.state) != (new.oid, new.state) or index.pack_stats(before) != new.stats:
             self._result.rows[tracked] = new
+        self._result.seen[tracked] = new
         return entry
 
     def _look_with_others(self) -> None:

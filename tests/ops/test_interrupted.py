@@ -1,11 +1,14 @@
 """A checkout that ends in the middle: what it did is not taken for the user's changes, and nothing of theirs is gone."""
 
 import shutil
+import sqlite3
 import subprocess
 import sys
 
 import pytest
 
+from dvlite.ops.checkout import checkout
+from dvlite.repo import open_repo
 from tests.conftest import tree_of
 
 # Runs the command line, and does something at the N-th of an audited system call.
@@ -214,6 +217,29 @@ def test_one_of_many_paths_that_is_refused_stops_no_other(several, number):
     (seen,) = [one for one in several.json("status")["paths"] if one["changes"]]
     assert [change["kind"] for change in seen["changes"]] == ["outdated"]
     several.dv("checkout")
+    assert several.dv("status").startswith("clean")
+
+
+class FullDisk(sqlite3.Connection):
+    def execute(self, query, *values):
+        if query == "COMMIT":
+            raise sqlite3.OperationalError("database or disk is full")
+        return super().execute(query, *values)
+
+
+def test_what_can_not_be_noted_is_not_begun(several, monkeypatch):
+    """Else what dvlite itself put there would count as the user's, and get into a commit."""
+    bases = several.repo.index.bases()
+    real = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *given, **options: real(*given, **options, factory=FullDisk))
+    result = checkout(open_repo(several.root))
+    assert [one.path for one in result.failures] == [f"f{one}" for one in range(6)]
+    assert all("no space left" in one.error.message for one in result.failures)
+    assert [(several.root / f"f{one}").read_text() for one in range(6)] == [f"v2 f{one}" for one in range(6)]
+    monkeypatch.undo()
+    assert open_repo(several.root).index.bases() == bases
+    several.dv("checkout")
+    assert [(several.root / f"f{one}").read_text() for one in range(6)] == [f"v1 f{one}" for one in range(6)]
     assert several.dv("status").startswith("clean")
 
 

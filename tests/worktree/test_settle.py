@@ -60,6 +60,26 @@ def test_what_is_edited_before_it_is_replaced_stays(two, path, way, monkeypatch)
     assert two.run("status", "--exit-code").returncode
 
 
+@pytest.mark.parametrize("command", ["diff", "status"])
+def test_what_is_edited_and_looked_at_by_another_before_it_is_replaced_stays(two, path, way, monkeypatch, command):
+    """What the other process notes of the edit is not what the plan saw."""
+    real = materialise._Builder.build
+
+    def build(self, *arguments):
+        staged = real(self, *arguments)
+        if b"two" in path.read_bytes():
+            path.write_bytes(b"EDIT" * 500_000)
+            two.settle()
+            two.run(command)
+        return staged
+
+    monkeypatch.setattr(materialise._Builder, "build", build)
+    two.git("checkout", "-q", "v0")
+    checkout(two.repo)
+    assert path.read_bytes().startswith(b"EDIT")
+    assert two.run("status", "--exit-code").returncode
+
+
 def test_what_is_edited_as_soon_as_it_is_in_place_is_a_change(two, path, way, monkeypatch):
     real = materialise.settle
 
