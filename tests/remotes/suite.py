@@ -268,7 +268,7 @@ class RemoteSuite(StoreConformance):
     def test_fsck_finds_and_heals_damage(self, used):
         """fsck --remote finds damage, and heals it"""
         push(open_repo(used.root))
-        assert not fsck_remote(open_repo(used.root)).problems
+        assert fsck_remote(open_repo(used.root)).problems == []
         bucket = open_repo(used.root).remote().bucket
         for name in [one for one in bucket.list() if one.startswith("objects/") or one.endswith(".pack")]:
             data = bytearray(bucket.get(name))
@@ -276,7 +276,7 @@ class RemoteSuite(StoreConformance):
             bucket.put(name, bytes(data))
         assert fsck_remote(open_repo(used.root)).problems
         assert all(one.healed for one in fsck_remote(open_repo(used.root), is_repairing=True).problems)
-        assert not fsck_remote(open_repo(used.root)).problems
+        assert fsck_remote(open_repo(used.root)).problems == []
 
     def test_a_read_only_remote_is_read(self, used):
         """read_only: pull works, push is refused"""
