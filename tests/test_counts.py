@@ -86,6 +86,22 @@ def test_many_tracked_paths_cost_few_steps_of_the_index(project, steps):
     assert steps_of(checkout) == 0, "nothing was to be done"
 
 
+def test_the_history_is_looked_at_once_for_many_paths_that_go(project, monkeypatch):
+    project.write({"code.py": "code"})
+    project.commit("none")
+    names = [f"f{number}" for number in range(5)]
+    project.write({name: name for name in names})
+    project.dv("add", "-q", *names)
+    project.commit("one")
+    project.git("checkout", "-q", "HEAD~1")
+    looks = []
+    real = bring.refs.selected
+    monkeypatch.setattr(bring.refs, "selected", lambda *given, **more: looks.append(given) or real(*given, **more))
+    checkout(project.repo)
+    assert not any((project.root / name).exists() for name in names)
+    assert len(looks) == 1
+
+
 def test_long_folders_are_not_looked_at_together(project, monkeypatch):
     """What was found of one is let go before the next one is looked at: there may be many, and a million files in each."""
     monkeypatch.setattr(bring, "_TOGETHER", 8)

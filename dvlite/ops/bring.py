@@ -5,6 +5,7 @@ for one; each is begun, settled and remembered by itself all the same.
 """
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -87,7 +88,7 @@ def bring(
     """Bring what was selected to what some pointers say."""
     result = CheckoutResult(failures=selection.failures, rev=rev)
     with repo.writing("checkout"), repo.changing_data("checkout") as announce:
-        way = _Way(repo, result, is_forced, progress, announce)
+        way = _Way(repo, result, is_forced, progress, announce, functools.cache(lambda: _committed(repo)))
         batch = _Batch()
         for tracked in sorted(selection.parts):
             if enclosing(batch.jobs, tracked):  # a file there may become a folder
@@ -120,13 +121,14 @@ def _note(result: CheckoutResult, tracked: str, exc: DvliteError) -> None:
 
 
 class _Way(NamedTuple):
-    """How paths are brought, and who is told; `announce` is called before the first change."""
+    """How paths are brought, and who is told; `announce` is called before the first change; `committed` tells which roots are."""
 
     repo: Repo
     result: CheckoutResult
     is_forced: bool
     progress: Progress
     announce: Callable[[], None]
+    committed: Callable[[], set[Oid]]
 
 
 class _Job(NamedTuple):
@@ -178,7 +180,7 @@ def _extent(job: _Job) -> tuple[int, int]:
 
 def _prepare(way: _Way, tracked: str, item: Pointer | None, wanted: Only) -> _Job | None:
     """Look at a path and decide what is to change; None where nothing is left to do."""
-    repo, result, is_forced, progress, _ = way
+    repo, result, is_forced, progress, _, _ = way
     target = item.entry if item else None
     if target and not is_forced and not wanted.paths and _advance(way, tracked, target):
         return None
@@ -198,7 +200,7 @@ def _prepare(way: _Way, tracked: str, item: Pointer | None, wanted: Only) -> _Jo
     if repo.index.note(f"link {tracked}") not in ("", repo.link) or repo.link in ("hardlink", "symlink"):
         touched = {change.path for change in changes}
         doable += [change for change in relinks(repo, view, repo.link, wanted) if change.path not in touched]
-    if item is None and doable and view.base_entry and not _is_committed(repo, view.base_entry):
+    if item is None and doable and view.base_entry and view.base_entry.oid not in way.committed():
         result.saved = saved.write(repo, tracked, view.base_entry)  # nothing else would name it any more
     place = Place(repo.root, tracked, repo.tmp(repo.root / tracked), repo.link, stats_of(repo, tracked, view.scan))
     return _Job(view, place, target, wanted, changes, doable, algorithm)
@@ -268,7 +270,7 @@ def _remember_one(way: _Way, job: _Job, outcome: Outcome) -> None:
 
 def _advance(way: _Way, tracked: str, target: Entry) -> bool:
     """Take the short way from the base to the target, where that is possible; tell whether all is done."""
-    repo, result, _, progress, announce = way
+    repo, result, _, progress, announce, _ = way
     base = repo.index.base(tracked)
     mark = spell(target)
     if (
@@ -327,10 +329,7 @@ def count(outcome: Outcome, changes: list[Change], target: Entry | None, result:
         result.unchanged += max(0, target.files - sum(one.target.files for one in changes if one.target))
     result.kept += [KeptPath(_full(tracked, kept.change.path), kept.reason) for kept in outcome.kept]
     for path, error in outcome.failed.items():
-        if isinstance(error, MissingError):
-            result.missing.append(path)
-        else:
-            result.failures.append(Failure(path, error))
+        _note(result, path, error)
 
 
 # ---- what is remembered ---------------------------------------------------------------------------------------------
@@ -425,7 +424,7 @@ def _save(repo: Repo, tracked: str, changes: list[Change], view: View, algorithm
     return saved.write(repo, tracked, root)
 
 
-def _is_committed(repo: Repo, root: Entry) -> bool:
-    """Tell whether a pointer in any commit or in Git's index names a root."""
+def _committed(repo: Repo) -> set[Oid]:
+    """Return all roots that a pointer in any commit or in Git's index names."""
     found, _ = refs.selected(repo.git, ["--all"])
-    return any(item.oid == root.oid for _, item in found)
+    return {item.oid for _, item in found}
