@@ -135,7 +135,7 @@ def url(path: str, repo: Place | None = None, rev: str | None = None) -> str:
     for store in opened.stores(tracked):
         found = getattr(store, "bucket", None)
         if found and store.find([entry.oid]):
-            if entry.oid in store.group([entry.oid])[1]:  # type: ignore[attr-defined]
+            if entry.oid in store.share([entry.oid])[1]:  # type: ignore[attr-defined]
                 return f"{found.url.rstrip('/')}/{loose_name(entry.oid)}"
             raise UsageError(
                 f"'{path}' lies in a pack with others", "Read it with dvlite.open, or get it with 'dvlite get'."

@@ -8,7 +8,7 @@ import functools
 import operator
 import struct
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -78,10 +78,8 @@ class PackIndex:
         """Where each object lies."""
         columns = self._columns
         if columns:
-            numbers, digests, starts, sizes = columns
-            oids = make_many(map(ALGORITHMS.__getitem__, numbers), digests)
-            places = map(functools.partial(tuple.__new__, Place), zip(starts, sizes, strict=True))
-            self._places = dict(zip(oids, places, strict=True))
+            places = map(functools.partial(tuple.__new__, Place), zip(columns.starts, columns.sizes, strict=True))
+            self._places = dict(zip(_oids(columns), places, strict=True))
             self._columns = None  # after the places: another thread may ask, too
         return self._places or {}
 
@@ -93,6 +91,16 @@ class PackIndex:
         places = self.places
         starts, sizes = zip(*places.values(), strict=True) if places else ((), ())
         return Columns([_NUMBER[oid[0]] for oid in places], [oid[1] for oid in places], starts, sizes)
+
+    @property
+    def sizes(self) -> dict[Oid, int]:
+        """The size of each object in bytes, as less than its place."""
+        columns = self.columns
+        return dict(zip(_oids(columns), columns.sizes, strict=True))
+
+
+def _oids(columns: Columns) -> Iterator[Oid]:
+    return make_many(map(ALGORITHMS.__getitem__, columns.numbers), columns.digests)
 
 
 class _Lately:
@@ -117,6 +125,7 @@ class _Lately:
 
 
 _lately = _Lately()
+_decoding = threading.Lock()  # one at a time is as fast as several, and takes the memory of one
 
 
 def encode_index(objects: Iterable[tuple[Oid, int]]) -> tuple[str, bytes]:
@@ -173,10 +182,15 @@ def recall(id_: str) -> PackIndex | None:
 def decode_index(tail: bytes) -> PackIndex:
     """Read a pack's tail, or an `.idx` file; refuses what is cut, changed, out of order, or does not tile the pack."""
     id_, size, _ = identify(tail)
+    with _decoding:
+        if (known := _lately.get(id_)) and known.size == size:
+            return known
+        return remember(_decoded(id_, size, tail))
+
+
+def _decoded(id_: str, size: int, tail: bytes) -> PackIndex:
     index, offset = tail[:-FOOTER_SIZE], size - len(tail)
     length = len(index)
-    if (known := _lately.get(id_)) and known.size == size:
-        return known
     numbers, encodings, digests, starts, stored, sizes = _columns(tail)
     names = [index[at : at + _NAME_SIZE] for at in range(0, length, _ROW.size)]
     if any(encodings) or stored != sizes:
@@ -186,20 +200,11 @@ def decode_index(tail: bytes) -> PackIndex:
     if numbers and max(numbers) >= len(ALGORITHMS):
         raise FormatError("pack has a hash algorithm that this version does not know", "Update dvlite.")
     _check_tiling(starts, sizes, offset)
-    return remember(PackIndex(id_, size, columns=Columns(numbers, digests, starts, sizes)))
+    return PackIndex(id_, size, columns=Columns(numbers, digests, starts, sizes))
 
 
 def _columns(tail: bytes) -> list[tuple[Any, ...]]:
     return list(zip(*_ROW.iter_unpack(tail[:-FOOTER_SIZE]), strict=True)) or [()] * 6
-
-
-def is_index_of(tail: bytes, index: PackIndex) -> bool:
-    """Tell whether an index is that of a tail with its id, which was decoded before."""
-    if recall(index.id) is index:
-        return True
-    numbers, _, digests, starts, _, sizes = _columns(tail)
-    oids = zip(map(ALGORITHMS.__getitem__, numbers), digests, strict=True)
-    return dict(zip(oids, zip(starts, sizes, strict=True), strict=True)) == index.places
 
 
 class InOrder(NamedTuple):

@@ -182,7 +182,9 @@ def _lacking(
     except (CorruptError, FormatError, MissingError) as exc:
         result.failures.append(Failure(tracked, exc))
         return {}
-    lacking = transfer.lacking(reach.blobs, repo.store)
+    lacking = reach.blobs
+    for oid in repo.store.find(lacking):
+        del lacking[oid]
     graves = (tombs.oids(repo.store.root) | source.purged()) & lacking.keys()
     for oid in graves:
         del lacking[oid]

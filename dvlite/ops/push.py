@@ -147,19 +147,20 @@ def push(
         if is_verified and not is_dry_run:
             progress.phase("verify")
             gone = purged | {parse(oid) for oid in result.missing}
-            result.verified = verify(target, wanted.keys() - gone, repo.store)
+            result.verified = verify(target, [oid for oid in wanted if oid not in gone], repo.store)
             result.failures += [Failure("", error) for error in result.verified.errors]
     result.was_emptied = target.was_emptied
     return result
 
 
-def _wanted(repo: Repo, roots: dict[str, Entry], reach: Reach, result: PushResult) -> dict[Oid, int]:
-    """Return what is to be on the remote, with sizes (0 for trees); takes out of `reach` the contents that stay elsewhere."""
+def _wanted(repo: Repo, roots: dict[str, Entry], reach: Reach, result: PushResult) -> list[Oid]:
+    """Return what is to be on the remote; takes out of `reach` the contents that stay elsewhere."""
     if result.elsewhere:
         here = transfer.reach([entry for label, entry in roots.items() if label not in result.elsewhere], repo.store)
         for oid in reach.blobs.keys() - here.blobs.keys():
             del reach.blobs[oid]
-    return dict.fromkeys(reach.trees.keys() - reach.missing, 0) | reach.blobs
+    trees = [oid for oid in reach.trees if oid not in reach.missing and oid not in reach.blobs]
+    return [*trees, *reach.blobs]
 
 
 def _pointers(
@@ -221,19 +222,18 @@ def _push(
     target: RemoteStore,
     roots: dict[str, Entry],
     reach: Reach,
-    wanted: dict[Oid, int],
+    wanted: list[Oid],
     purged: set[Oid],
     jobs: int,
     result: PushResult,
     progress: Progress,
 ) -> None:
-    # There may be millions: each list of them counts.
-    contents = transfer.absent(wanted, target)
-    for oid in purged & contents.keys():
-        del contents[oid]
-    result.purged = len(purged & reach.blobs.keys())
-    result.present += len(wanted) - len(contents) - result.purged
-    above = {oid: contents.pop(oid) for oid in reach.trees if oid in contents and oid not in reach.blobs}
+    contents, found = reach.blobs, target.find(wanted)  # there may be millions: no second list of them
+    above = dict.fromkeys(reach.trees.keys() - found.keys() - contents.keys() - reach.missing - purged, 0)
+    result.purged = len(purged & contents.keys())
+    for oid in [*purged, *(oid for oid, size in found.items() if contents.get(oid) in (0, size))]:
+        contents.pop(oid, None)
+    result.present += len(wanted) - len(contents) - len(above) - result.purged
     lost = transfer.lacking(contents, repo.store).keys() | reach.missing
     if lost:
         if not result.is_dry_run:

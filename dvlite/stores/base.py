@@ -80,8 +80,8 @@ class Batch(ABC):
         """
 
     @abstractmethod
-    def put_pack(self, path: Path, *, is_given: bool = False, index: PackIndex | None = None) -> Collection[Oid]:
-        """Take in a whole pack file, each object verified; return what is in it. CorruptError names what is wrong.
+    def put_pack(self, path: Path, *, is_given: bool = False, index: PackIndex | None = None) -> Mapping[Oid, int]:
+        """Take in a whole pack file, each object verified; return what is in it, with sizes. CorruptError names what is wrong.
 
         `index`: what was read from the file's end a moment ago.
         """

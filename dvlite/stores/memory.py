@@ -78,14 +78,14 @@ class MemoryBatch(Batch):
         refuse_other(hashing.oid_of(algorithm, data), oid)
         return Taken(self.put(data, algorithm), status)
 
-    def put_pack(self, path: Path, *, is_given: bool = False, index: PackIndex | None = None) -> Collection[Oid]:
+    def put_pack(self, path: Path, *, is_given: bool = False, index: PackIndex | None = None) -> Mapping[Oid, int]:
         """Take the pack apart."""
         index = packs.read_index(path)
         for oid, data in packs.read_objects(path, index.places):
             if hashing.oid_of(oid.algorithm, data) != oid:
                 raise CorruptError(f"object {oid.short} in pack '{path.name}' is corrupt")
             self._objects[oid] = data
-        return index.places
+        return index.sizes
 
     def unpublished(self) -> set[Oid]:
         """Return what isn't handed over yet."""
@@ -127,10 +127,11 @@ class Hashing(Batch):
         refuse_other(found, oid)
         return Taken(found, after)
 
-    def put_pack(self, path: Path, *, is_given: bool = False, index: PackIndex | None = None) -> Collection[Oid]:
+    def put_pack(self, path: Path, *, is_given: bool = False, index: PackIndex | None = None) -> Mapping[Oid, int]:
         """Hash each object where it is; return those that are what their oids say."""
         index = packs.read_index(path)
-        return index.places.keys() - packs.bad_objects(path, index)
+        bad = packs.bad_objects(path, index)
+        return {oid: size for oid, size in index.sizes.items() if oid not in bad}
 
     def unpublished(self) -> set[Oid]:
         """Return nothing: nothing is kept."""

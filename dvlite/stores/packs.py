@@ -4,7 +4,7 @@ import contextlib
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -159,16 +159,16 @@ def read_index(path: Path) -> PackIndex:
     return index
 
 
-def index_if_all(path: Path, id_: str, places: Mapping[Oid, Place]) -> PackIndex | None:
-    """Return a pack file's index where `places`, which an index of that id gave, are all of it; None where they aren't.
-
-    The file's tail must be what the id stands for, and so need not be decoded again.
-    """
+def index_if_all(path: Path, oids: Collection[Oid]) -> PackIndex | None:
+    """Return a pack file's index where the pack has just these objects; None where it has others."""
     tail = read_tail(path)
-    found, size, count = pack.identify(tail)
+    _, size, count = pack.identify(tail)
     if size != path.stat().st_size:
         raise CorruptError(f"'{path}' has another size than its index says")
-    return PackIndex(id_, size, dict(places)) if (found, count) == (id_, len(places)) else None
+    if count != len(oids):
+        return None
+    index = pack.decode_index(tail)
+    return index if all(map(index.sizes.__contains__, oids)) else None
 
 
 def has_head(path: Path) -> bool:
@@ -315,7 +315,6 @@ def _bad_of_small(path: Path, index: PackIndex) -> set[Oid]:
     worker = _workers.take()
     try:
         is_true = worker.answer(worker.ask(asked)) if worker else _is_true(asked)
-        is_true = is_true and pack.is_index_of(read_tail(path), index)
         return set() if is_true else _bad_objects(path, index.places)
     finally:
         _workers.give(worker)

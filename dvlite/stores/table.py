@@ -177,16 +177,35 @@ class Table:
             if new := places if is_new else {oid: place for oid, place in places.items() if oid not in seen}:
                 found[id_] = dict(new)
                 seen.update(new)
-        return found, [oid for oid in oids if oid not in seen] if len(seen) < len(oids) else []
+        return found, _others(oids, seen)
 
-    def sizes(self, oids: Collection[Oid]) -> dict[Oid, int]:
-        """Return the sizes of objects, in bytes, without those that lie nowhere."""
+    def share(self, oids: Collection[Oid]) -> tuple[dict[str, list[Oid]], list[Oid]]:
+        """Return which objects lie in which pack, each in one; and those that lie nowhere. Less than their places."""
+        found: dict[str, list[Oid]] = {}
+        its = self.packs_of(oids)
+        for oid, id_ in its.items():
+            found.setdefault(id_, []).append(oid)
+        return found, _others(oids, its)
+
+    def places(self, id_: str, oids: Collection[Oid]) -> Mapping[Oid, Place]:
+        """Return where objects lie in one pack, without those that don't."""
+        with self._lock:
+            decoded = self._recent.get(id_) or recall(id_)
+            if not decoded and self._is_sparse(oids, len(self._packs)) and id_ in self._packs:
+                others = self._live - {id_}
+                rows = ((oid, self._find_row(oid, others)) for oid in oids)
+                return {oid: Place(*row[1:]) for oid, row in rows if row}
+        places = (decoded or self._load(id_)).places
+        return {oid: places[oid] for oid in oids if oid in places}
+
+    def sizes(self, oids: Collection[Oid]) -> tuple[dict[Oid, int], list[Oid]]:
+        """Return the sizes of objects, in bytes, and those that lie nowhere."""
         with self._lock:
             decoded = self._decoded(oids)
             sizes = {oid: size for oid, _, _, size in self._rows_of(oids, decoded)}
         for _, places in _within(decoded, oids):
             sizes.update({oid: place[1] for oid, place in places.items()})
-        return sizes
+        return sizes, _others(oids, sizes)
 
     def packs_of(self, oids: Collection[Oid]) -> dict[Oid, str]:
         """Return the packs that objects lie in, without those that lie nowhere."""
@@ -197,8 +216,9 @@ class Table:
             its.update(dict.fromkeys(places, id_))
         return its
 
-    def _is_sparse(self, oids: Collection[Oid]) -> bool:
-        return len(oids) * _DENSE < self._rows
+    def _is_sparse(self, oids: Collection[Oid], packs: int = 1) -> bool:
+        """Tell whether few objects are asked for, of all rows or of one pack's share of them."""
+        return len(oids) * _DENSE < self._rows // packs
 
     def _decoded(self, oids: Collection[Oid]) -> dict[str, PackIndex]:
         """Return the indexes to look many objects up in: of packs that came since, and such as were decoded lately."""
@@ -259,6 +279,10 @@ class Table:
     def holds_nothing(self) -> bool:
         """Tell whether there is nothing to look up."""
         return not self._live
+
+
+def _others(oids: Collection[Oid], known: Collection[Oid]) -> list[Oid]:
+    return [oid for oid in oids if oid not in known] if len(known) < len(oids) else []
 
 
 def _within(decoded: Mapping[str, PackIndex], oids: Collection[Oid]) -> Iterator[tuple[str, Mapping[Oid, Place]]]:

@@ -159,8 +159,7 @@ class LocalStore(Store):
     def find(self, oids: Collection[Oid]) -> dict[Oid, int]:
         """Look up packs by the table and the rest by name."""
         self._make_ready()
-        sizes = self.table.sizes(oids)
-        left = [oid for oid in oids if oid not in sizes] if len(sizes) < len(oids) else []
+        sizes, left = self.table.sizes(oids)
         folders = self._loose_folders(left)
         if not left or folders == set():
             return sizes
@@ -233,16 +232,20 @@ class LocalStore(Store):
     def group(self, oids: Collection[Oid]) -> tuple[Packed, dict[Oid, Path], list[Oid]]:
         """Sort oids by where they lie: in packs, in files of their own, or nowhere."""
         self._make_ready()
-        loose: dict[Oid, Path] = {}
-        absent = []
         by_pack, left = self.table.by_pack(oids)
-        folders = self._loose_folders(left)
-        for oid in left:
-            if self._loose_size(oid, folders) is not None:
-                loose[oid] = self.loose_path(oid)
-            else:
-                absent.append(oid)
-        return {self.pack_path(id_): places for id_, places in by_pack.items()}, loose, absent
+        return {self.pack_path(id_): places for id_, places in by_pack.items()}, *self._alone(left)
+
+    def share(self, oids: Collection[Oid]) -> tuple[dict[Path, list[Oid]], dict[Oid, Path], list[Oid]]:
+        """Sort oids in the same way, without their places in packs: there may be millions."""
+        self._make_ready()
+        shared, left = self.table.share(oids)
+        return {self.pack_path(id_): its for id_, its in shared.items()}, *self._alone(left)
+
+    def _alone(self, oids: Collection[Oid]) -> tuple[dict[Oid, Path], list[Oid]]:
+        """Return the files of objects that have one of their own, and those that have none."""
+        folders = self._loose_folders(oids)
+        loose = {oid: self.loose_path(oid) for oid in oids if self._loose_size(oid, folders) is not None}
+        return loose, [oid for oid in oids if oid not in loose]
 
     def oids(self) -> Iterator[Oid]:
         """Yield packed objects, then loose ones."""
@@ -298,13 +301,10 @@ class LocalStore(Store):
     def secured(self, oids: Collection[Oid]) -> set[Oid]:
         """Return those that are safely stored: on disk, in a file that is as it was when it was hashed, or is hashed now."""
         self.settle()
-        by_pack, loose, _ = self.group(oids)
+        shared, loose, _ = self.share(oids)
         safe: set[Oid] = set()
-        for path, places in by_pack.items():
-            if self.is_trusted(path):
-                safe.update(places)
-            else:
-                safe.update(oid for oid in places if self.table.find(oid))
+        for path, its in shared.items():
+            safe.update(its if self.is_trusted(path) else filter(self.table.find, its))
         safe.update(oid for oid, path in loose.items() if self.is_trusted(path))
         return safe
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -145,13 +145,15 @@ class LocalBatch(Batch):
             self._checksums[final] = content.checksum
             if not is_read:
                 self._unread.add(final)
-            self._settle_file(unfinished, final, {taken.oid})
+            if self._settle_file(unfinished, final):
+                with self._lock:
+                    self._published.add(taken.oid)
         else:
             unfinished.unlink()
         return taken
 
-    def _settle_file(self, unfinished: Path, final: str, oids: Collection[Oid]) -> None:
-        """Publish a whole file at once where it is synced anyway, so that an interrupted transfer keeps it; else later."""
+    def _settle_file(self, unfinished: Path, final: str) -> bool:
+        """Publish a whole file at once where it is synced anyway, so that an interrupted transfer keeps it; tell whether."""
         if self._is_synced:
             files.sync(unfinished)
             path = self._move(unfinished, final)
@@ -159,10 +161,10 @@ class LocalBatch(Batch):
             with self._lock:
                 self._store.prove(path)
                 self._store.seen.note(final, path, self._checksums.get(final, b""))
-                self._published.update(oids)
         else:
             with self._lock:
                 self._contents[unfinished] = final
+        return self._is_synced
 
     def _copy(self, path: Path, unfinished: Path, algorithm: str) -> tuple[Content, os.stat_result, bool]:
         """Copy a file; return what the copy holds, the file's stat, and whether the copy itself was read."""
@@ -189,7 +191,7 @@ class LocalBatch(Batch):
             os.close(target)
             os.close(source)
 
-    def put_pack(self, path: Path, *, is_given: bool = False, index: PackIndex | None = None) -> Collection[Oid]:
+    def put_pack(self, path: Path, *, is_given: bool = False, index: PackIndex | None = None) -> Mapping[Oid, int]:
         """Take in a pack file as it is, when all of it is true."""
         unfinished = files.temporary(self._store.tmp)
         if is_given:
@@ -204,10 +206,10 @@ class LocalBatch(Batch):
             unfinished.unlink()
             raise
         unfinished.chmod(0o444)
-        with self._lock:
-            self._taken.update(index.places)
-        self._settle_file(unfinished, f"packs/{index.id}.pack", index.places)
-        return index.places
+        if not self._settle_file(unfinished, f"packs/{index.id}.pack"):
+            with self._lock:
+                self._taken.update(index.sizes)
+        return index.sizes
 
     def unpublished(self) -> set[Oid]:
         """Return what is not visible yet."""

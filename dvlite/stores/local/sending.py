@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dvlite import files
 from dvlite.errors import CorruptError, DvliteError, MissingError, explain
 from dvlite.oid import Oid
-from dvlite.pack import PackIndex, Place
+from dvlite.pack import PackIndex
 from dvlite.progress import Progress
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Report, loose_name
@@ -33,14 +33,14 @@ def send(
 ) -> None:
     """Send objects to a batch, `jobs` packs or files at a time; what fails goes to the report."""
     way = _Way(store, target, report, progress)
-    by_pack, loose, absent = store.group(oids)
+    shared, loose, absent = store.share(oids)
     for oid in absent:
         report.fail([oid], _absent(oid))
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(jobs) as pool:
         # What lies where is forgotten with each pack: there may be millions of objects.
-        waiting = [pool.submit(_send_pack, way, path, by_pack.pop(path)) for path in list(by_pack)]
+        waiting = [pool.submit(_send_pack, way, path, shared.pop(path)) for path in list(shared)]
         waiting += [pool.submit(_send_file, way, oid, path) for oid, path in loose.items()]
     for one in waiting:
         one.result()
@@ -50,38 +50,38 @@ def _absent(oid: Oid) -> MissingError:
     return MissingError(f"object {oid.short} is not in the local store")
 
 
-def _worth_whole(store: LocalStore, path: Path, places: Mapping[Oid, Place]) -> PackIndex | None:
+def _worth_whole(store: LocalStore, path: Path, oids: Collection[Oid]) -> PackIndex | None:
     """Return a pack's index where all of it is wanted, and it isn't small."""
     # Small packs are put together into large ones on the way, so that many adds don't become many uploads.
     is_small = path.stat().st_size < store.pack_size // 16
-    return None if is_small else packs.index_if_all(path, path.stem, places)
+    return None if is_small else packs.index_if_all(path, oids)
 
 
-def _send_pack(way: _Way, path: Path, places: Mapping[Oid, Place]) -> None:
+def _send_pack(way: _Way, path: Path, oids: Collection[Oid]) -> None:
     try:
-        if index := _worth_whole(way.store, path, places):
-            way.target.put_pack(path, index=index)
-            way.report.add({oid: place.size for oid, place in places.items()}, way.progress)
+        if index := _worth_whole(way.store, path, oids):
+            sizes = way.target.put_pack(path, index=index)
+            way.report.add({oid: sizes[oid] for oid in oids}, way.progress)
             return
     except CorruptError:
         way.store.verify(path)
     except FileNotFoundError:  # folded into another pack meanwhile
         way.store.refresh()
     except DvliteError as exc:
-        way.report.fail(places.keys(), exc)
+        way.report.fail(oids, exc)
         return
     try:
-        _send_places(way, path, places)
+        _send_each(way, oids)
     except OSError as exc:
-        way.report.fail(places.keys() - way.report.copied.keys(), explain(exc, path, "can't read"))
+        way.report.fail([oid for oid in oids if oid not in way.report.copied], explain(exc, path, "can't read"))
 
 
-def _send_places(way: _Way, path: Path, places: Mapping[Oid, Place]) -> None:
-    """Send objects of a pack one by one; those that turn out corrupt are left out, and the others sent once more."""
-    left = set(places)
+def _send_each(way: _Way, oids: Collection[Oid]) -> None:
+    """Send objects one by one; those that turn out corrupt are left out, and the others sent once more."""
+    left = set(oids)
     while left:
         try:
-            for oid, data in way.store.read_packed({path: {oid: places[oid] for oid in left}}):
+            for oid, data in way.store.read_many(tuple(left)):
                 way.target.put(data, oid.algorithm)
                 way.report.add({oid: len(data)}, way.progress)
                 left.discard(oid)

@@ -6,15 +6,16 @@ each is downloaded once. What is remembered in `folder` is only ever a copy of i
 
 import contextlib
 import errno
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from dvlite import config, files, hashing, pack
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, RemoteError, explain, quote
 from dvlite.oid import Oid
 from dvlite.pack import Place
 from dvlite.progress import SILENT, Progress
-from dvlite.reach import Reach
+from dvlite.reach import Below, Reach
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Report, Store, loose_name, refuse_other
 from dvlite.stores.local import tombs
@@ -32,8 +33,11 @@ _RANGE_GAP = 1 << 18  # a gap this small is cheaper read over than asked around
 _RANGE_STEP = 1 << 24
 _MANY = 1 << 13  # from so many objects on, a process that helps to verify them pays
 _WHOLE_FRACTION = 2  # a pack is taken whole when at least 1/2 of it is wanted
+_AT_ONCE = 1 << 18  # objects that are looked up at once
 _MANY_PAGES = 5  # a listing of fewer is always made
 _NOTHING = Listing()
+
+_Known = TypeVar("_Known")
 
 
 class RemoteStore(Store):
@@ -123,8 +127,8 @@ class RemoteStore(Store):
         if not (oids or covered) or pages < _MANY_PAGES:
             return None
         self._table.refresh(self.indexes.here(), may_write=False)
-        by_pack, loose = self._table.by_pack(oids)
-        packed = by_pack.keys() | set(covered)
+        shared, loose = self._table.share(oids)
+        packed = shared.keys() | set(covered)
         if 2 * len(packed) + len(loose) > pages:
             return None
         wanted = {f"packs/{id_}{suffix}" for id_ in packed for suffix in (".pack", ".idx")}
@@ -134,18 +138,18 @@ class RemoteStore(Store):
         listings.ask(self.bucket, listing, wanted | set(names))
         return listing if wanted <= set(listing) else None  # what isn't there may be elsewhere
 
-    def _know(self, oids: Collection[Oid]) -> tuple[dict[str, dict[Oid, Place]], list[Oid], Listing]:
-        """Return which packs have these oids, which lie in no pack, and a listing that tells of the files they would have."""
+    def _know(self, ask: Callable[[], tuple[_Known, list[Oid]]]) -> tuple[_Known, list[Oid], Listing]:
+        """Return what the table is asked for, what it doesn't know, and a listing that tells of the files that would have."""
         listing = self.listing if self.listing is not None else self.look(is_whole=False)
-        by_pack, left = self._table.by_pack(oids)
+        known, left = ask()
         if not left or listing.is_whole or not listing.has_large:
-            return by_pack, left, listing
+            return known, left, listing
         other = {loose_name(oid) for oid in left if not listing.large(oid)}
         if other and listing.is_part:
             listing = self.look(is_whole=False)
-            by_pack, left = self._table.by_pack(oids)
+            known, left = ask()
         listings.ask(self.bucket, listing, other)
-        return by_pack, left, listing
+        return known, left, listing
 
     def _check_marker(self, listing: Listing) -> None:
         copy = self.folder / "marker"
@@ -236,13 +240,14 @@ class RemoteStore(Store):
         is_part = self.listing is None or self.listing.is_part
         self._table.refresh(self.live | self._sent, may_write=not is_part)
         trees = {oid: below for oid, below in reach.trees.items() if oid not in reach.missing}
-        packs_of = self._table.packs_of({oid for whole, below in trees.items() for oid in (whole, *below.blobs)})
-        named = {}
-        for oid, below in trees.items():
-            blobs = [one for one in below.blobs if one not in purged]
-            found = {packs_of.get(one, "") for one in (oid, *blobs)}
-            packed = frozenset(found) if "" not in found else None
-            named[oid] = Named(below.trees, len(blobs), packed)
+        named: dict[Oid, Named] = {}
+        for some in _some(trees):
+            packs_of = self._table.packs_of({oid for whole in some for oid in (whole, *trees[whole].blobs)})
+            for oid in some:
+                blobs = [one for one in trees[oid].blobs if one not in purged]
+                found = {packs_of.get(one, "") for one in (oid, *blobs)}
+                packed = frozenset(found) if "" not in found else None
+                named[oid] = Named(trees[oid].trees, len(blobs), packed)
         used = {oid: known[covers.key(slot)] for oid, slot in reach.skipped.items()}
         if new := {covers.key(trees[oid].slot): one for oid, one in covers.resolve(named, used)}:
             used_now = {covers.key(slot): used[oid] for oid, slot in reach.skipped.items()}
@@ -268,30 +273,29 @@ class RemoteStore(Store):
         if not self.is_fresh or self.listing is None:
             self.look(is_whole=False, oids=oids)
         self.is_fresh = False
-        by_pack, left, listing = self._know(oids)
-        sizes = {oid: place.size for places in by_pack.values() for oid, place in places.items()}
+        sizes, left, listing = self._know(lambda: self._table.sizes(oids))
         sizes.update((oid, one.size) for oid in left if (one := listing.large(oid)))
         return sizes
 
-    def group(self, oids: Collection[Oid]) -> tuple[dict[str, dict[Oid, Place]], list[Oid], list[Oid]]:
-        """Return where objects lie: by pack, in files of their own, nowhere; by the last look."""
-        by_pack, left, listing = self._know(oids)
+    def share(self, oids: Collection[Oid]) -> tuple[dict[str, list[Oid]], list[Oid], list[Oid]]:
+        """Return which objects lie in which pack, in files of their own, nowhere; by the last look."""
+        shared, left, listing = self._know(lambda: self._table.share(oids))
         loose = [oid for oid in left if listing.large(oid)]
         absent = [oid for oid in left if not listing.large(oid)]
-        return by_pack, loose, absent
+        return shared, loose, absent
 
     def read_many(self, oids: Collection[Oid]) -> Iterator[tuple[Oid, bytes]]:
         """Yield by coalesced ranges, then whole files."""
-        by_pack, loose, _ = self.group(oids)
-        for id_, places in by_pack.items():
-            yield from self.read_of_pack(id_, places)
+        shared, loose, _ = self.share(oids)
+        for id_, its in shared.items():
+            yield from self.read_of_pack(id_, self._table.places(id_, its))
         for oid in loose:
             data = self.bucket.get(loose_name(oid))
             yield self._checked(oid, data)
 
     def read_range(self, oid: Oid, start: int, end: int) -> bytes:
         """Get no more than that of an object that has a file of its own."""
-        if oid in self.group([oid])[1] and self.bucket.driver.has_ranges:
+        if oid in self.share([oid])[1] and self.bucket.driver.has_ranges:
             return self.bucket.get(loose_name(oid), start, end) if end > start else b""
         return super().read_range(oid, start, end)
 
@@ -365,7 +369,7 @@ class RemoteStore(Store):
         jobs: int = 4,
     ) -> None:
         """Send whole packs where most of one is wanted, ranges where not, and large objects as files."""
-        by_pack, loose, absent = self.group(oids)
+        shared, loose, absent = self.share(oids)
         for oid in absent:
             report.fail([oid], MissingError(f"object {oid.short} is not on {self.name}"))
         self.tmp.mkdir(parents=True, exist_ok=True)
@@ -374,39 +378,43 @@ class RemoteStore(Store):
         waiting = []
         from concurrent.futures import ThreadPoolExecutor
 
-        is_help_worth = len(by_pack) > 1 and len(oids) >= _MANY
+        is_help_worth = len(shared) > 1 and len(oids) >= _MANY
         with packs.helped() if is_help_worth else contextlib.nullcontext(), ThreadPoolExecutor(jobs) as pool:
-            for id_, places in by_pack.items():
-                wanted = sum(place.size for place in places.values())
-                is_most = wanted * _WHOLE_FRACTION >= self.indexes.pack_size(id_)
-                if is_most or not self.bucket.driver.has_ranges:
-                    waiting.append(pool.submit(self._send_pack, id_, places, target, report, progress))
-                else:
-                    for group in packs.coalesce(places, gap=_RANGE_GAP, step=_RANGE_STEP):
-                        waiting.append(pool.submit(self._send_group, id_, group, target, report, progress))
+            for id_ in list(shared):
+                its = shared.pop(id_)  # what lies where is forgotten with each pack: there may be millions of objects
+                if not self.bucket.driver.has_ranges or self._is_most(id_, its, oids):
+                    waiting.append(pool.submit(self._send_pack, id_, its, target, report, progress))
+                    continue
+                for group in packs.coalesce(self._table.places(id_, its), gap=_RANGE_GAP, step=_RANGE_STEP):
+                    waiting.append(pool.submit(self._send_group, id_, group, target, report, progress))
             for oid in loose:
                 waiting.append(pool.submit(self._send_file, oid, target, report, progress))
         self.bucket.rest()
         for one in waiting:
             one.result()
 
-    def _send_pack(
-        self, id_: str, places: Mapping[Oid, Place], target: Batch, report: Report, progress: Progress
-    ) -> None:
+    def _is_most(self, id_: str, oids: Collection[Oid], sizes: Mapping[Oid, int]) -> bool:
+        """Tell whether objects are so much of a pack that it is taken whole; of trees nobody said a size."""
+        least = self.indexes.pack_size(id_) / _WHOLE_FRACTION
+        is_most = sum(map(sizes.__getitem__, oids)) >= least
+        return is_most or sum(place.size for place in self._table.places(id_, oids).values()) >= least
+
+    def _send_pack(self, id_: str, oids: list[Oid], target: Batch, report: Report, progress: Progress) -> None:
         path, size = files.temporary(self.tmp), self.indexes.pack_size(id_)
         came = Came(progress)
         try:  # there are many packs: few requests for each
             self.bucket.get_file(f"packs/{id_}.pack", path, size, came.tell, step=_RANGE_STEP)
-            index = packs.index_if_all(path, id_, places)
-            taken = set(target.put_pack(path, is_given=True, index=index))
-            report.add({oid: place.size for oid, place in places.items() if oid in taken}, progress, told=came.size)
-            report.fail(places.keys() - taken, CorruptError(f"pack {id_[:12]} on {self.name} is another pack"))
+            index = packs.index_if_all(path, oids)
+            taken = target.put_pack(path, is_given=True, index=index)
+            report.add({oid: taken[oid] for oid in oids if oid in taken}, progress, told=came.size)
+            lost = [oid for oid in oids if oid not in taken]
+            report.fail(lost, CorruptError(f"pack {id_[:12]} on {self.name} is another pack"))
         except (CorruptError, FormatError):  # take what is good in it
             progress.advance(size=-came.size)
-            for group in packs.coalesce(places, gap=-1, step=0):
+            for group in packs.coalesce(self._table.places(id_, oids), gap=-1, step=0):
                 self._send_group(id_, group, target, report, progress)
         except (DvliteError, OSError) as exc:
-            report.fail(places, _as_error(exc, path))
+            report.fail(oids, _as_error(exc, path))
         finally:
             path.unlink(missing_ok=True)
 
@@ -472,6 +480,18 @@ class RemoteStore(Store):
         """Raise RemoteError for a remote that is only read from."""
         if self.is_read_only:
             raise RemoteError(f"{self.name} is read-only", "Push to another remote with 'dvlite push --remote NAME'.")
+
+
+def _some(trees: Mapping[Oid, Below]) -> Iterator[list[Oid]]:
+    """Yield trees, so many at once that what they name directly is not more than fits into memory."""
+    some, count = [], 0
+    for oid, below in trees.items():
+        some.append(oid)
+        count += 1 + len(below.blobs)
+        if count >= _AT_ONCE:
+            yield some
+            some, count = [], 0
+    yield some
 
 
 def _as_error(exc: DvliteError | OSError, path: str | Path) -> DvliteError:

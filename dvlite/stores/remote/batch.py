@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,14 +76,13 @@ class RemoteBatch(Batch):
             self._taken.update(oids)
             self._waiting.difference_update(oids)
 
-    def put_pack(self, path: Path, *, is_given: bool = False, index: PackIndex | None = None) -> Collection[Oid]:
+    def put_pack(self, path: Path, *, is_given: bool = False, index: PackIndex | None = None) -> Mapping[Oid, int]:
         """Verify a pack, then upload it as it is."""
         index = index or packs.read_index(path)
         if bad := packs.bad_objects(path, index):
             raise CorruptError(f"pack {index.id[:12]} has {len(bad)} corrupt objects")
         self._store.upload_pack(path, index.id, packs.read_tail(path), self._progress)
-        self._note(index.places)
-        return index.places
+        return index.sizes
 
     def unpublished(self) -> set[Oid]:
         """Return what did not arrive (yet)."""

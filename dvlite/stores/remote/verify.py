@@ -33,10 +33,10 @@ class Verified:
 def verify(store: RemoteStore, oids: Collection[Oid], source: LocalStore) -> Verified:
     """Ask for all files that hold these oids; `source` has the bytes to compare with."""
     store.look(is_whole=False)
-    by_pack, loose, absent = store.group(oids)
+    shared, loose, absent = store.share(oids)
     sizes = source.find(loose)
     expected: dict[str, int | None] = {loose_name(oid): sizes.get(oid) for oid in loose}
-    for id_ in by_pack:
+    for id_ in shared:
         expected[f"packs/{id_}.idx"], expected[f"packs/{id_}.pack"] = store.indexes.sizes(id_)
     found = store.bucket.infos(expected)
     result = Verified(len(expected))
