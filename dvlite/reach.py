@@ -1,6 +1,6 @@
 """All that roots reach: a walk over whole trees, level by level, which trusts nothing that it reads."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from dvlite import lines
@@ -27,13 +27,22 @@ class Reach(NamedTuple):
     missing: set[Oid]
     skipped: dict[Oid, Slot]
 
+    def oids(self) -> list[Oid]:
+        """Return all objects but those missing."""
+        return [*(oid for oid in self.trees if oid not in self.missing and oid not in self.blobs), *self.blobs]
 
-def walk(roots: Iterable[Entry], read_many: ReadMany, skip: Callable[[Slot], bool] | None = None) -> Reach:
+
+Skip = Callable[[Slot], bool]
+
+
+def walk(roots: Iterable[Entry | Slot], read_many: ReadMany, skip: Skip | None = None) -> Reach:
     """Follow trees to all objects they name, but those to `skip`, a level at a time so that `read_many` can read in bulk."""
     reach = Reach({}, {}, set(), {})
     level: list[Slot] = []
     for root in roots:
-        if root.is_tree:
+        if isinstance(root, Slot):
+            level.append(root)
+        elif root.is_tree:
             level.append(root_slot(root))
         else:
             reach.blobs[root.oid] = root.size
@@ -56,3 +65,34 @@ def walk(roots: Iterable[Entry], read_many: ReadMany, skip: Callable[[Slot], boo
             below.blobs.extend([blob for blob, _ in blobs])
         reach.missing.update(wanted)
     return reach
+
+
+def portions(roots: Iterable[Entry], read_many: ReadMany, most: int, skip: Skip | None = None) -> Iterator[list[Slot]]:
+    """Yield trees in their places, of at most so many files at once, until no more than that are left (often at the start).
+
+    What lies above these trees is read, a level at a time, and left to be walked; so is what can't be read.
+    """
+    level = [root_slot(root) for root in roots if root.is_tree]
+    some: list[Slot] = []
+    seen: set[Oid] = set()
+    count = 0
+    while level:
+        large: dict[Oid, Slot] = {}
+        for slot in level:
+            if slot.oid in seen or (skip and skip(slot)):
+                continue
+            seen.add(slot.oid)
+            files = slot.files or 0
+            if files > most:
+                large[slot.oid] = slot
+                continue
+            if count + files > most:
+                yield some
+                some, count = [], 0
+            some.append(slot)
+            count += files
+        level = [
+            below
+            for oid, data in read_many(list(large))
+            for below in slots_below(large[oid], open_slot(large[oid], data))
+        ]

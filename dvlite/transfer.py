@@ -5,16 +5,19 @@ first, because they say what else is wanted; the pointer already stands.
 """
 
 import contextlib
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from dvlite import tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError
 from dvlite.oid import Oid
 from dvlite.progress import SILENT, FilesOnly, Progress
-from dvlite.reach import Reach, walk
+from dvlite.reach import Reach, Skip, walk
+from dvlite.reach import portions as _portions
 from dvlite.stores.base import Report, Store
-from dvlite.tree import Entry, Slot
+from dvlite.tree import Entry, ReadMany, Slot
+
+AT_ONCE = 1 << 18  # files whose objects are held in memory together
 
 
 def copy(source: Store, target: Store, wanted: Mapping[Oid, int], *, jobs: int, progress: Progress = SILENT) -> Report:
@@ -46,15 +49,30 @@ def copy(source: Store, target: Store, wanted: Mapping[Oid, int], *, jobs: int, 
 
 
 def reach(
+    roots: Iterable[Entry | Slot],
+    here: Store,
+    there: Store | None = None,
+    *,
+    jobs: int = 4,
+    skip: Skip | None = None,
+) -> Reach:
+    """Return all that some roots reach, by the trees `here`; those that lack are copied from `there` first, if given."""
+    return walk(roots, _reader(here, there, jobs), skip)
+
+
+def portions(
     roots: Iterable[Entry],
     here: Store,
     there: Store | None = None,
     *,
     jobs: int = 4,
-    skip: Callable[[Slot], bool] | None = None,
-) -> Reach:
-    """Return all that some roots reach, by the trees `here`; those that lack are copied from `there` first, if given."""
+    skip: Skip | None = None,
+) -> Iterator[list[Slot]]:
+    """Yield trees to walk before `roots` are, where those have more files than should be held at once."""
+    return _portions(roots, _reader(here, there, jobs), AT_ONCE, skip)
 
+
+def _reader(here: Store, there: Store | None, jobs: int) -> ReadMany:
     def read_many(oids: Collection[Oid]) -> Iterator[tuple[Oid, bytes]]:
         lacking = set(oids) - here.find(oids).keys()
         if lacking and there:
@@ -64,7 +82,21 @@ def reach(
                     raise error
         yield from here.read_many(oids)
 
-    return walk(roots, read_many, skip)
+    return read_many
+
+
+def who_wants(roots: Iterable[tuple[str, Entry]], here: Store, oids: Collection[Oid]) -> dict[Oid, str]:
+    """Return for each object the label of the first root that reaches it, by the trees `here`."""
+    found: dict[Oid, str] = {}
+    left = set(oids)
+    for label, root in roots:
+        if not left:
+            break
+        reached = reach([root], here)
+        its = {oid for oid in left if oid in reached.trees or oid in reached.blobs or oid in reached.missing}
+        found.update(dict.fromkeys(its, label))
+        left -= its
+    return found
 
 
 def seen(roots: Iterable[Entry], *stores: Store) -> Reach:

@@ -23,8 +23,9 @@ from dvlite.cli.session import (
 from dvlite.ops.fetch import FetchResult
 from dvlite.ops.fetch import fetch as fetch_op
 from dvlite.ops.fetch import pull as pull_op
-from dvlite.ops.push import PushResult, missing_error
+from dvlite.ops.push import missing_error
 from dvlite.ops.push import push_all as push_op
+from dvlite.ops.send import PushResult
 from dvlite.repo import Repo
 
 app = typer.Typer(rich_markup_mode=None)

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from dvlite import config, git, refs, registry, remotes, transfer
 from dvlite.errors import DvliteError, FormatError, UsageError, quote
-from dvlite.ops.push import PushResult, missing_error, push_all
+from dvlite.ops.push import missing_error, push_all
+from dvlite.ops.send import PushResult
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import Silent
 from dvlite.repo import Repo

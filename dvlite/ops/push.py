@@ -1,47 +1,23 @@
 """Send objects to a remote: claim, list, contents, then trees. "Everything is there" is said only after a fresh listing."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from dvlite import git, refs, remotes, transfer, tree
-from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError
+from dvlite.errors import DvliteError, MissingError
 from dvlite.oid import Oid, parse
-from dvlite.ops.base import Failure, nowhere, once_each, pointers_at, select
+from dvlite.ops.base import Failure, nowhere, pointers_at, select
+from dvlite.ops.send import PushResult, Sending, portions, reached, send, send_ahead
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.reach import Reach
 from dvlite.repo import Repo
 from dvlite.stores.local import tombs
-from dvlite.stores.remote import RemoteStore, covers, sweep
-from dvlite.stores.remote.verify import Verified, verify
+from dvlite.stores.remote import covers, sweep
+from dvlite.stores.remote.covers import Cover
+from dvlite.stores.remote.verify import verify
 from dvlite.tree import Entry
 from dvlite.worktree.plan import Only
-
-
-@dataclass(slots=True)
-class PushResult:
-    """What was sent: objects and bytes; `present` were there (one that is named twice may count twice).
-
-    `missing`: objects that are nowhere, and who wants them; `purged`: how many of what was looked at are gone on purpose.
-    `elsewhere`: paths whose data stays at its source, and was not sent (their listings were).
-    `was_emptied`: what this clone has seen there before is gone. `by_path`: of a dry run, objects and bytes by path;
-    `verified`: what was looked at once more, if that was asked for.
-    """
-
-    remote: str
-    pointers: int = 0
-    pushed: int = 0
-    size: int = 0
-    present: int = 0
-    purged: int = 0
-    is_dry_run: bool = False
-    was_emptied: bool = False
-    missing: dict[str, str] = field(default_factory=dict)
-    elsewhere: list[str] = field(default_factory=list)
-    by_path: dict[str, tuple[int, int]] = field(default_factory=dict)
-    verified: Verified | None = None
-    failures: list[Failure] = field(default_factory=list)
 
 
 def push_all(
@@ -110,57 +86,87 @@ def push(
     with repo.writing("push"):
         repo.store.settle()
         progress.phase("look")
-        jobs = jobs or target.remote.jobs
         may_skip = not (is_verified or result.elsewhere)
         known, mark = target.covers() if may_skip else ({}, b"")
-        reach = _reach(repo, target, roots, jobs, result, known)
-        skipped = [known[covers.key(slot)] for slot in reach.skipped.values()]
-        covered = covers.packs_of(skipped)
-        wanted = _wanted(repo, roots, reach, result)
-        if is_dry_run:
-            target.look(is_whole=False, oids=wanted, covered=covered, progress=progress)
-            target.is_fresh = True
-        else:
-            oids = {entry.oid for entry in roots.values()}
-            may_begin = bool(repo.store.find(oids))
-            sweep.claim(
-                target,
-                repo.config.id,
-                repo.clone_id,
-                oids,
-                wanted=wanted,
-                covered=covered,
-                may_begin=may_begin,
-                progress=progress,
-            )
-        purged = target.purged() | tombs.oids(repo.store.root)
-        if not covered <= target.live or mark != covers.mark_of(purged):  # what was remembered holds no more
-            known, skipped = {}, []
-            if reach.skipped:
-                reach = _reach(repo, target, roots, jobs, result, known)
-                wanted = _wanted(repo, roots, reach, result)
-        result.present = sum(one.objects for one in skipped)
-        failures = len(result.failures)
-        _push(repo, target, roots, reach, wanted, purged, jobs, result, progress)
-        if may_skip and not (is_dry_run or len(result.failures) > failures or result.missing):
-            target.note_covers(reach, known, purged)  # the next push skips what is all there now
+        sending = Sending(
+            repo,
+            target,
+            roots,
+            result,
+            jobs or target.remote.jobs,
+            progress,
+            known,
+            may_note=may_skip and not is_dry_run,
+        )
+        reach, known = _begin(sending, mark)
+        wanted = reach.oids() if is_verified else []
+        send(sending, reach)
+        if sending.fresh and not (sending.spoilt or result.missing):
+            target.note_covers(
+                sending.used | sending.fresh, known, sending.purged
+            )  # the next push skips what is there now
         if is_verified and not is_dry_run:
             progress.phase("verify")
-            gone = purged | {parse(oid) for oid in result.missing}
+            gone = sending.purged | {parse(oid) for oid in result.missing}
             result.verified = verify(target, [oid for oid in wanted if oid not in gone], repo.store)
             result.failures += [Failure("", error) for error in result.verified.errors]
     result.was_emptied = target.was_emptied
     return result
 
 
-def _wanted(repo: Repo, roots: dict[str, Entry], reach: Reach, result: PushResult) -> list[Oid]:
-    """Return what is to be on the remote; takes out of `reach` the contents that stay elsewhere."""
-    if result.elsewhere:
-        here = transfer.reach([entry for label, entry in roots.items() if label not in result.elsewhere], repo.store)
+def _begin(sending: Sending, mark: bytes) -> tuple[Reach, dict[bytes, Cover]]:
+    """Say what will be pushed, look at the remote, and send portions ahead; return what is left, and the covers that hold.
+
+    `mark`: that of the covers known.
+    """
+    target, known = sending.target, sending.known
+    if ahead := portions(sending) if sending.may_note else []:
+        _look(sending)
+        known = known if mark == covers.mark_of(sending.purged) else {}
+        sending.known = {name: one for name, one in known.items() if one.packs <= target.live}
+        send_ahead(sending, ahead)
+        target.is_fresh = True  # what went since the look is known
+        return reached(sending), known
+    reach = reached(sending)
+    _leave_elsewhere(sending, reach)
+    covered = covers.packs_of(sending.covers_of(reach).values())
+    _look(sending, reach.oids(), covered)
+    if not covered <= target.live or mark != covers.mark_of(sending.purged):  # what was remembered holds no more
+        known = sending.known = {}
+        if reach.skipped:
+            reach = reached(sending)
+            _leave_elsewhere(sending, reach)
+    return reach, known
+
+
+def _look(sending: Sending, wanted: Collection[Oid] = (), covered: Collection[str] = ()) -> None:
+    """Look at the remote, by listing it or by asking for what is wanted; unless nothing is sent, after saying what will be."""
+    repo, target, progress = sending.repo, sending.target, sending.progress
+    if sending.result.is_dry_run:
+        target.look(is_whole=False, oids=wanted, covered=covered, progress=progress)
+        target.is_fresh = True
+    else:
+        oids = {entry.oid for entry in sending.roots.values()}
+        sweep.claim(
+            target,
+            repo.config.id,
+            repo.clone_id,
+            oids,
+            wanted=wanted,
+            covered=covered,
+            may_begin=bool(repo.store.find(oids)),
+            progress=progress,
+        )
+    sending.purged = target.purged() | tombs.oids(repo.store.root)
+
+
+def _leave_elsewhere(sending: Sending, reach: Reach) -> None:
+    """Take out what is not sent, as it stays at its source."""
+    if elsewhere := sending.result.elsewhere:
+        entries = [entry for label, entry in sending.roots.items() if label not in elsewhere]
+        here = transfer.reach(entries, sending.repo.store)
         for oid in reach.blobs.keys() - here.blobs.keys():
             del reach.blobs[oid]
-    trees = [oid for oid in reach.trees if oid not in reach.missing and oid not in reach.blobs]
-    return [*trees, *reach.blobs]
 
 
 def _pointers(
@@ -215,110 +221,6 @@ def _roots(
         if tree.find(known.found[path].entry, inner.split("/"), repo.store.read) is None:
             result.failures.append(nowhere(path, inner))
     return roots
-
-
-def _push(
-    repo: Repo,
-    target: RemoteStore,
-    roots: dict[str, Entry],
-    reach: Reach,
-    wanted: list[Oid],
-    purged: set[Oid],
-    jobs: int,
-    result: PushResult,
-    progress: Progress,
-) -> None:
-    contents, found = reach.blobs, target.find(wanted)  # there may be millions: no second list of them
-    above = dict.fromkeys(reach.trees.keys() - found.keys() - contents.keys() - reach.missing - purged, 0)
-    result.purged = len(purged & contents.keys())
-    for oid in [*purged, *(oid for oid, size in found.items() if contents.get(oid) in (0, size))]:
-        contents.pop(oid, None)
-    result.present += len(wanted) - len(contents) - len(above) - result.purged
-    lost = transfer.lacking(contents, repo.store).keys() | reach.missing
-    if lost:
-        if not result.is_dry_run:
-            repo.store.raise_generation()  # so that 'dvlite add' looks, and stores anew what lies in the worktree
-        result.missing = _who_wants(repo, roots, lost)
-        contents = {oid: size for oid, size in contents.items() if oid not in lost}
-    if result.is_dry_run:
-        result.pushed, result.size = len(contents) + len(above), sum(contents.values())
-        result.by_path = _by_path(repo, roots, contents | above)
-        return
-    progress.phase("push", files=len(contents), size=sum(contents.values()))
-    report = transfer.copy(repo.store, target, contents, jobs=jobs, progress=progress)
-    failed = dict(report.failed)
-    sendable = above if not failed and not lost else _whole(repo, reach, above, {*failed, *lost})
-    more = transfer.copy(repo.store, target, sendable, jobs=jobs, progress=progress)
-    failed |= more.failed
-    result.pushed = len(report.copied) + len(more.copied)
-    result.size = report.size + more.size
-    if failed:
-        names = _who_wants(repo, roots, set(failed))
-        result.failures += once_each([Failure(names.get(str(oid), ""), error) for oid, error in failed.items()])
-
-
-def _reach(
-    repo: Repo,
-    target: RemoteStore,
-    roots: dict[str, Entry],
-    jobs: int,
-    result: PushResult,
-    known: Mapping[bytes, covers.Cover],
-) -> Reach:
-    """Walk all roots at once; where one can't be walked, each for itself, so that it stops no other."""
-    skip = (lambda slot: covers.key(slot) in known) if known else None
-    try:
-        return transfer.reach(roots.values(), repo.store, target, jobs=jobs, skip=skip)
-    except (CorruptError, FormatError):
-        total = Reach({}, {}, set(), {})
-    for label, entry in list(roots.items()):
-        try:
-            reach = transfer.reach([entry], repo.store, target, jobs=jobs, skip=skip)
-        except (CorruptError, FormatError) as exc:
-            result.failures.append(Failure(label, exc))
-            del roots[label]
-            continue
-        total.trees.update(reach.trees)
-        total.blobs.update(reach.blobs)
-        total.missing.update(reach.missing)
-        total.skipped.update(reach.skipped)
-    return total
-
-
-def _whole(repo: Repo, reach: Reach, trees: dict[Oid, int], bad: set[Oid]) -> dict[Oid, int]:
-    """Return the trees below which nothing failed: a tree goes up only after all that it names."""
-    names = {}
-    for oid, data in repo.store.read_many([oid for oid in reach.trees if oid not in reach.missing]):
-        names[oid] = {row.oid for row in tree.decode(data, oid.algorithm).entries}
-    while True:
-        worse = {oid for oid, below in names.items() if oid not in bad and below & bad}
-        if not worse:
-            return {oid: size for oid, size in trees.items() if oid not in bad}
-        bad = bad | worse
-
-
-def _who_wants(repo: Repo, roots: dict[str, Entry], oids: set[Oid]) -> dict[str, str]:
-    """Return for each object the label of a root that reaches it."""
-    found: dict[str, str] = {}
-    for label, entry in roots.items():
-        reach = transfer.reach([entry], repo.store)
-        for oid in oids & {*reach.trees, *reach.blobs, *reach.missing}:
-            found.setdefault(str(oid), label)
-    return found
-
-
-def _by_path(repo: Repo, roots: dict[str, Entry], absent: Mapping[Oid, int]) -> dict[str, tuple[int, int]]:
-    """Return what each root would send, objects and bytes; what several reach counts for the first."""
-    left = dict(absent)
-    found: dict[str, tuple[int, int]] = {}
-    for label, entry in roots.items():
-        if not left:
-            break
-        reach = transfer.reach([entry], repo.store)
-        its = {oid: left.pop(oid) for oid in {*reach.trees, *reach.blobs} & left.keys()}
-        if its:
-            found[label] = (len(its), sum(its.values()))
-    return found
 
 
 def missing_error(result: PushResult) -> MissingError:

@@ -165,6 +165,10 @@ class Store(ABC):
         What can't be read or isn't present goes to the report and doesn't stop the rest.
         """
 
+    def better_later(self, oids: Mapping[Oid, int]) -> set[Oid]:
+        """Return those that are sent for less once more is asked for, if more will be: of packs that would now go in pieces."""
+        return set()
+
     @abstractmethod
     def batch(self, progress: Progress = SILENT) -> Batch:
         """Open a batch; everything in it is on disk for good once it is published.

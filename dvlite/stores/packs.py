@@ -159,6 +159,11 @@ def read_index(path: Path) -> PackIndex:
     return index
 
 
+def count(path: Path) -> int:
+    """Return how many objects a pack file has."""
+    return pack.identify(read_tail(path))[2]
+
+
 def index_if_all(path: Path, oids: Collection[Oid]) -> PackIndex | None:
     """Return a pack file's index where the pack has just these objects; None where it has others."""
     tail = read_tail(path)

@@ -272,6 +272,10 @@ class LocalStore(Store):
         """Send packs as they are where all of one is wanted, large objects as files, the rest one by one."""
         sending.send(self, oids, target, report, progress, jobs)
 
+    def better_later(self, oids: Mapping[Oid, int]) -> set[Oid]:
+        """Look at how many objects each pack has that is sent whole or in pieces."""
+        return sending.better_later(self, oids)
+
     # ---- coming in, and trust ----
 
     def batch(self, progress: Progress = SILENT) -> Batch:

@@ -50,11 +50,24 @@ def _absent(oid: Oid) -> MissingError:
     return MissingError(f"object {oid.short} is not in the local store")
 
 
+def better_later(store: LocalStore, oids: Mapping[Oid, int]) -> set[Oid]:
+    """Return the objects of packs that would be sent whole if all of each were wanted."""
+    waiting: set[Oid] = set()
+    for path, its in store.share(oids)[0].items():
+        with contextlib.suppress(OSError, CorruptError):
+            if not _is_small(store, path) and packs.count(path) > len(its):
+                waiting.update(its)
+    return waiting
+
+
+def _is_small(store: LocalStore, path: Path) -> bool:
+    # Small packs are put together into large ones on the way, so that many adds don't become many uploads.
+    return path.stat().st_size < store.pack_size // 16
+
+
 def _worth_whole(store: LocalStore, path: Path, oids: Collection[Oid]) -> PackIndex | None:
     """Return a pack's index where all of it is wanted, and it isn't small."""
-    # Small packs are put together into large ones on the way, so that many adds don't become many uploads.
-    is_small = path.stat().st_size < store.pack_size // 16
-    return None if is_small else packs.index_if_all(path, oids)
+    return None if _is_small(store, path) else packs.index_if_all(path, oids)
 
 
 def _send_pack(way: _Way, path: Path, oids: Collection[Oid]) -> None:

@@ -15,7 +15,7 @@ from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, 
 from dvlite.oid import Oid
 from dvlite.pack import Place
 from dvlite.progress import SILENT, Progress
-from dvlite.reach import Below, Reach
+from dvlite.reach import Reach
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Report, Store, loose_name, refuse_other
 from dvlite.stores.local import tombs
@@ -23,7 +23,7 @@ from dvlite.stores.remote import covers
 from dvlite.stores.remote import listing as listings
 from dvlite.stores.remote.batch import RemoteBatch
 from dvlite.stores.remote.bucket import Bucket
-from dvlite.stores.remote.covers import Cover, Named
+from dvlite.stores.remote.covers import Cover
 from dvlite.stores.remote.download import Came, sweep_partial
 from dvlite.stores.remote.indexes import Indexes, ids
 from dvlite.stores.remote.listing import Listing
@@ -33,7 +33,6 @@ _RANGE_GAP = 1 << 18  # a gap this small is cheaper read over than asked around
 _RANGE_STEP = 1 << 24
 _MANY = 1 << 13  # from so many objects on, a process that helps to verify them pays
 _WHOLE_FRACTION = 2  # a pack is taken whole when at least 1/2 of it is wanted
-_AT_ONCE = 1 << 18  # objects that are looked up at once
 _MANY_PAGES = 5  # a listing of fewer is always made
 _NOTHING = Listing()
 
@@ -235,24 +234,19 @@ class RemoteStore(Store):
         """Return what is remembered of trees that lie there with all they reach: true while their packs are there."""
         return covers.read(self._covers_path)
 
-    def note_covers(self, reach: Reach, known: Mapping[bytes, Cover], purged: Collection[Oid]) -> None:
-        """Remember of trees that are all there now, but for what was `purged`, which packs hold them and what they reach."""
-        is_part = self.listing is None or self.listing.is_part
-        self._table.refresh(self.live | self._sent, may_write=not is_part)
-        trees = {oid: below for oid, below in reach.trees.items() if oid not in reach.missing}
-        named: dict[Oid, Named] = {}
-        for some in _some(trees):
-            packs_of = self._table.packs_of({oid for whole in some for oid in (whole, *trees[whole].blobs)})
-            for oid in some:
-                blobs = [one for one in trees[oid].blobs if one not in purged]
-                found = {packs_of.get(one, "") for one in (oid, *blobs)}
-                packed = frozenset(found) if "" not in found else None
-                named[oid] = Named(trees[oid].trees, len(blobs), packed)
-        used = {oid: known[covers.key(slot)] for oid, slot in reach.skipped.items()}
-        if new := {covers.key(trees[oid].slot): one for oid, one in covers.resolve(named, used)}:
-            used_now = {covers.key(slot): used[oid] for oid, slot in reach.skipped.items()}
-            earlier = {name: one for name, one in known.items() if is_part or one.packs <= self.live}
-            covers.write(self._covers_path, used_now | new, earlier, covers.mark_of(purged), self.tmp)
+    def covers_of(self, reach: Reach, known: Mapping[bytes, Cover], purged: Collection[Oid]) -> dict[bytes, Cover]:
+        """Return which packs hold trees that are all there now, but for what was `purged`; those `known` are left out."""
+        self._table.refresh(self.live | self._sent, may_write=not self._is_part)
+        return covers.find(reach, known, purged, self._table.packs_of)
+
+    def note_covers(self, found: Mapping[bytes, Cover], known: Mapping[bytes, Cover], purged: Collection[Oid]) -> None:
+        """Remember what was found by this push, and what was known and holds."""
+        earlier = {name: one for name, one in known.items() if self._is_part or one.packs <= self.live}
+        covers.write(self._covers_path, found, earlier, covers.mark_of(purged), self.tmp)
+
+    @property
+    def _is_part(self) -> bool:
+        return self.listing is None or self.listing.is_part
 
     def upload_pack(self, content: Path | bytes, id_: str, tail: bytes, progress: Progress = SILENT) -> None:
         """Upload a pack (a file, or all its bytes), then its index: a pack without one does not exist yet."""
@@ -393,6 +387,13 @@ class RemoteStore(Store):
         for one in waiting:
             one.result()
 
+    def better_later(self, oids: Mapping[Oid, int]) -> set[Oid]:
+        """Look at how much of each pack is asked for."""
+        if not self.bucket.driver.has_ranges:
+            return set()
+        shared = self.share(oids)[0]
+        return {oid for id_, its in shared.items() if not self._is_most(id_, its, oids) for oid in its}
+
     def _is_most(self, id_: str, oids: Collection[Oid], sizes: Mapping[Oid, int]) -> bool:
         """Tell whether objects are so much of a pack that it is taken whole; of trees nobody said a size."""
         least = self.indexes.pack_size(id_) / _WHOLE_FRACTION
@@ -480,18 +481,6 @@ class RemoteStore(Store):
         """Raise RemoteError for a remote that is only read from."""
         if self.is_read_only:
             raise RemoteError(f"{self.name} is read-only", "Push to another remote with 'dvlite push --remote NAME'.")
-
-
-def _some(trees: Mapping[Oid, Below]) -> Iterator[list[Oid]]:
-    """Yield trees, so many at once that what they name directly is not more than fits into memory."""
-    some, count = [], 0
-    for oid, below in trees.items():
-        some.append(oid)
-        count += 1 + len(below.blobs)
-        if count >= _AT_ONCE:
-            yield some
-            some, count = [], 0
-    yield some
 
 
 def _as_error(exc: DvliteError | OSError, path: str | Path) -> DvliteError:

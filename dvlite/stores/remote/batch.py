@@ -14,6 +14,7 @@ from dvlite.pack import PackIndex
 from dvlite.progress import SILENT, Progress
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Taken, loose_name, refuse_other
+from dvlite.stores.remote.drivers.base import Listed
 from dvlite.stores.remote.listing import Listing
 
 if TYPE_CHECKING:
@@ -66,7 +67,11 @@ class RemoteBatch(Batch):
         expected = loose_name(oid) if oid else ""
         sent = found(self._store.bucket.put_hashed(path, new_work, name_of, self._tell, expected=expected))
         self._note([sent])
-        return Taken(sent, path.stat())
+        taken = Taken(sent, path.stat())
+        with self._lock:
+            if self._store.listing is not None:
+                self._store.listing.add({loose_name(sent): Listed(taken.status.st_size, 0)})
+        return taken
 
     def _tell(self, size: int) -> None:
         self._progress.advance(size=size)

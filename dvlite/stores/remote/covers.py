@@ -6,12 +6,13 @@ else may have been purged, as what was purged need not be there. Deletable witho
 
 import contextlib
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from dvlite import files, hashing
 from dvlite.oid import DIGEST_SIZE, Oid
+from dvlite.reach import Below, Reach
 from dvlite.tree import Slot
 
 _MAGIC = b"DVLCOVR2"
@@ -20,6 +21,7 @@ _HEAD = struct.Struct(">8s32sI")  # magic, the mark of what was purged, number o
 _NUMBER = struct.Struct(">I")
 _MOST = (1 << 64) - 1
 _MUCH = 1 << 21  # bytes
+_AT_ONCE = 1 << 18
 
 
 class Cover(NamedTuple):
@@ -73,6 +75,37 @@ def resolve(named: Mapping[Oid, Named], known: Mapping[Oid, Cover]) -> Iterator[
     for oid in named:
         if (one := cover(oid)) and oid not in known:
             yield oid, one
+
+
+def find(
+    reach: Reach,
+    known: Mapping[bytes, Cover],
+    purged: Collection[Oid],
+    packs_of: Callable[[Collection[Oid]], Mapping[Oid, str]],
+) -> dict[bytes, Cover]:
+    """Return the covers of all trees reached that have one and are not `known`, by key; `packs_of` says where objects lie."""
+    trees = {oid: below for oid, below in reach.trees.items() if oid not in reach.missing}
+    named: dict[Oid, Named] = {}
+    for some in _in_parts(trees):
+        packs = packs_of({oid for whole in some for oid in (whole, *trees[whole].blobs)})
+        for oid in some:
+            blobs = [one for one in trees[oid].blobs if one not in purged]
+            its = {packs.get(one, "") for one in (oid, *blobs)}
+            named[oid] = Named(trees[oid].trees, len(blobs), frozenset(its) if "" not in its else None)
+    skipped = {oid: known[name] for oid, slot in reach.skipped.items() if (name := key(slot)) in known}
+    return {key(trees[oid].slot): one for oid, one in resolve(named, skipped)}
+
+
+def _in_parts(trees: Mapping[Oid, Below]) -> Iterator[list[Oid]]:
+    """Yield trees, of so many objects at once as should be held together."""
+    some, count = [], 0
+    for oid, below in trees.items():
+        some.append(oid)
+        count += 1 + len(below.blobs)
+        if count >= _AT_ONCE:
+            yield some
+            some, count = [], 0
+    yield some
 
 
 def encode(covers: Mapping[bytes, Cover], mark: bytes) -> bytes:
