@@ -18,6 +18,7 @@ from dvlite.stores.base import Report, Store
 from dvlite.tree import Entry, ReadMany, Slot
 
 AT_ONCE = 1 << 18  # files whose objects are held in memory together
+WAITING = 4 * AT_ONCE  # contents that may wait until more of their pack is wanted
 
 
 def copy(source: Store, target: Store, wanted: Mapping[Oid, int], *, jobs: int, progress: Progress = SILENT) -> Report:
@@ -72,6 +73,15 @@ def portions(
     return _portions(roots, _reader(here, there, jobs), AT_ONCE, skip)
 
 
+def reaches(roots: Collection[Entry], here: Store, there: Store | None = None, *, jobs: int = 4) -> Iterator[Reach]:
+    """Yield all that some roots reach in portions, each of no more than should be held at once."""
+    done: set[Slot] = set()
+    for slots in portions(roots, here, there, jobs=jobs):
+        yield reach(slots, here, there, jobs=jobs)
+        done.update(slots)
+    yield reach(roots, here, there, jobs=jobs, skip=done.__contains__ if done else None)
+
+
 def _reader(here: Store, there: Store | None, jobs: int) -> ReadMany:
     def read_many(oids: Collection[Oid]) -> Iterator[tuple[Oid, bytes]]:
         lacking = set(oids) - here.find(oids).keys()
@@ -86,16 +96,17 @@ def _reader(here: Store, there: Store | None, jobs: int) -> ReadMany:
 
 
 def who_wants(roots: Iterable[tuple[str, Entry]], here: Store, oids: Collection[Oid]) -> dict[Oid, str]:
-    """Return for each object the label of the first root that reaches it, by the trees `here`."""
+    """Return for each object the label of the first root that reaches it, by the trees `here`; of those that can be walked."""
     found: dict[Oid, str] = {}
     left = set(oids)
     for label, root in roots:
         if not left:
             break
-        reached = reach([root], here)
-        its = {oid for oid in left if oid in reached.trees or oid in reached.blobs or oid in reached.missing}
-        found.update(dict.fromkeys(its, label))
-        left -= its
+        with contextlib.suppress(CorruptError, FormatError):
+            for one in reaches([root], here):
+                its = {oid for oid in left if oid in one.trees or oid in one.blobs or oid in one.missing}
+                found.update(dict.fromkeys(its, label))
+                left -= its
     return found
 
 

@@ -142,6 +142,20 @@ def _fetch_one(
     return result
 
 
+@dataclass(slots=True)
+class _Fetching:
+    """A fetch from one remote under way. `roots`: what is wanted, by path; `left`: contents that lack, not asked for yet."""
+
+    repo: Repo
+    source: RemoteStore
+    jobs: int
+    result: FetchResult
+    progress: Progress
+    roots: list[tuple[str, Entry]] = field(default_factory=list)
+    left: dict[Oid, int] = field(default_factory=dict)
+    failed: dict[Oid, DvliteError] = field(default_factory=dict)
+
+
 def _fetch(
     repo: Repo,
     source: RemoteStore,
@@ -152,19 +166,21 @@ def _fetch(
     progress: Progress,
 ) -> None:
     result.remote = source.remote.name
-    wants = {path: _lacking(repo, source, path, found[path], part, jobs, result) for path, part in parts.items()}
-    lacking, *others = wants.values()  # there may be millions: no second list of them
-    if others:
-        lacking = {oid: size for its in wants.values() for oid, size in its.items()}
-    progress.phase("fetch", files=len(lacking), size=sum(lacking.values()))
-    report = transfer.copy(source, repo.store, lacking, jobs=jobs, progress=progress)
-    result.fetched, result.size = len(report.copied), report.size
-    wanted_by = {oid: path for path, its in wants.items() for oid in its.keys() & report.failed.keys()}
-    for oid, error in report.failed.items():
+    fetching = _Fetching(repo, source, jobs, result, progress)
+    files = sum(found[path].files for path in parts)
+    if is_much := files > transfer.AT_ONCE:  # how much of it lacks is not known before the last
+        progress.phase("fetch", files=files, size=sum(found[path].size for path in parts))
+    for path, part in parts.items():
+        _want(fetching, path, found[path].entry, part, is_much=is_much)
+    if not is_much:
+        progress.phase("fetch", files=len(fetching.left), size=sum(fetching.left.values()))
+    _copy(fetching, fetching.left)
+    wanted_by = transfer.who_wants(fetching.roots, repo.store, fetching.failed)
+    for oid, error in fetching.failed.items():
         if isinstance(error, MissingError):
-            result.missing[str(oid)] = wanted_by[oid]
+            result.missing[str(oid)] = wanted_by.get(oid, "")
         else:
-            result.failures.append(Failure(wanted_by[oid], error))
+            result.failures.append(Failure(wanted_by.get(oid, ""), error))
     if result.missing and not source.has_marker and not source.was_emptied:
         result.no_remote_at = source.bucket.url
     if result.missing and source.was_emptied:
@@ -172,33 +188,50 @@ def _fetch(
     result.failures = once_each(result.failures)
 
 
-def _lacking(
-    repo: Repo, source: RemoteStore, tracked: str, item: Pointer, part: Only, jobs: int, result: FetchResult
-) -> dict[Oid, int]:
-    """Return the contents that a path lacks, with their sizes, after its trees were fetched; what can't be had is noted."""
+def _want(fetching: _Fetching, tracked: str, root: Entry, part: Only, *, is_much: bool) -> None:
+    """Get the trees of a path, and note the contents that it lacks; those are got when they have become many."""
+    repo, source, result = fetching.repo, fetching.source, fetching.result
+    graves = tombs.oids(repo.store.root) | source.purged()
     try:
-        roots = _roots(tracked, item.entry, part, tree_reader(repo, lambda: source), result.failures)
-        reach = transfer.reach(roots, repo.store, source, jobs=jobs)
+        roots = _roots(tracked, root, part, tree_reader(repo, lambda: source), result.failures)
+        fetching.roots += [(tracked, one) for one in roots]
+        for reach in transfer.reaches(roots, repo.store, source, jobs=fetching.jobs):
+            result.missing |= {str(oid): tracked for oid in reach.missing}
+            lacking, here = reach.blobs, repo.store.find(reach.blobs)
+            for oid in here:
+                del lacking[oid]
+            gone = graves & lacking.keys()
+            for oid in gone:
+                del lacking[oid]
+            result.purged |= {str(oid): tracked for oid in gone}
+            if is_much and here:
+                fetching.progress.advance(files=len(here), size=sum(here.values()))
+            fetching.left.update(lacking)
+            if len(fetching.left) >= transfer.AT_ONCE:
+                later = source.better_later(fetching.left)
+                kept = {oid: fetching.left.pop(oid) for oid in later} if len(later) <= transfer.WAITING else {}
+                _copy(fetching, fetching.left)
+                fetching.left = kept
     except (CorruptError, FormatError, MissingError) as exc:
         result.failures.append(Failure(tracked, exc))
-        return {}
-    lacking = reach.blobs
-    for oid in repo.store.find(lacking):
-        del lacking[oid]
-    graves = (tombs.oids(repo.store.root) | source.purged()) & lacking.keys()
-    for oid in graves:
-        del lacking[oid]
-    result.purged |= {str(oid): tracked for oid in graves}
-    result.missing |= {str(oid): tracked for oid in reach.missing}
-    return lacking
+
+
+def _copy(fetching: _Fetching, contents: dict[Oid, int]) -> None:
+    report = transfer.copy(
+        fetching.source, fetching.repo.store, contents, jobs=fetching.jobs, progress=fetching.progress
+    )
+    fetching.result.fetched += len(report.copied)
+    fetching.result.size += report.size
+    fetching.failed |= report.failed
 
 
 def _is_here(repo: Repo, roots: list[Entry]) -> bool:
     try:
-        reach = transfer.reach(roots, repo.store)
+        return not any(
+            reach.missing or transfer.lacking(reach.blobs, repo.store) for reach in transfer.reaches(roots, repo.store)
+        )
     except (CorruptError, FormatError):
         return False
-    return not reach.missing and not transfer.lacking(reach.blobs, repo.store)
 
 
 def refuse_unused(repo: Repo) -> None:

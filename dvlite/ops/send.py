@@ -19,8 +19,6 @@ from dvlite.stores.remote.covers import Cover
 from dvlite.stores.remote.verify import Verified
 from dvlite.tree import Entry, Slot
 
-_WAITING = 4 * transfer.AT_ONCE  # more contents don't wait for the rest of their packs
-
 
 @dataclass(slots=True)
 class PushResult:
@@ -164,7 +162,7 @@ def send(sending: Sending, reach: Reach, *, is_last: bool = True) -> None:
         progress.advance(files=len(there), size=sum(there.values()))
     contents |= sending.left
     later = set() if is_last else repo.store.better_later(contents)
-    sending.left = {oid: contents.pop(oid) for oid in later} if len(later) <= _WAITING else {}
+    sending.left = {oid: contents.pop(oid) for oid in later} if len(later) <= transfer.WAITING else {}
     failed = _copy(sending, contents)
     trees = sending.trees | reach.trees
     waiting = _above(trees, sending.left.keys())

@@ -10,6 +10,7 @@ from dvlite.errors import MissingError
 from dvlite.ops.fetch import fetch
 from dvlite.ops.push import push
 from dvlite.repo import open_repo
+from dvlite.stores.local import LocalStore
 from dvlite.stores.remote import RemoteStore
 
 MOST = 50
@@ -22,10 +23,15 @@ def most(monkeypatch):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """How many objects a remote is asked for at once."""
+    """How many objects a store is asked for at once."""
     counts = []
-    real = RemoteStore.find
-    monkeypatch.setattr(RemoteStore, "find", lambda self, oids: counts.append(len(oids)) or real(self, oids))
+    for store in (RemoteStore, LocalStore):
+
+        def find(self, oids, real=store.find):
+            counts.append(len(oids))
+            return real(self, oids)
+
+        monkeypatch.setattr(store, "find", find)
     return counts
 
 
@@ -61,7 +67,7 @@ def test_all_arrives_and_is_known_to_be_there(many, most, asked):
     assert on_remote(many) == reached(many)
     asked.clear()
     again = push(many.repo)
-    assert again.pushed == 0 and again.present >= result.pushed
+    assert again.pushed == 0 and again.present >= result.pushed and max(asked) <= 2 * MOST
     clone = many.clone()
     clone.dv("pull")
     assert clone.read("data") == many.read("data") and clone.read("other") == many.read("other")
@@ -154,7 +160,26 @@ def test_a_fetch_goes_by_portions_too(many, most, asked):
     clone = many.clone()
     asked.clear()
     result = fetch(clone.repo)
+    assert max(asked) <= 2 * MOST
     assert not result.failures and not result.missing
     clone.dv("checkout")
     assert clone.read("data") == many.read("data")
     assert fetch(clone.repo).fetched == 0
+
+
+def test_what_the_remote_lacks_is_named_and_the_rest_comes(many, most):
+    push(many.repo)
+    place = many.root.parent / "remote"
+    for path in place.glob("objects/*/*/*"):
+        path.unlink()
+    clone = many.clone()
+    result = fetch(clone.repo)
+    assert set(result.missing.values()) == {"data"} and len(result.missing) == 2 and not result.failures
+    assert result.fetched == len(reached(many)) - len(transfer_trees(many)) - 2
+    many.dv("push")
+    assert fetch(clone.repo).fetched == 2
+
+
+def transfer_trees(project):
+    items = refs.in_worktree(project.repo.git).found.values()
+    return transfer.reach([item.entry for item in items], project.repo.store).trees
