@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from dvlite import tree
+from dvlite import machine, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError
 from dvlite.oid import Oid
 from dvlite.progress import SILENT, FilesOnly, Progress
@@ -18,14 +18,17 @@ from dvlite.stores.base import Report, Store
 from dvlite.tree import Entry, ReadMany, Slot
 
 AT_ONCE = 1 << 18  # files whose objects are held in memory together
+_MANY = 1 << 13
 WAITING = 4 * AT_ONCE  # contents that may wait until more of their pack is wanted
 
 
 def copy(source: Store, target: Store, wanted: Mapping[Oid, int], *, jobs: int, progress: Progress = SILENT) -> Report:
     """Copy objects (with their sizes) that `target` is known to lack; one that fails does not stop the others."""
-    report = Report()
+    report = Report(wanted)
     if not wanted:
         return report
+    if len(wanted) > _MANY:
+        machine.give_memory_back()  # packs and their indexes come and go, several at once
     try:
         batch = target.batch(progress)
     except DvliteError as exc:

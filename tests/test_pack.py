@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from dvlite import hashing, pack
 from dvlite.errors import CorruptError, DvliteError, FormatError
 from dvlite.oid import Oid
-from dvlite.stores import packs
 
 NAMES = [hashing.oid_of("sha256", data) for data in (b"foo", b"bar!")]
 GOLDEN = bytes.fromhex(
@@ -117,15 +116,3 @@ def test_what_was_decoded_is_kept_for_a_while_and_not_for_good():
     assert pack.decode_index(tails[3]) is pack.decode_index(tails[3])
     assert first == pack.decode_index(tails[0])
     assert sum(len(index.places) for index in pack._lately._indexes.values()) <= 1 << 17
-
-
-def test_only_the_pack_itself_says_what_is_in_it(tmp_path):
-    """A derived table may be wrong: what it names counts where the pack's own index has just that."""
-    writer = packs.PackWriter(tmp_path, 1 << 20)
-    oids = [hashing.oid_of("sha256", bytes([number]) * 9) for number in range(5)]
-    for number, oid in enumerate(oids):
-        writer.add(oid, bytes([number]) * 9)
-    written = writer.finish()
-    assert packs.index_if_all(written.path, oids[::-1]) == packs.read_index(written.path)
-    assert packs.index_if_all(written.path, oids[1:]) is None
-    assert packs.index_if_all(written.path, [*oids[1:], hashing.oid_of("sha256", b"other")]) is None

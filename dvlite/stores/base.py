@@ -21,7 +21,6 @@ from typing import NamedTuple, Self
 from dvlite import hashing
 from dvlite.errors import CorruptError, DvliteError, MissingError
 from dvlite.oid import Oid
-from dvlite.pack import PackIndex
 from dvlite.progress import SILENT, Progress
 
 
@@ -80,11 +79,8 @@ class Batch(ABC):
         """
 
     @abstractmethod
-    def put_pack(self, path: Path, *, is_given: bool = False, index: PackIndex | None = None) -> Mapping[Oid, int]:
-        """Take in a whole pack file, each object verified; return what is in it, with sizes. CorruptError names what is wrong.
-
-        `index`: what was read from the file's end a moment ago.
-        """
+    def put_pack(self, path: Path, *, is_given: bool = False) -> Mapping[Oid, int]:
+        """Take in a whole pack file, each object verified; return what is in it, with sizes. CorruptError names what is wrong."""
 
     @abstractmethod
     def unpublished(self) -> set[Oid]:
@@ -111,11 +107,15 @@ class Batch(ABC):
 
 
 class Report:
-    """What a transfer did. `failed` says for each object why it did not arrive. Filled from several threads."""
+    """What a transfer did. `failed` says for each object why it did not arrive. Filled from several threads.
 
-    __slots__ = ("copied", "failed", "lock")
+    `wanted`: what was asked for, with sizes; where those are right, they are not kept twice.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("copied", "failed", "lock", "wanted")
+
+    def __init__(self, wanted: Mapping[Oid, int] | None = None) -> None:
+        self.wanted = wanted or {}
         self.copied: dict[Oid, int] = {}
         self.failed: dict[Oid, DvliteError] = {}
         self.lock = threading.Lock()
@@ -127,8 +127,11 @@ class Report:
 
     def add(self, objects: Mapping[Oid, int], progress: Progress = SILENT, *, told: int = 0) -> None:
         """Note that objects arrived; so many of their bytes were told of already."""
+        told_of = self.wanted.get
         with self.lock:
-            self.copied.update(objects)
+            for oid, size in objects.items():
+                asked = told_of(oid)
+                self.copied[oid] = asked if asked == size else size
         progress.advance(files=len(objects), size=sum(objects.values()) - told)
 
     def fail(self, oids: Collection[Oid], error: DvliteError) -> None:

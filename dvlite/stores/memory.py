@@ -6,7 +6,6 @@ from pathlib import Path
 from dvlite import files, hashing, statkey
 from dvlite.errors import CorruptError, MissingError
 from dvlite.oid import Oid
-from dvlite.pack import PackIndex
 from dvlite.progress import SILENT, Progress
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Report, Store, Taken, refuse_other
@@ -78,7 +77,7 @@ class MemoryBatch(Batch):
         refuse_other(hashing.oid_of(algorithm, data), oid)
         return Taken(self.put(data, algorithm), status)
 
-    def put_pack(self, path: Path, *, is_given: bool = False, index: PackIndex | None = None) -> Mapping[Oid, int]:
+    def put_pack(self, path: Path, *, is_given: bool = False) -> Mapping[Oid, int]:
         """Take the pack apart."""
         index = packs.read_index(path)
         for oid, data in packs.read_objects(path, index.places):
@@ -127,7 +126,7 @@ class Hashing(Batch):
         refuse_other(found, oid)
         return Taken(found, after)
 
-    def put_pack(self, path: Path, *, is_given: bool = False, index: PackIndex | None = None) -> Mapping[Oid, int]:
+    def put_pack(self, path: Path, *, is_given: bool = False) -> Mapping[Oid, int]:
         """Hash each object where it is; return those that are what their oids say."""
         index = packs.read_index(path)
         bad = packs.bad_objects(path, index)

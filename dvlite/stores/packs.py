@@ -4,7 +4,7 @@ import contextlib
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -164,18 +164,6 @@ def count(path: Path) -> int:
     return pack.identify(read_tail(path))[2]
 
 
-def index_if_all(path: Path, oids: Collection[Oid]) -> PackIndex | None:
-    """Return a pack file's index where the pack has just these objects; None where it has others."""
-    tail = read_tail(path)
-    _, size, count = pack.identify(tail)
-    if size != path.stat().st_size:
-        raise CorruptError(f"'{path}' has another size than its index says")
-    if count != len(oids):
-        return None
-    index = pack.decode_index(tail)
-    return index if all(map(index.sizes.__contains__, oids)) else None
-
-
 def has_head(path: Path) -> bool:
     """Tell whether a file begins as a pack does; nothing else vouches for these bytes."""
     fd = files.open_regular(path)
@@ -257,6 +245,7 @@ class _Workers:
 
 
 _workers = _Workers()
+_turns = threading.BoundedSemaphore((os.cpu_count() or 1) + 1)  # what waits for a worker needs no index in memory yet
 
 
 @contextlib.contextmanager
@@ -271,6 +260,15 @@ def helped() -> Iterator[None]:
                 _workers.give(helper)
                 stack.callback(_workers.dismiss, helper)
         yield
+
+
+def verified(path: Path) -> PackIndex:
+    """Return a pack file's index; CorruptError where an object isn't what its oid says. As many at once as can go on."""
+    with _turns:
+        index = read_index(path)
+        if bad := bad_objects(path, index):
+            raise CorruptError(f"pack {index.id[:12]} has {len(bad)} corrupt objects")
+        return index
 
 
 def _is_true(asked: tuple[Path, str]) -> bool:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from dvlite import files, machine, pack, transfer
+from dvlite import files, hashing, machine, pack, transfer
 from dvlite.config import Remote
 from dvlite.errors import CorruptError, UsageError
 from dvlite.stores import packs
@@ -290,6 +290,19 @@ def test_a_wrong_checksum_in_the_note_is_not_a_corrupt_object(store, tmp_path):
     target = RemoteStore(Remote("r", str(tmp_path / "remote")), tmp_path / "known")
     report = transfer.copy(reopen(store), target, {name: 1 << 20}, jobs=1)
     assert report.copied == {name: 1 << 20} and not report.failed
+
+
+def test_only_a_pack_itself_says_what_is_in_it(tmp_path):
+    """The table is derived, and may be wrong."""
+    store = LocalStore(tmp_path / "store", pack_size=1 << 14)
+    found = put(store, *(f"{at:05} ".encode() * 20 for at in range(40)))
+    other = hashing.oid_of("sha256", b"what no pack has")
+    path = next((store.root / "packs").iterdir())
+    store.table.share = lambda oids: ({path.stem: [*found[1:], other]}, [])
+    target, report = MemoryStore(), Report()
+    with target.batch() as batch:
+        store.send(dict.fromkeys([*found[1:], other], 120), batch, report)
+    assert set(report.copied) == set(found[1:]) and set(report.failed) == {other}
 
 
 def test_packs_put_together_make_nobody_look_again(project):

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dvlite import copying, files, hashing, statkey
-from dvlite.errors import CorruptError, UsageError
+from dvlite.errors import UsageError
 from dvlite.hashing import Content
 from dvlite.oid import Oid, Oids
-from dvlite.pack import PackIndex
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Taken, loose_name, refuse_other
 from dvlite.stores.local import tombs
@@ -191,7 +190,7 @@ class LocalBatch(Batch):
             os.close(target)
             os.close(source)
 
-    def put_pack(self, path: Path, *, is_given: bool = False, index: PackIndex | None = None) -> Mapping[Oid, int]:
+    def put_pack(self, path: Path, *, is_given: bool = False) -> Mapping[Oid, int]:
         """Take in a pack file as it is, when all of it is true."""
         unfinished = files.temporary(self._store.tmp)
         if is_given:
@@ -199,9 +198,7 @@ class LocalBatch(Batch):
         else:
             copying.copy_file(path, unfinished, 0o444)
         try:
-            index = index or packs.read_index(unfinished)
-            if bad := packs.bad_objects(unfinished, index):
-                raise CorruptError(f"pack {index.id[:12]} has {len(bad)} corrupt objects")
+            index = packs.verified(unfinished)
         except BaseException:
             unfinished.unlink()
             raise

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from dvlite import files
 from dvlite.errors import CorruptError, DvliteError, MissingError, explain
 from dvlite.oid import Oid
-from dvlite.pack import PackIndex
 from dvlite.progress import Progress
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Report, loose_name
@@ -65,17 +64,12 @@ def _is_small(store: LocalStore, path: Path) -> bool:
     return path.stat().st_size < store.pack_size // 16
 
 
-def _worth_whole(store: LocalStore, path: Path, oids: Collection[Oid]) -> PackIndex | None:
-    """Return a pack's index where all of it is wanted, and it isn't small."""
-    return None if _is_small(store, path) else packs.index_if_all(path, oids)
-
-
 def _send_pack(way: _Way, path: Path, oids: Collection[Oid]) -> None:
     try:
-        if index := _worth_whole(way.store, path, oids):
-            sizes = way.target.put_pack(path, index=index)
-            way.report.add({oid: sizes[oid] for oid in oids}, way.progress)
-            return
+        if not _is_small(way.store, path) and packs.count(path) == len(oids):
+            sizes = way.target.put_pack(path)
+            way.report.add({oid: sizes[oid] for oid in oids if oid in sizes}, way.progress)
+            oids = [oid for oid in oids if oid not in sizes]  # the pack itself says what it has
     except CorruptError:
         way.store.verify(path)
     except FileNotFoundError:  # folded into another pack meanwhile

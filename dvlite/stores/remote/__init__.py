@@ -405,8 +405,7 @@ class RemoteStore(Store):
         came = Came(progress)
         try:  # there are many packs: few requests for each
             self.bucket.get_file(f"packs/{id_}.pack", path, size, came.tell, step=_RANGE_STEP)
-            index = packs.index_if_all(path, oids)
-            taken = target.put_pack(path, is_given=True, index=index)
+            taken = target.put_pack(path, is_given=True)
             report.add({oid: taken[oid] for oid in oids if oid in taken}, progress, told=came.size)
             lost = [oid for oid in oids if oid not in taken]
             report.fail(lost, CorruptError(f"pack {id_[:12]} on {self.name} is another pack"))

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dvlite import hashing
-from dvlite.errors import CorruptError
 from dvlite.oid import Oid, Oids
-from dvlite.pack import PackIndex
 from dvlite.progress import SILENT, Progress
 from dvlite.stores import packs
 from dvlite.stores.base import Batch, Taken, loose_name, refuse_other
@@ -81,11 +79,9 @@ class RemoteBatch(Batch):
             self._taken.update(oids)
             self._waiting.difference_update(oids)
 
-    def put_pack(self, path: Path, *, is_given: bool = False, index: PackIndex | None = None) -> Mapping[Oid, int]:
+    def put_pack(self, path: Path, *, is_given: bool = False) -> Mapping[Oid, int]:
         """Verify a pack, then upload it as it is."""
-        index = index or packs.read_index(path)
-        if bad := packs.bad_objects(path, index):
-            raise CorruptError(f"pack {index.id[:12]} has {len(bad)} corrupt objects")
+        index = packs.verified(path)
         self._store.upload_pack(path, index.id, packs.read_tail(path), self._progress)
         return index.sizes
 
