@@ -151,7 +151,7 @@ class _Fetching:
     jobs: int
     result: FetchResult
     progress: Progress
-    roots: list[tuple[str, Entry]] = field(default_factory=list)
+    roots: dict[str, list[Entry]] = field(default_factory=dict)
     left: dict[Oid, int] = field(default_factory=dict)
     failed: dict[Oid, DvliteError] = field(default_factory=dict)
 
@@ -167,15 +167,22 @@ def _fetch(
 ) -> None:
     result.remote = source.remote.name
     fetching = _Fetching(repo, source, jobs, result, progress)
-    files = sum(found[path].files for path in parts)
-    if is_much := files > transfer.AT_ONCE:  # how much of it lacks is not known before the last
-        progress.phase("fetch", files=files, size=sum(found[path].size for path in parts))
     for path, part in parts.items():
-        _want(fetching, path, found[path].entry, part, is_much=is_much)
+        try:
+            read = tree_reader(repo, lambda: source)
+            fetching.roots[path] = _roots(path, found[path].entry, part, read, result.failures)
+        except (CorruptError, FormatError, MissingError) as exc:
+            result.failures.append(Failure(path, exc))
+    entries = [(path, entry) for path, its in fetching.roots.items() for entry in its]
+    files = sum(entry.files for _, entry in entries)
+    if is_much := files > transfer.AT_ONCE:  # how much of it lacks is not known before the last is walked
+        progress.phase("fetch", files=files, size=sum(entry.size for _, entry in entries))
+    for path in fetching.roots:
+        _want(fetching, path, is_much=is_much)
     if not is_much:
         progress.phase("fetch", files=len(fetching.left), size=sum(fetching.left.values()))
     _copy(fetching, fetching.left)
-    wanted_by = transfer.who_wants(fetching.roots, repo.store, fetching.failed)
+    wanted_by = transfer.who_wants(entries, repo.store, fetching.failed)
     for oid, error in fetching.failed.items():
         if isinstance(error, MissingError):
             result.missing[str(oid)] = wanted_by.get(oid, "")
@@ -188,14 +195,12 @@ def _fetch(
     result.failures = once_each(result.failures)
 
 
-def _want(fetching: _Fetching, tracked: str, root: Entry, part: Only, *, is_much: bool) -> None:
+def _want(fetching: _Fetching, tracked: str, *, is_much: bool) -> None:
     """Get the trees of a path, and note the contents that it lacks; those are got when they have become many."""
     repo, source, result = fetching.repo, fetching.source, fetching.result
     graves = tombs.oids(repo.store.root) | source.purged()
     try:
-        roots = _roots(tracked, root, part, tree_reader(repo, lambda: source), result.failures)
-        fetching.roots += [(tracked, one) for one in roots]
-        for reach in transfer.reaches(roots, repo.store, source, jobs=fetching.jobs):
+        for reach in transfer.reaches(fetching.roots[tracked], repo.store, source, jobs=fetching.jobs):
             result.missing |= {str(oid): tracked for oid in reach.missing}
             lacking, here = reach.blobs, repo.store.find(reach.blobs)
             for oid in here:
@@ -222,7 +227,7 @@ def _copy(fetching: _Fetching, contents: dict[Oid, int]) -> None:
     )
     fetching.result.fetched += len(report.copied)
     fetching.result.size += report.size
-    fetching.failed |= report.failed
+    fetching.failed = {oid: why for oid, why in fetching.failed.items() if oid not in report.copied} | report.failed
 
 
 def _is_here(repo: Repo, roots: list[Entry]) -> bool:

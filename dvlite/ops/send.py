@@ -137,13 +137,14 @@ def send(sending: Sending, reach: Reach, *, is_last: bool = True) -> None:
     above = sending.above | dict.fromkeys(absent, 0)
     there = {oid: size for oid, size in found.items() if contents.get(oid) in (0, size)}
     purged = sending.purged & contents.keys()
-    for oid in [*purged, *there]:
+    again = sending.spoilt & contents.keys()  # said already
+    for oid in [*purged, *there, *again]:
         contents.pop(oid, None)
     used = sending.covers_of(reach)
     sending.used |= used
     result.purged += len(purged)
     result.present += (
-        len(wanted) - len(contents) - len(absent) - len(purged) + sum(one.objects for one in used.values())
+        len(wanted) - len(contents) - len(absent) - len(purged) - len(again) + sum(one.objects for one in used.values())
     )
     lost = transfer.lacking(contents, repo.store).keys() | reach.missing
     if lost:

@@ -11,7 +11,8 @@ from dvlite.ops.fetch import fetch
 from dvlite.ops.push import push
 from dvlite.repo import open_repo
 from dvlite.stores.local import LocalStore
-from dvlite.stores.remote import RemoteStore
+from dvlite.stores.remote import RemoteStore, batch
+from dvlite.stores.remote.bucket import Bucket
 
 MOST = 50
 
@@ -115,6 +116,37 @@ def test_a_lost_object_stops_no_other_but_the_trees_above_it(many, most):
     many.dv("add", "data")
     result = push(open_repo(many.root))
     assert not result.missing and not result.failures and on_remote(many) == reached(many)
+
+
+def test_what_is_corrupt_is_said_once_though_several_portions_want_it(many, most):
+    """And a lost object is no corrupt one: the first portion that wanted it has taken it out of the store."""
+    many.write({"b/d0/large": many.read("data")["a/s01/large"]}, "data")
+    many.dv("add", "data")
+    item = refs.in_worktree(many.repo.git).found["data"]
+    large = max(transfer.reach([item.entry], many.repo.store).blobs.items(), key=lambda one: one[1])[0]
+    path = many.repo.store.loose_path(large)
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    result = push(open_repo(many.root))
+    assert not result.missing and [one.path for one in result.failures] == ["data"]
+    assert item.oid not in on_remote(many)
+
+
+def test_a_merged_index_goes_up_once(many, most, monkeypatch):
+    monkeypatch.setattr(batch, "_MANY_UNCOVERED", 3)
+    for number in range(5):
+        many.write({f"y{number}": f"y {number}"}, "other")
+        many.dv("add", "other")
+        many.commit(str(number))
+        many.dv("push", "other")
+    place = many.root.parent / "remote"
+    shutil.rmtree(place / "indexes", ignore_errors=True)
+    shutil.rmtree(many.root / ".git/dvlite/remotes/origin/indexes", ignore_errors=True)
+    puts = []
+    real = Bucket.put
+    monkeypatch.setattr(Bucket, "put", lambda self, name, *a, **k: puts.append(name) or real(self, name, *a, **k))
+    push(many.repo)
+    assert len([name for name in puts if name.startswith("indexes/")]) == 1
 
 
 def test_a_tree_that_is_lost_is_named(many, most):

@@ -208,6 +208,7 @@ class Indexes:
             id_, data = pack.encode_merged(tails)
             self.bucket.put(f"indexes/{id_}.idx", data)
             self.note_covered(id_, tails)
+            listing.add({f"indexes/{id_}.idx": Listed(len(data), 0)})  # the next batch needs no other
 
     def _get_merged(self, lacking: set[str], listing: Listing) -> set[str]:
         got: set[str] = set()
