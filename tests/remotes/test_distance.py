@@ -119,7 +119,7 @@ def test_what_is_wanted_is_asked_for_by_name_where_that_is_less(far, server, tmp
     # One page, the tombstones and the marks of sweeps, and the pack and its index.
     assert len(proxy.asked) <= 6 and round_trips(proxy.asked) <= 3
     next(
-        (server.folder / remote.url[len("s3://bucket/") :]).glob(f"packs/{fresh.group(names[:1])[0].popitem()[0]}.pack")
+        (server.folder / remote.url[len("s3://bucket/") :]).glob(f"packs/{fresh.share(names[:1])[0].popitem()[0]}.pack")
     ).unlink()
     time.sleep(0.3)
     assert RemoteStore(remote, tmp_path / "known").find(names[:1]) == {}
