@@ -7,6 +7,8 @@ from dvlite import lines
 from dvlite.oid import Oid
 from dvlite.tree import BLOB_MODES, Entry, ReadMany, Slot, open_slot, root_slot, slots_below
 
+AT_ONCE = 1 << 18  # files whose objects are held in memory together
+
 
 class Below(NamedTuple):
     """What one tree object names, trees (and pages) and blobs; and the place where it was found first."""

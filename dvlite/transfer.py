@@ -12,12 +12,12 @@ from dvlite import machine, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError
 from dvlite.oid import Oid
 from dvlite.progress import SILENT, FilesOnly, Progress
+from dvlite.reach import AT_ONCE as AT_ONCE
 from dvlite.reach import Reach, Skip, walk
 from dvlite.reach import portions as _portions
 from dvlite.stores.base import Report, Store
 from dvlite.tree import Entry, ReadMany, Slot
 
-AT_ONCE = 1 << 18  # files whose objects are held in memory together
 _MANY = 1 << 13
 WAITING = 4 * AT_ONCE  # contents that may wait until more of their pack is wanted
 

@@ -101,10 +101,8 @@ def push(
         reach, known = _begin(sending, mark)
         wanted = reach.oids() if is_verified else []
         send(sending, reach)
-        if sending.fresh and not (sending.spoilt or result.missing):
-            target.note_covers(
-                sending.used | sending.fresh, known, sending.purged
-            )  # the next push skips what is there now
+        if sending.fresh and not sending.spoilt:  # the next push skips what is all there now
+            target.note_covers(sending.used | sending.fresh, known, sending.purged)
         if is_verified and not is_dry_run:
             progress.phase("verify")
             gone = sending.purged | {parse(oid) for oid in result.missing}

@@ -191,10 +191,10 @@ class Table:
         """Return where objects lie in one pack, without those that don't."""
         with self._lock:
             decoded = self._recent.get(id_) or recall(id_)
-            if not decoded and self._is_sparse(oids, len(self._packs)) and id_ in self._packs:
-                others = self._live - {id_}
-                rows = ((oid, self._find_row(oid, others)) for oid in oids)
-                return {oid: Place(*row[1:]) for oid, row in rows if row}
+            if not decoded and self._is_sparse(oids, len(self._packs)):  # no step for each pack: there may be many
+                rows = ((oid, self._find_row(oid, only=id_)) for oid in oids)
+                if found := {oid: Place(*row[1:]) for oid, row in rows if row}:
+                    return found
         places = (decoded or self._load(id_)).places
         return {oid: places[oid] for oid in oids if oid in places}
 
@@ -218,7 +218,7 @@ class Table:
 
     def _is_sparse(self, oids: Collection[Oid], packs: int = 1) -> bool:
         """Tell whether few objects are asked for, of all rows or of one pack's share of them."""
-        return len(oids) * _DENSE < self._rows // packs
+        return len(oids) * _DENSE * packs < self._rows
 
     def _decoded(self, oids: Collection[Oid]) -> dict[str, PackIndex]:
         """Return the indexes to look many objects up in: of packs that came since, and such as were decoded lately."""
@@ -230,7 +230,7 @@ class Table:
         """Yield objects of other packs, with those, offsets and sizes; of one in several packs, any one comes last."""
         live = [id_ if id_ in self._live and id_ not in decoded else "" for id_ in self._packs]
         if self._is_sparse(oids):
-            yield from ((oid, *one) for oid in oids if (one := self._find_row(oid, ())))
+            yield from ((oid, *one) for oid in oids if (one := self._find_row(oid)))
         elif any(live):
             by_name: dict[str, dict[bytes, Oid]] = {name: {} for name in ALGORITHMS}
             for oid in oids:
@@ -240,8 +240,8 @@ class Table:
                 if (known := wanted[algorithm](digest)) and live[pack]:
                     yield known, live[pack], offset, size
 
-    def _find_row(self, oid: Oid, skip: Container[str]) -> tuple[str, int, int] | None:
-        """Return an object's pack, offset and size by the table."""
+    def _find_row(self, oid: Oid, skip: Container[str] = (), only: str = "") -> tuple[str, int, int] | None:
+        """Return an object's pack (one alone, if that is given), offset and size by the table."""
         name, digest = oid
         bucket = (digest[0] << 8 | digest[1]) >> (16 - self._bits)
         start, width = self._start, _ROW.size
@@ -250,7 +250,7 @@ class Table:
             if (at - start) % width == 0:
                 _, algorithm, pack, offset, size = _ROW.unpack_from(self._map, at)
                 id_ = self._packs[pack]
-                if ALGORITHMS[algorithm] == name and id_ in self._live and id_ not in skip:
+                if ALGORITHMS[algorithm] == name and id_ in self._live and id_ not in skip and only in ("", id_):
                     return id_, offset, size
             at += 1
         return None

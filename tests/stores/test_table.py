@@ -31,6 +31,22 @@ def assert_true(table, indexes):
         assert all(table.find(oid) == (id_, index.places[oid]) for oid in oids)
 
 
+@pytest.mark.parametrize("step", [1, 50, 300])
+def test_places_are_those_in_the_pack_that_is_asked_for(tmp_path, indexes, step):
+    """Also where the same objects lie in another, and before a table was written."""
+    twin = index_of("pack 7")
+    twin = PackIndex("f" * 64, twin.size, {oid: Place(place.offset + 1, 8) for oid, place in twin.places.items()})
+    loaded = []
+    table = Table(tmp_path / "table", lambda id_: loaded.append(id_) or {**indexes, twin.id: twin}[id_])
+    oids = [*twin.places][::step]
+    assert table.places(twin.id, oids) == {oid: twin.places[oid] for oid in oids}, "nothing was looked at yet"
+    table.refresh({*indexes, twin.id})
+    loaded.clear()
+    for index in (twin, index_of("pack 7")):
+        assert table.places(index.id, [*oids, Oid("sha256", bytes(32))]) == {oid: index.places[oid] for oid in oids}
+    assert bool(loaded) == (step == 1), "few are looked up, many are read with their index"
+
+
 @pytest.mark.parametrize("is_same_thread", [True, False])
 def test_a_pack_that_is_dropped_while_the_table_is_written_spoils_no_other(tmp_path, indexes, is_same_thread):
     """Nor for the next process, which trusts the file."""

@@ -44,33 +44,21 @@ def way(request, two):
     return request.param
 
 
-def test_what_is_edited_before_it_is_replaced_stays(two, path, way, monkeypatch):
+def edited_and_looked_at(two, path, command):
+    path.write_bytes(b"EDIT" * 500_000)
+    two.settle()
+    two.run(command)
+
+
+# What the other process notes of the edit is not what the plan saw.
+@pytest.mark.parametrize("command", ["", "diff", "status"], ids=["alone", "beside a diff", "beside a status"])
+def test_what_is_edited_before_it_is_replaced_stays(two, path, way, monkeypatch, command):
     real = materialise._Builder.build
 
     def build(self, *arguments):
         staged = real(self, *arguments)
         if b"two" in path.read_bytes():
-            edit(path)
-        return staged
-
-    monkeypatch.setattr(materialise._Builder, "build", build)
-    two.git("checkout", "-q", "v0")
-    checkout(two.repo)
-    assert path.read_bytes().startswith(b"EDIT")
-    assert two.run("status", "--exit-code").returncode
-
-
-@pytest.mark.parametrize("command", ["diff", "status"])
-def test_what_is_edited_and_looked_at_by_another_before_it_is_replaced_stays(two, path, way, monkeypatch, command):
-    """What the other process notes of the edit is not what the plan saw."""
-    real = materialise._Builder.build
-
-    def build(self, *arguments):
-        staged = real(self, *arguments)
-        if b"two" in path.read_bytes():
-            path.write_bytes(b"EDIT" * 500_000)
-            two.settle()
-            two.run(command)
+            edited_and_looked_at(two, path, command) if command else edit(path)
         return staged
 
     monkeypatch.setattr(materialise._Builder, "build", build)

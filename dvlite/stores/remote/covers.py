@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from dvlite import files, hashing
 from dvlite.oid import DIGEST_SIZE, Oid
-from dvlite.reach import Below, Reach
+from dvlite.reach import AT_ONCE, Below, Reach
 from dvlite.tree import Slot
 
 _MAGIC = b"DVLCOVR2"
@@ -21,7 +21,6 @@ _HEAD = struct.Struct(">8s32sI")  # magic, the mark of what was purged, number o
 _NUMBER = struct.Struct(">I")
 _MOST = (1 << 64) - 1
 _MUCH = 1 << 21  # bytes
-_AT_ONCE = 1 << 18
 
 
 class Cover(NamedTuple):
@@ -102,7 +101,7 @@ def _in_parts(trees: Mapping[Oid, Below]) -> Iterator[list[Oid]]:
     for oid, below in trees.items():
         some.append(oid)
         count += 1 + len(below.blobs)
-        if count >= _AT_ONCE:
+        if count >= AT_ONCE:
             yield some
             some, count = [], 0
     yield some
