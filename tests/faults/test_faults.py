@@ -7,7 +7,7 @@ from tests.faults.scenarios import SCENARIOS
 
 
 def test_a_sample_of_faults_is_reported_and_recovered_and_loses_nothing(tmp_path):
-    count = int(os.environ.get("DVLITE_FAULTS", "100"))
+    count = int(os.environ.get("DVLITE_FAULTS", "60"))
     rows = harness.play(tmp_path, count=count // len(SCENARIOS), seed=1)
     lost = {key: row.lost for key, row in rows.items() if row.lost}
     assert lost == {}

@@ -15,7 +15,7 @@ from tests.faults.powercut import KINDS, PowerCut
 from tests.faults.scenarios import SCENARIOS
 
 NAMES = tuple(one.name for one in SCENARIOS)
-STEPS = int(os.environ.get("DVLITE_CUTS", "5"))  # of each scenario and kind, evenly spread
+STEPS = int(os.environ.get("DVLITE_CUTS", "3"))  # of each scenario and kind, evenly spread
 
 
 def after_reboot(monkeypatch):

@@ -158,7 +158,7 @@ def _listing(clone, item):
     return found
 
 
-@settings(max_examples=int(os.environ.get("DVLITE_WALKS", "12")), print_blob=True)
+@settings(max_examples=int(os.environ.get("DVLITE_WALKS", "8")), print_blob=True)
 @given(steps=st.lists(STEPS, min_size=8, max_size=25))
 def test_no_byte_is_lost_on_any_walk(steps, tmp_path_factory):
     walk = Walk(tmp_path_factory.mktemp("walk"))
