@@ -80,6 +80,12 @@ class Intent(NamedTuple):
     target: Entry | None
     rev: str = ""
 
+    @property
+    def fields(self) -> list[str]:
+        """What is noted, in order."""
+        one = self.target
+        return [*((one.mode, str(one.oid), str(one.size), str(one.files)) if one else [""] * 4), self.rev]
+
 
 def spell(root: Entry) -> str:
     """Return what tells one root from another."""
@@ -455,16 +461,17 @@ class Index:
         self._write("INSERT OR REPLACE INTO bases VALUES(?,?,?,?,?,?,?,?)", [values])
         self.finish(path)
 
-    def begin(self, path: str, target: Entry | None, rev: str = "") -> None:
-        """Note what is about to be brought to a path, with all that was written `together` before it.
+    def begin(self, intents: Mapping[str, Intent]) -> None:
+        """Note what is about to be brought to paths, in one step, with all that was written `together` before it.
 
         So an interruption is not taken for the user's changes. DvliteError where it can't be kept: nothing may be begun then.
         """
-        fields = [target.mode, str(target.oid), str(target.size), str(target.files)] if target else [""] * 4
-        text = "\n".join([*fields, rev])
-        self.set_note(f"intent {path}", text)
-        self._try(lambda: self._db.execute("COMMIT") if self._db and self._db.in_transaction else None)
-        if self.note(f"intent {path}") != text:
+        texts = {f"intent {path}": "\n".join(one.fields) for path, one in intents.items()}
+        with self.together():
+            for name, text in texts.items():
+                self.set_note(name, text)
+            self._try(lambda: self._db.execute("COMMIT") if self._db and self._db.in_transaction else None)
+        if any(self.note(name) != text for name, text in texts.items()):
             raise explain(self._refusal or OSError(errno.EIO, "unreadable"), self._path, "can't write")
 
     def intent(self, path: str) -> Intent | None:

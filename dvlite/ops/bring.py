@@ -1,7 +1,7 @@
 """Bring tracked paths to what pointers say: look, plan, fill in what was asked for by force, carry out, remember.
 
-What is not stored stays, and is named. Small ones are carried out together, as to wait for the clock takes as long for many as
-for one; each is begun, settled and remembered by itself all the same.
+What is not stored stays, and is named. Small ones are carried out together, as to wait for the clock and for the disk takes as
+long for many as for one: all are noted as begun, then each is settled, then all are remembered.
 """
 
 import contextlib
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dvlite import refs, tree
-from dvlite.errors import DvliteError, MissingError, UnsavedError
-from dvlite.index import Base, spell
+from dvlite.errors import DvliteError, LockedError, MissingError, UnsavedError
+from dvlite.index import Base, Intent, spell
 from dvlite.oid import Oid
 from dvlite.ops import saved
 from dvlite.ops.advance import advance
@@ -106,9 +106,11 @@ def bring(
 
 @contextlib.contextmanager
 def _noted(result: CheckoutResult, tracked: str) -> Iterator[None]:
-    """Note what goes wrong with a path: it stops no other."""
+    """Note what goes wrong with a path: it stops no other. An index that another process has would stop all of them."""
     try:
         yield
+    except LockedError:
+        raise
     except DvliteError as exc:
         _note(result, tracked, exc)
 
@@ -219,6 +221,8 @@ def _carry_out(way: _Way, jobs: Sequence[_Job]) -> None:
                     index.save(job.view.scan.rows, job.view.scan.gone)
         with Staging(works, way.repo.store, way.progress) as staging:
             _settle(way, jobs, staging)
+    except LockedError:
+        raise
     except DvliteError as exc:
         if len(jobs) == 1:
             _note(way.result, jobs[0].place.tracked, exc)
@@ -228,30 +232,30 @@ def _carry_out(way: _Way, jobs: Sequence[_Job]) -> None:
 
 
 def _settle(way: _Way, jobs: Sequence[_Job], staging: Staging) -> None:
-    """Settle one job after the other; what was done is remembered in one step with the next one's beginning."""
+    """Note what is about to be done in one step, settle one job after the other, and remember what was done in one step."""
+    _begin(way, [job for job in jobs if job.doable])
     done: list[tuple[_Job, Outcome]] = []
     for number, job in enumerate(jobs):
         with _noted(way.result, job.place.tracked):
-            if job.doable:
-                with way.repo.index.together():
-                    _remember_all(way, done)
-                    _begin(way, job)
             done.append((job, staging.settle(number)))
     with _noted(way.result, jobs[-1].place.tracked), way.repo.index.together():
-        _remember_all(way, done)
+        for job, outcome in done:
+            _remember_one(way, job, outcome)
 
 
-def _begin(way: _Way, job: _Job) -> None:
-    index, view, tracked = way.repo.index, job.view, job.place.tracked
+def _begin(way: _Way, jobs: Sequence[_Job]) -> None:
+    index = way.repo.index
+    if not jobs:
+        return
     way.announce()
-    if index.intent(tracked) and view.base:  # one was interrupted: its intent gives way to this one's
-        index.set_base(tracked, view.base, trees_of(view.base.entry, view.read))
-    index.begin(tracked, job.target, way.result.rev)
-
-
-def _remember_all(way: _Way, done: list[tuple[_Job, Outcome]]) -> None:
-    while done:
-        _remember_one(way, *done.pop(0))
+    with index.together():
+        for job in jobs:
+            view = job.view
+            if view.base is None and view.data is None:  # what an interruption leaves here is ours then
+                index.set_base(view.tracked, Base(None), {})
+            elif view.base and index.intent(view.tracked):  # one was interrupted: its intent gives way to this one's
+                index.set_base(view.tracked, view.base, trees_of(view.base.entry, view.read))
+        index.begin({job.view.tracked: Intent(job.target, way.result.rev) for job in jobs})
 
 
 def _remember_one(way: _Way, job: _Job, outcome: Outcome) -> None:
@@ -290,7 +294,7 @@ def _advance(way: _Way, tracked: str, target: Entry) -> bool:
 
     def begin() -> None:
         announce()
-        repo.index.begin(tracked, target)
+        repo.index.begin({tracked: Intent(target)})
 
     outcome = advance(repo, tracked, base.entry, target, progress, begin)
     if outcome is None:

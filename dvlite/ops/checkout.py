@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from dvlite import git, refs
 from dvlite.errors import UsageError
+from dvlite.index import Intent
 from dvlite.ops import saved
 from dvlite.ops.base import Selection, look, pointers_at, rescan, select_stored, stats_of
 from dvlite.ops.bring import CheckoutResult, bring, count
@@ -75,7 +76,7 @@ def bring_back(repo: Repo, number: int, *, progress: Progress = SILENT) -> Check
         repo.index.save(view.scan.rows, view.scan.gone)
         stats = stats_of(repo, tracked, view.scan)
         place = Place(repo.root, tracked, repo.tmp(repo.root / tracked), repo.link, stats)
-        repo.index.begin(tracked, None)
+        repo.index.begin({tracked: Intent(None)})
         outcome = materialise.apply(place, changes, repo.store, view.read, progress)
         repo.index.finish(tracked)
         count(outcome, changes, item.entry, result, tracked)

@@ -1,12 +1,15 @@
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 
 import pytest
 
+from dvlite.errors import LockedError
+from dvlite.ops.checkout import checkout
 from tests.conftest import tree_of
 
 
@@ -480,3 +483,22 @@ def test_a_pointer_named_after_git_or_a_way_out_is_refused(project, name):
     done = project.run("checkout")
     assert done.returncode != 0 and "can't be a pointer" in done.stderr
     assert sorted(path for path in (project.root / ".git").rglob("*") if "dvlite" not in str(path)) == before
+
+
+def test_a_busy_index_stops_a_checkout_once_and_not_path_by_path(project):
+    names = [f"f{number}" for number in range(5)]
+    project.write({name: name for name in names})
+    project.dv("add", *names)
+    for name in names:
+        (project.root / name).unlink()
+    holder = sqlite3.connect(project.root / ".git/dvlite/index.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")  # others may read
+    repo = project.repo
+    repo.index.timeout_s = 0.1
+    with pytest.raises(LockedError):
+        checkout(repo)
+    assert not any((project.root / name).exists() for name in names)
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert checkout(repo).written == 5
+    assert checkout(repo).written == 0
