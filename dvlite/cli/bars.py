@@ -8,6 +8,26 @@ from typing import Any
 from dvlite.cli import render
 
 _LONG_S = 0.5
+_SHORT_S = 0.1  # phases that take less and come again and again are told together
+
+
+class _Told:
+    """What is told of a phase, or of several of one name."""
+
+    def __init__(self) -> None:
+        self.times = self.files = self.size = 0
+        self.seconds = 0.0
+
+    def add(self, seconds: float, files: int, size: int) -> None:
+        self.times += 1
+        self.seconds += seconds
+        self.files += files
+        self.size += size
+
+    def __str__(self) -> str:
+        rate = f", {render.size(int(self.size / self.seconds))}/s" if self.size and self.seconds else ""
+        done = f", {self.files:,} files, {render.size(self.size)}{rate}" if self.files or self.size else ""
+        return f"{self.seconds:.2f} s{done}" + (f", {self.times:,} times" if self.times > 1 else "")
 
 
 class Bars:
@@ -21,6 +41,7 @@ class Bars:
         self._start = time.monotonic()
         self._bar: Any = None
         self._task: Any = None
+        self._told: dict[str, _Told] = {}  # what is still to be told, by phase
 
     def phase(self, name: str, *, files: int = 0, size: int = 0) -> None:
         """Begin a phase."""
@@ -65,12 +86,18 @@ class Bars:
             self._bar = None
         if self._is_verbose and self._name:
             seconds = time.monotonic() - self._start
-            rate = f", {render.size(int(self._size / seconds))}/s" if self._size and seconds else ""
-            done = f", {self._files:,} files, {render.size(self._size)}{rate}" if self._files or self._size else ""
-            render.note(f"{self._name}: {seconds:.2f} s{done}")
+            self._told.setdefault(self._name, _Told()).add(seconds, self._files, self._size)
+            if seconds >= _SHORT_S:
+                self._tell()
+
+    def _tell(self) -> None:
+        for name, told in self._told.items():
+            render.note(f"{name}: {told}")
+        self._told.clear()
 
     def close(self) -> None:
         """End the last phase."""
         with self._lock:
             self._end()
+            self._tell()
             self._name = ""

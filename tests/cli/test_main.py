@@ -77,6 +77,17 @@ def test_quiet_says_nothing_and_verbose_says_phases(pushed):
     assert "look:" in pushed.dv("push", "-v")
 
 
+def test_verbose_tells_of_short_phases_that_come_again_together(project):
+    names = [f"f{number}" for number in range(20)]
+    project.write({name: name for name in names})
+    project.dv("add", "-q", *names)
+    for name in names:
+        (project.root / name).unlink()
+    said = project.dv("checkout", "-v", "-q").splitlines()
+    assert sum(line.startswith("look: ") for line in said) <= 3
+    assert sum(line.startswith("note: ") for line in said) <= 3
+
+
 def test_data_goes_to_stdout_and_the_rest_to_stderr(pushed):
     done = pushed.run("cat", "data/d0/f0.txt")
     assert done.stdout == "content 0\n" * 50 and done.stderr == ""
