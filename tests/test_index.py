@@ -3,8 +3,9 @@ import sqlite3
 
 import pytest
 
-from dvlite import hashing, index
-from dvlite.index import Base, Index, Row
+from dvlite import hashing, rows
+from dvlite.index import Base, Index
+from dvlite.rows import Row
 from dvlite.statkey import StatKey
 from dvlite.tree import FILE, TREE, Entry
 
@@ -13,9 +14,7 @@ KEYS = [StatKey(0o100644, 5, -1, 2**62, 2**63), StatKey(0o100755, 0, 1, 0, 7)]
 
 
 def row(names=("a", "tab\there\udcff"), mark=b"m" * 16):
-    return Row(
-        mark, b"s", OID, 5, 2, "id:1", index.pack_stats(KEYS), index.pack_names(names), index.pack_oids([OID, OID])
-    )
+    return Row(mark, b"s", OID, 5, 2, "id:1", rows.pack_stats(KEYS), rows.pack_names(names), rows.pack_oids([OID, OID]))
 
 
 @pytest.fixture
@@ -68,13 +67,13 @@ def test_a_foreign_or_corrupt_index_is_rebuilt_silently(db, tmp_path, data):
 
 
 def test_the_fingerprint_sees_every_part():
-    names, stats = index.pack_names(["a", "b"]), index.pack_stats(KEYS)
+    names, stats = rows.pack_names(["a", "b"]), rows.pack_stats(KEYS)
     marks = {
-        index.fingerprint(names, stats, ["s"]),
-        index.fingerprint(index.pack_names(["a", "c"]), stats, ["s"]),
-        index.fingerprint(names, stats, ["s", "t"]),
+        rows.fingerprint(names, stats, ["s"]),
+        rows.fingerprint(rows.pack_names(["a", "c"]), stats, ["s"]),
+        rows.fingerprint(names, stats, ["s", "t"]),
         *(
-            index.fingerprint(names, index.pack_stats([key._replace(**{field: 1234}), KEYS[1]]), ["s"])
+            rows.fingerprint(names, rows.pack_stats([key._replace(**{field: 1234}), KEYS[1]]), ["s"])
             for key in KEYS[:1]
             for field in StatKey._fields
         ),
@@ -98,5 +97,5 @@ def test_an_index_of_the_version_before_keeps_its_bases(tmp_path):
 @pytest.mark.parametrize("time_ns", [-1, -(1 << 62), (1 << 63) + 5, (1 << 64) - 2])
 def test_times_long_ago_and_far_away_are_kept(time_ns):
     key = KEYS[0]._replace(mtime_ns=time_ns)
-    (kept,) = index.unpack_stats(index.pack_stats([key]))
+    (kept,) = rows.unpack_stats(rows.pack_stats([key]))
     assert (kept.mtime_ns - time_ns) % (1 << 64) == 0 and kept._replace(mtime_ns=0) == key._replace(mtime_ns=0)

@@ -8,12 +8,12 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from dvlite import hashing, index, lines, statkey, tree
+from dvlite import hashing, lines, rows, statkey, tree
 from dvlite.errors import DvliteError, UsageError
-from dvlite.index import Packed, Row
 from dvlite.ops.base import reader
 from dvlite.progress import Progress
 from dvlite.repo import Repo
+from dvlite.rows import Packed, Row
 from dvlite.statkey import StatKey
 from dvlite.tree import Entry, Read
 from dvlite.worktree import ignore, materialise
@@ -42,7 +42,7 @@ class _Known:
         """Return the stat remembered for a path below the tracked path."""
         folder, name = self._place(path)
         found = self.folder(folder).get(name)
-        return index.unpack_stat(found[0]) if found else None
+        return rows.unpack_stat(found[0]) if found else None
 
     def is_as_remembered(self, path: str, entry: Entry) -> bool:
         """Tell whether a file has the remembered stat and content."""
@@ -51,7 +51,7 @@ class _Known:
             key = statkey.of(os.lstat(self.repo.root / self.tracked / path))
         except OSError:
             return False
-        return self.folder(folder).get(name) == index.pack_entry(key, entry.oid)
+        return self.folder(folder).get(name) == rows.pack_entry(key, entry.oid)
 
     def _place(self, path: str) -> tuple[str, str]:
         folder, _, name = f"{self.tracked}/{path}".rpartition("/")
@@ -142,7 +142,7 @@ def _new_rows(
             _put(known.repo, packed, folder, change, outcome)
         sub_sum = hashing.checksum(tree.encode(tree.Page(0, subs)))
         row = row._replace(oid=entry.oid, size=entry.size, files=entry.files, subs=sub_sum)
-        yield folder, index.join(row, packed, [sub.name for sub in subs])
+        yield folder, rows.join(row, packed, [sub.name for sub in subs])
 
 
 def _put(repo: Repo, packed: Packed, folder: str, change: Change, outcome: Outcome) -> None:
@@ -156,6 +156,6 @@ def _put(repo: Repo, packed: Packed, folder: str, change: Change, outcome: Outco
         packed.pop(name, None)
         return
     wrote = outcome.made.files.get(folder, {}).get(name)
-    if wrote is None or index.unpack_stat(wrote[0]) != key:
+    if wrote is None or rows.unpack_stat(wrote[0]) != key:
         key = key._replace(ctime_ns=-1)  # changed since it was put there: to be read again
-    packed[name] = index.pack_entry(key, change.target.oid)
+    packed[name] = rows.pack_entry(key, change.target.oid)

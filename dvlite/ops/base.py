@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 from dvlite import refs, tree
 from dvlite.errors import DvliteError, FormatError, MissingError, RemoteError, UsageError, quote
-from dvlite.index import Base, Intent, unpack
+from dvlite.index import Base, Intent
 from dvlite.oid import Oid
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.reach import walk
 from dvlite.refs import Pointers
 from dvlite.repo import Repo
+from dvlite.rows import unpack
 from dvlite.statkey import StatKey
 from dvlite.stores.base import Batch
 from dvlite.stores.local.batch import LocalBatch

@@ -7,7 +7,7 @@ have the content, and all remotes. `fsck_remote` is the same for a remote (see `
 import contextlib
 from dataclasses import dataclass, field
 
-from dvlite import files, git, hashing, index, refs, remotes, statkey, transfer
+from dvlite import files, git, hashing, refs, remotes, rows, statkey, transfer
 from dvlite.errors import DvliteError
 from dvlite.oid import Oid
 from dvlite.ops import roots, where
@@ -183,7 +183,7 @@ def _verify_index(repo: Repo, result: FsckResult) -> None:
                 path = f"{folder}/{name}" if name else folder
                 with contextlib.suppress(OSError):
                     status = (repo.root / path).lstat()
-                    if index.is_same(key, statkey.of(status)):
+                    if rows.is_same(key, statkey.of(status)):
                         claims.append((path, oid))
             for path in audit.wrong_files(repo.root, claims):
                 said = f"'{path}' is not what it was, though nothing says that it changed"

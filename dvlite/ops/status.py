@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from dvlite import git, refs, transfer, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, UnsavedError, quote
-from dvlite.index import Base, Row, spell
+from dvlite.index import Base, spell
 from dvlite.oid import Oid
 from dvlite.ops.base import Failure, View, algorithm_of, leave_nowhere, look, select_stored
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.repo import Repo
+from dvlite.rows import Row
 from dvlite.tree import Entry, Read
 from dvlite.worktree import plan as plans
 from dvlite.worktree.plan import Change, Kind, Only

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from dvlite import index
-from dvlite.index import Files, Packed
+from dvlite import rows
 from dvlite.oid import Oid
+from dvlite.rows import Files, Packed
 from dvlite.tree import Entry
 
 
@@ -34,12 +34,12 @@ class Made:
         """Return what was put into a folder."""
         found: Packed = {}
         for page in self.pages.get(folder, ()):
-            found |= index.split(page)
+            found |= rows.split(page)
         return found | self.files.get(folder, {})
 
     def joined(self, folder: str) -> Files:
         """Return the files of a folder that was made as a whole, in order."""
-        return index.join_pages(self.pages.get(folder, ()))
+        return rows.join_pages(self.pages.get(folder, ()))
 
     def spoil(self, folders: Iterable[str]) -> None:
         """Take folders, and those above them, for no longer just what the tree says."""

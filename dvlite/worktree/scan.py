@@ -9,11 +9,12 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-from dvlite import files, hashing, index, pointer, statkey, tree
+from dvlite import files, hashing, pointer, rows, statkey, tree
 from dvlite.errors import DvliteError, UsageError, explain, quote
-from dvlite.index import Index, Row
+from dvlite.index import Index
 from dvlite.oid import ALGORITHMS, Oid
 from dvlite.progress import SILENT, Progress
+from dvlite.rows import Row
 from dvlite.statkey import StatKey
 from dvlite.stores.base import Batch
 from dvlite.tree import SYMLINK, TREE, Entry
@@ -177,14 +178,14 @@ class _Scanner:
     def _file(self, path: Path, tracked: str, status: os.stat_result) -> Entry:
         if stat.S_ISLNK(status.st_mode) and not is_stored(os.readlink(path)):
             raise UsageError(f"'{tracked}' is a symbolic link", "Add the file or folder that it leads to.")
-        listed = _Listing([""], index.pack_stats([self._reader.key_of(status)]), [])
+        listed = _Listing([""], rows.pack_stats([self._reader.key_of(status)]), [])
         row = self._rows.get(tracked)
         self._result.gone.discard(tracked)
         entries, new = self._resolved(self._resolve(str(path), tracked, listed, row))
         entry = entries[0]._replace(name="")
         new = new._replace(oid=entry.oid, size=entry.size, files=1)
         before = [key for key, _ in self._memory.seen.entries(tracked, row).values()] if row else []
-        if not row or (row.oid, row.state) != (new.oid, new.state) or index.pack_stats(before) != new.stats:
+        if not row or (row.oid, row.state) != (new.oid, new.state) or rows.pack_stats(before) != new.stats:
             self._result.rows[tracked] = new
         self._result.seen[tracked] = new
         return entry
@@ -205,7 +206,7 @@ class _Scanner:
                 listed, rules = self._list(f"{self._root}/{tracked}", tracked, ignores.Ignore())
                 if not rules.specs:
                     is_quiet = self._rows[tracked].fingerprint == _mark(listed)
-                    quiet = _Quiet(listed.subs, len(listed.names), index.total_size(listed.stats))
+                    quiet = _Quiet(listed.subs, len(listed.names), rows.total_size(listed.stats))
                     found[tracked] = quiet if is_quiet else listed
         return found
 
@@ -220,13 +221,13 @@ class _Scanner:
             self._progress.advance(files=seen.files, size=seen.size)
             return _Open(path, tracked, rules, depth, seen.subs, row, None)
         if made := self._made(tracked, rules):
-            self._progress.advance(files=len(made.oids) // index.OID_SIZE, size=index.total_size(made.stats))
+            self._progress.advance(files=len(made.oids) // rows.OID_SIZE, size=rows.total_size(made.stats))
             return _Open(path, tracked, rules, depth, sorted(self._memory.made.whole[tracked].subs), row, made)
         if isinstance(seen, _Listing) and not rules.specs:
             listed, within = seen, rules
         else:
             listed, within = self._list(path, tracked, rules)
-        self._progress.advance(files=len(listed.names), size=index.total_size(listed.stats))
+        self._progress.advance(files=len(listed.names), size=rows.total_size(listed.stats))
         is_same = row and row.fingerprint == _mark(listed) and self._is_current(row)
         begun = None if is_same else self._resolve(path, tracked, listed, row)
         return _Open(path, tracked, within, depth, listed.subs, row, begun)
@@ -282,10 +283,10 @@ class _Scanner:
             return None
         entry, subs, listing = whole
         its = self._memory.made.joined(tracked)
-        names = [*index.unpack_names(its), *subs]
+        names = [*rows.unpack_names(its), *subs]
         if ignores.FILE in names or not ignores.BUILT_IN.isdisjoint(names) or not all(map(self._memory.has, listing)):
             return None
-        mark = index.fingerprint(its.names, its.stats, sorted(subs))
+        mark = rows.fingerprint(its.names, its.stats, sorted(subs))
         state = self._memory.state  # all of it was read from the store a moment ago
         return Row(mark, b"", entry.oid, entry.size, entry.files, state, its.stats, its.names, its.oids)
 
@@ -325,7 +326,7 @@ class _Scanner:
     def _resolve(self, path: str, tracked: str, listed: _Listing, row: Row | None) -> _Resolving:
         """Look up the files of a folder (or one tracked file) in what is known, and begin to read the rest."""
         known = self._known(tracked, row)
-        keys, stats = index.unpack_stats(listed.stats), index.each_stat(listed.stats)
+        keys, stats = rows.unpack_stats(listed.stats), rows.each_stat(listed.stats)
         entries: list[Entry] = [_UNREAD] * len(stats)
         unread: list[int] = []
         number = ALGORITHMS.index(self._algorithm)
@@ -364,24 +365,24 @@ class _Scanner:
                 entries[position] = entry
                 is_old = key.mtime_ns < stamp > key.ctime_ns
                 if old is not key or not is_old:
-                    stats[position] = index.pack_stats([key if is_old else key._replace(ctime_ns=-1)])
-        is_seen = was is not None and b"".join(was) == index.pack_oids([entries[position].oid for position in unread])
+                    stats[position] = rows.pack_stats([key if is_old else key._replace(ctime_ns=-1)])
+        is_seen = was is not None and b"".join(was) == rows.pack_oids([entries[position].oid for position in unread])
         return entries, self._row(listed, b"".join(stats), entries, is_seen)
 
     def _row(self, listed: _Listing, stats: bytes, entries: list[Entry], is_seen: bool) -> Row:
-        names = index.pack_names(listed.names)
+        names = rows.pack_names(listed.names)
         is_open = stats != listed.stats  # an entry is young, or moved since it was listed
         mark = b"" if is_open or not all(listed.names) else _mark(listed)
         state = self._memory.state if self._memory.is_storing or is_seen else ""
-        oids = index.pack_oids([entry.oid for entry in entries])
+        oids = rows.pack_oids([entry.oid for entry in entries])
         return Row(mark, b"", Oid(self._algorithm, b""), 0, 0, state, stats, names, oids)
 
-    def _known(self, tracked: str, row: Row | None) -> index.Packed:
+    def _known(self, tracked: str, row: Row | None) -> rows.Packed:
         if row is None:
             return {}
         known = self._memory.seen.packed(tracked, row)
         if not self._is_current(row):
-            stored = {name: value for name, value in known.items() if self._memory.has(index.unpack_oid(value[1]))}
+            stored = {name: value for name, value in known.items() if self._memory.has(rows.unpack_oid(value[1]))}
             if self._memory.is_storing:
                 return stored
             if row.state:
@@ -415,19 +416,19 @@ def _stat(fd: int, names: list[str], reader: Reader) -> _Listing:
             put((mode, status.st_size, status.st_mtime_ns, ctime_ns, status.st_ino))
         except OverflowError:  # a time before 1970
             del stats[5 * len(found) - 5 :]
-            stats.frombytes(index.pack_stats([reader.key_of(status)]))
+            stats.frombytes(rows.pack_stats([reader.key_of(status)]))
     return _Listing(found, stats.tobytes(), subs)
 
 
 def _mark(listed: _Listing) -> bytes:
-    return index.fingerprint(index.pack_names(listed.names), listed.stats, listed.subs)
+    return rows.fingerprint(rows.pack_names(listed.names), listed.stats, listed.subs)
 
 
 def _wanted(listed: _Listing, tracked: str, rules: ignores.Ignore) -> _Listing:
     """Return what the rules don't leave out of a listing."""
     kept = [
         (name, stats)
-        for name, stats in zip(listed.names, index.each_stat(listed.stats), strict=True)
+        for name, stats in zip(listed.names, rows.each_stat(listed.stats), strict=True)
         if not rules.has(f"{tracked}/{name}")
     ]
     subs = [name for name in listed.subs if not rules.has(f"{tracked}/{name}", is_folder=True)]

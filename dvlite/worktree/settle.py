@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from dvlite import files, index, statkey
+from dvlite import files, rows, statkey
 from dvlite.errors import DvliteError, UsageError, explain
 from dvlite.statkey import StatKey
 from dvlite.worktree.made import Made
@@ -148,9 +148,9 @@ def _bring(staged: Path, name: str, fd: int, change: Change, folder: str, made: 
     with contextlib.suppress(FileNotFoundError):  # somebody was quick
         key, wrote = statkey.of(os.stat(name, dir_fd=fd, follow_symlinks=False)), made.files.get(folder, {}).get(inner)
         if wrote:
-            was = index.unpack_stat(wrote[0])
+            was = rows.unpack_stat(wrote[0])
             if was.ctime_ns and was == key._replace(ctime_ns=was.ctime_ns):
-                made.files[folder][inner] = (index.pack_stats([key]), wrote[1])
+                made.files[folder][inner] = (rows.pack_stats([key]), wrote[1])
 
 
 def _put(staged: Path, name: str, fd: int, *, is_folder: bool) -> None:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dvlite import copying, files, hashing, index, statkey, tree
+from dvlite import copying, files, hashing, rows, statkey, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError
-from dvlite.index import Files
 from dvlite.oid import Oid
 from dvlite.progress import Progress
+from dvlite.rows import Files
 from dvlite.statkey import StatKey
 from dvlite.stores.local import LocalStore, Packed
 from dvlite.tree import EXECUTABLE, FILE, SYMLINK, Entry, Slot
@@ -151,13 +151,13 @@ class Writer:
             if isinstance(part, Page):
                 outcome.made.pages.setdefault(part.folder, []).append(its)
             elif its.stats:
-                outcome.made.files.setdefault(part.folder, {}).update(index.split(its))
+                outcome.made.files.setdefault(part.folder, {}).update(rows.split(its))
             self._links += [One(part.target, part.folder, entry, entry.name) for entry in links]
-            count, size = len(its.oids) // index.OID_SIZE, index.total_size(its.stats)
+            count, size = len(its.oids) // rows.OID_SIZE, rows.total_size(its.stats)
             outcome.files += count
             outcome.size += size
             self._progress.advance(files=count, size=size)
-            self.newest_ns = max(self.newest_ns, index.newest(its.stats))
+            self.newest_ns = max(self.newest_ns, rows.newest(its.stats))
         for path, error in done.failed.items():
             self._outcome_of(path).failed[path] = error
         self._odd |= done.odd
@@ -217,9 +217,9 @@ class _Chunk:
         start = 0
         for end in self._ends:
             done = [at for at in range(start, end) if self._keys[at] is not _NOTHING]
-            names = index.pack_names([self._files[at].entry.name for at in done])
-            stats = index.pack_stats([self._keys[at] for at in done])
-            yield Files(names, stats, index.pack_oids([self._files[at].entry.oid for at in done]))
+            names = rows.pack_names([self._files[at].entry.name for at in done])
+            stats = rows.pack_stats([self._keys[at] for at in done])
+            yield Files(names, stats, rows.pack_oids([self._files[at].entry.oid for at in done]))
             start = end
 
     def _read(self, packed: Packed, others: Sequence[Oid]) -> Iterator[tuple[Oid, bytes]]:

@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from dvlite import index
 from dvlite.index import Index
 from dvlite.ops.checkout import checkout
+from dvlite.rows import unpack_names
 
 
 def as_remembered(project):
@@ -62,7 +62,7 @@ def test_links_and_what_lacks_make_a_scan_look(project):
     assert os.readlink(project.root / "data/d0/inner/link") == "deep"
     rows = as_remembered(project)
     assert rows == as_scanned(project)
-    assert "large" not in index.unpack_names(rows["data/d1"])
+    assert "large" not in unpack_names(rows["data/d1"])
 
 
 def test_modes_that_the_file_system_does_not_keep_are_seen(project):
