@@ -86,6 +86,28 @@ def test_many_tracked_paths_cost_few_steps_of_the_index(project, steps):
     assert steps_of(checkout) == 0, "nothing was to be done"
 
 
+def test_many_tracked_paths_cost_one_ignore_file_and_few_calls_of_git(project, monkeypatch):
+    names = [f"d{number % 2}/f{number}" for number in range(700)]
+    project.write({name: name for name in names})
+    calls, ignores = [], []
+    for room, verb in ((subprocess, "run"), (subprocess, "Popen")):
+        real = getattr(room, verb)
+        monkeypatch.setattr(room, verb, lambda *given, _real=real, **more: calls.append(given) or _real(*given, **more))
+    replace = os.rename
+    monkeypatch.setattr(
+        os, "rename", lambda old, new: replace(old, new) or (ignores.append(new) if str(new).endswith("ignore") else None)
+    )
+    for expected in (2, 0):  # the second time nothing is new
+        calls.clear()
+        ignores.clear()
+        assert not add(open_repo(project.root), names).failures
+        assert len(calls) <= 20 and len(ignores) == expected
+    monkeypatch.undo()
+    staged = project.git("diff", "--cached", "--name-only").split()
+    assert set(staged) >= {f"{name}.dvlite" for name in names} | {"d0/.gitignore", "d1/.gitignore"}
+    assert project.git("status", "--porcelain", "--untracked-files=all", "d0", "d1").count("\n") == len(staged) - 2
+
+
 def test_the_history_is_looked_at_once_for_many_paths_that_go(project, monkeypatch):
     project.write({"code.py": "code"})
     project.commit("none")

@@ -1,7 +1,8 @@
 """Git's worktrees and the index of each: which files lie there, which are staged."""
 
+import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import NamedTuple
 
 from dvlite.errors import DvliteError, UsageError
@@ -9,7 +10,7 @@ from dvlite.git.call import Git, begin, literal, pathspec, regular, run, split
 from dvlite.git.commits import has_commits
 
 _PATIENCE = 30  # tenths of a second
-_ARGUMENTS = 300  # paths of one call: the system limits the length of a command line
+_ARGUMENTS = 300  # paths of one call: more are too long for a command line, and Git compares each with all that it has
 
 
 def worktrees(git: Git) -> list[Git]:
@@ -79,9 +80,16 @@ def staged_blobs(git: Git, suffix: str) -> list[tuple[str, str]]:
 
 def tracked_below(git: Git, paths: Iterable[str]) -> list[str]:
     """Return the files that Git tracks at or below some paths."""
-    wanted = literal(paths)
-    chunks = (wanted[at : at + _ARGUMENTS] for at in range(0, len(wanted), _ARGUMENTS))
-    return [name for chunk in chunks for name in split(run(git, "ls-files", "-z", "--", *chunk))]
+    wanted = set(paths)
+    if len(wanted) <= _ARGUMENTS:
+        return split(run(git, "ls-files", "-z", "--", *literal(wanted))) if wanted else []
+    return [name for name in split(run(git, "ls-files", "-z")) if _is_below(name, wanted)]
+
+
+def _is_below(name: str, paths: Container[str]) -> bool:
+    while name and name not in paths:
+        name = name.rpartition("/")[0]
+    return bool(name)
 
 
 def changed_paths(git: Git) -> list[str]:
@@ -174,28 +182,28 @@ def blob_sizes(git: Git, blobs: Iterable[str]) -> dict[str, int]:
 
 
 def unstaged(git: Git, paths: Iterable[str]) -> list[str]:
-    """Return those files that Git's index doesn't have as they are, in the order given."""
+    """Return those files of the worktree that Git's index doesn't have as they are, in the order given."""
     names = list(dict.fromkeys(paths))
-    wanted = literal(names)
-    chunks = (wanted[at : at + _ARGUMENTS] for at in range(0, len(wanted), _ARGUMENTS))
-    listed = {
-        name for chunk in chunks for name in split(run(git, "ls-files", "-z", "--modified", "--others", "--", *chunk))
-    }
-    return [name for name in names if name in listed]
+    if not names:
+        return []
+    some = literal(names) if len(names) <= _ARGUMENTS else []
+    rows = split(run(git, "ls-files", "-z", "-t", "--cached", "--modified", "--", *some))
+    kept = {row[2:] for row in rows if row[0] in "HS"} - {row[2:] for row in rows if row[0] not in "HS"}
+    return [name for name in names if name not in kept and os.path.lexists(git.root / name)]
 
 
 def stage(git: Git, paths: Iterable[str]) -> None:
-    """Add files to Git's index, also where an ignore rule would leave them out."""
-    wanted = literal(paths)
-    for at in range(0, len(wanted), _ARGUMENTS):
-        _patiently(git, "add", "--force", "--", *wanted[at : at + _ARGUMENTS])
+    """Add files to Git's index as they are, also where an ignore rule would leave them out; those that are gone go."""
+    names = b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in paths)
+    if names:
+        _patiently(git, "update-index", "--add", "--remove", "--replace", "-z", "--stdin", stdin=names)
 
 
-def _patiently(git: Git, *arguments: str) -> None:
+def _patiently(git: Git, *arguments: str, stdin: bytes) -> None:
     """Run a command that writes Git's index, which another one may hold locked for a moment."""
     for attempt in range(_PATIENCE + 1):
         try:
-            run(git, *arguments)
+            run(git, *arguments, stdin=stdin)
             return
         except DvliteError as exc:
             if "index.lock" not in exc.message or attempt == _PATIENCE:

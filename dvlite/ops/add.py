@@ -5,7 +5,7 @@ Three-way (docs/data.md): where Git moved the pointer meanwhile, or what was put
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dvlite import git, pointer, refs, tree
@@ -15,7 +15,16 @@ from dvlite.index import Base, spell
 from dvlite.oid import Oid
 from dvlite.ops import policy
 from dvlite.ops.base import MAGIC, Failure, View, algorithm_of, enclosing, look, trees_of
-from dvlite.ops.track import check_apart, check_trackable, refuse_tracked_by_git, stage, write
+from dvlite.ops.track import (
+    by_file,
+    check_apart,
+    check_trackable,
+    folders_of,
+    refuse_tracked_by_git,
+    stage,
+    write_ignores,
+    write_pointer,
+)
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.recipe import Recipe
@@ -117,15 +126,16 @@ def add(
 def _targets(repo: Repo, pointers: Pointers, paths: Sequence[str], result: AddResult) -> list[tuple[str, str]]:
     """Return what to scan: each path with its tracked path (itself, or the folder that it lies in)."""
     found: dict[str, str] = {}
-    staged = functools.cache(lambda: [name.removesuffix(SUFFIX) for name in git.index_blobs(repo.git, SUFFIX)])
+    staged = functools.cache(lambda: {name.removesuffix(SUFFIX) for name in git.index_blobs(repo.git, SUFFIX)})
+    folders = folders_of(pointers)
     for path in paths:
         for one in _expand(repo, path):
             try:
-                found[one] = _target(repo, pointers, one, staged)
+                found[one] = _target(repo, pointers, folders, one, staged)
             except DvliteError as exc:
                 result.failures.append(Failure(one, exc))
     # A part of what is added as a whole needs no scan of its own, and gets no pointer.
-    return [(path, tracked) for path, tracked in found.items() if not enclosing(found.keys() - {path}, path)]
+    return [(path, tracked) for path, tracked in found.items() if not enclosing(found, path.rpartition("/")[0])]
 
 
 def _expand(repo: Repo, path: str) -> list[str]:
@@ -134,12 +144,19 @@ def _expand(repo: Repo, path: str) -> list[str]:
             hits = sorted(one.relative_to(repo.root).as_posix() for one in repo.root.glob(path))
         except ValueError as exc:
             raise UsageError(f"'{path}' is not a pattern: {exc}") from exc
-        plain = [one for one in hits if not one.endswith(SUFFIX) and one.partition("/")[0] != ".git"]
-        return plain or [path]
+        return [one for one in hits if not _is_own(one)] or [path]
     return [path]
 
 
-def _target(repo: Repo, pointers: Pointers, path: str, staged: Callable[[], list[str]]) -> str:
+def _is_own(path: str) -> bool:
+    """Tell whether a path that a pattern hits is a pointer, or one of Git's or dvlite's own."""
+    is_git = path.partition("/")[0] == ".git"
+    return is_git or path.endswith(SUFFIX) or path.rpartition("/")[2].casefold() in refs.OWN
+
+
+def _target(
+    repo: Repo, pointers: Pointers, folders: Mapping[str, str], path: str, staged: Callable[[], set[str]]
+) -> str:
     if path.endswith(SUFFIX) and path.removesuffix(SUFFIX) in pointers.found:
         raise UsageError(
             f"'{path}' is a pointer", f"Add the data itself: 'dvlite add {quote(path.removesuffix(SUFFIX))}'."
@@ -160,7 +177,7 @@ def _target(repo: Repo, pointers: Pointers, path: str, staged: Callable[[], list
         raise UsageError(f"'{path}' does not exist", back)
     if owner:
         return owner
-    check_apart(pointers, path)
+    check_apart(folders, path)
     return path
 
 
@@ -350,26 +367,35 @@ def _grafts(
 
 def _write(repo: Repo, ready: list[_Ready], meta: dict[str, str], recipe: Recipe | None, result: AddResult) -> None:
     is_synced = len(ready) <= _SYNCED_POINTERS
-    written = []
+    written: dict[str, tuple[_Ready, Added]] = {}
     for one in ready:
         assert one.new is not None
         try:
             new = pointer.with_meta(one.new, meta)
-            _write_one(repo, one.tracked, recipes.put(new, recipe) if recipe else new, one, is_synced, result)
-            written.append(one)
+            new = recipes.put(new, recipe) if recipe else new
+            is_changed = write_pointer(repo, one.tracked, new, is_synced=is_synced)
         except OSError as exc:
-            name = exc.filename2 or exc.filename or f"{one.tracked}{SUFFIX}"
-            result.failures.append(Failure(one.tracked, explain(exc, name, "can't write")))
+            result.failures.append(_refused(one.tracked, exc))
+            continue
+        files_read = sum(view.scan.files_read for view in one.views)
+        added = Added(one.tracked, str(new.oid), new.size, new.files, is_changed, files_read, one.note)
+        written[one.tracked] = one, added
+    for name, lines in by_file(written).items():  # each is written once, however many paths have a line there
+        try:
+            if write_ignores(repo, name, lines.values(), is_synced=is_synced):
+                result.to_stage.append(name)
+        except OSError as exc:
+            result.failures += [_refused(tracked, exc) for tracked in lines]
+            for tracked in lines:
+                del written[tracked]
     with repo.index.together():
-        for one in written:
+        for one, added in written.values():
             assert one.base is not None
             for view in one.views:
                 repo.index.save(view.scan.rows, view.scan.gone)
             repo.index.set_base(one.tracked, one.base, one.base_trees)
+            result.added.append(added)
 
 
-def _write_one(repo: Repo, tracked: str, new: Pointer, one: _Ready, is_synced: bool, result: AddResult) -> None:
-    is_changed, to_stage = write(repo, tracked, new, is_synced=is_synced)
-    result.to_stage += to_stage
-    files_read = sum(view.scan.files_read for view in one.views)
-    result.added.append(Added(tracked, str(new.oid), new.size, new.files, is_changed, files_read, one.note))
+def _refused(tracked: str, exc: OSError) -> Failure:
+    return Failure(tracked, explain(exc, exc.filename2 or exc.filename or f"{tracked}{SUFFIX}", "can't write"))

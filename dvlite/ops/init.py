@@ -1,5 +1,6 @@
 """Make a Git repository one of dvlite's."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def init(
         text = config.encode_new(files.token(16), algorithm)
         files.write_atomic(path, text + (_APPEND_ONLY.encode() if has_layout else b""), folder=repo.tmp(repo.root))
         written.append(config.FILE)
-    if add_line(repo.root / ".gitattributes", ATTRIBUTES, folder=repo.tmp(repo.root)):
+    if add_lines(repo.root / ".gitattributes", [ATTRIBUTES], folder=repo.tmp(repo.root)):
         written.append(".gitattributes")
     if has_layout:
         for name in FOLDERS:
@@ -50,16 +51,19 @@ def init(
     return InitResult(str(repo.root), repo.config.id, written)
 
 
-def add_line(path: Path, line: str, *, folder: Path | None = None, is_synced: bool = True) -> bool:
-    """Append a line to a text file, once; tell whether the file changed. Foreign lines stay as they are.
+def add_lines(path: Path, lines: Iterable[str], *, folder: Path | None = None, is_synced: bool = True) -> bool:
+    """Append the lines that a text file lacks, in one step; tell whether it changed. Foreign lines stay as they are.
 
     `folder` (same file system) takes the unfinished file, so that a kill leaves nothing among the user's.
     """
     data = path.read_bytes() if path.exists() else b""
-    wanted = line.encode("utf-8", "surrogateescape")
-    if wanted in data.replace(b"\r\n", b"\n").split(b"\n"):
+    there = set(data.replace(b"\r\n", b"\n").split(b"\n"))
+    new = [
+        one for one in (line.encode("utf-8", "surrogateescape") for line in dict.fromkeys(lines)) if one not in there
+    ]
+    if not new:
         return False
     if data and not data.endswith(b"\n"):
         data += b"\n"
-    files.write_atomic(path, data + wanted + b"\n", folder=folder, is_synced=is_synced)
+    files.write_atomic(path, data + b"\n".join(new) + b"\n", folder=folder, is_synced=is_synced)
     return True

@@ -23,7 +23,7 @@ from dvlite.ops.base import Failure, Selection, algorithm_of, enclosing, look, r
 from dvlite.ops.bring import bring
 from dvlite.ops.checkout import checkout
 from dvlite.ops.status import refuse_unsaved, status
-from dvlite.ops.track import check_apart, check_trackable, refuse_tracked_by_git
+from dvlite.ops.track import check_apart, check_trackable, folders_of, refuse_tracked_by_git
 from dvlite.pointer import SUFFIX
 from dvlite.progress import SILENT, Progress
 from dvlite.recipe import Input, Recipe
@@ -179,12 +179,13 @@ def _check_outputs(repo: Repo, pointers: Pointers, inputs: Sequence[str], output
     if not outputs:
         raise UsageError("no output is named", "Name what the command makes: -o PATH")
     in_git = git.tracked_below(repo.git, list(outputs))
+    folders = folders_of(pointers)
     for path in outputs:
         if other := enclosing({one for one in outputs if one != path}, path):
             raise UsageError(f"'{path}' lies in the output '{other}'", f"Name '{other}' alone.")
         check_trackable(repo, path)
         refuse_tracked_by_git(path, in_git)
-        check_apart(pointers, path)
+        check_apart(folders, path)
         if (owner := enclosing(pointers.found, path)) and owner != path:
             raise UsageError(
                 f"'{path}' lies in '{owner}', which is tracked as a whole", f"Name that: -o {quote(owner)}"

@@ -2,12 +2,12 @@
 
 import os
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from dvlite import files, git, pointer, refs, tree
 from dvlite.errors import FormatError, UsageError, quote
 from dvlite.ops.base import enclosing
-from dvlite.ops.init import add_line
+from dvlite.ops.init import add_lines
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.refs import Pointers
 from dvlite.repo import Repo, pointer_path
@@ -48,13 +48,23 @@ def refuse_tracked_by_git(path: str, in_git: Iterable[str]) -> None:
             )
 
 
-def check_apart(pointers: Pointers, path: str) -> None:
-    """Refuse a path that holds tracked ones."""
-    below = [tracked for tracked in [*pointers.found, *pointers.broken] if tracked.startswith(f"{path}/")]
-    if below:
+def folders_of(pointers: Pointers) -> dict[str, str]:
+    """Return all folders that tracked paths lie in, each with one of those."""
+    found: dict[str, str] = {}
+    for tracked in (*pointers.broken, *pointers.found):
+        above = tracked.rpartition("/")[0]
+        while above and above not in found:
+            found[above] = tracked
+            above = above.rpartition("/")[0]
+    return found
+
+
+def check_apart(folders: Mapping[str, str], path: str) -> None:
+    """Refuse a path that holds tracked ones; `folders` are what `folders_of` returns."""
+    if below := folders.get(path):
         raise UsageError(
-            f"'{path}' overlaps with '{below[0]}', which is tracked already",
-            f"Add what lies beside it, or move '{below[0]}{SUFFIX}' away first.",
+            f"'{path}' overlaps with '{below}', which is tracked already",
+            f"Add what lies beside it, or move '{below}{SUFFIX}' away first.",
         )
 
 
@@ -65,7 +75,7 @@ def check_free(repo: Repo, pointers: Pointers, path: str, hint: str) -> None:
         raise UsageError(
             f"'{path}' is tracked already" if owner == path else f"'{path}' lies in '{owner}', which is tracked", hint
         )
-    check_apart(pointers, path)
+    check_apart(folders_of(pointers), path)
     refuse_tracked_by_git(path, git.tracked_below(repo.git, [path]))
     for place in (repo.root / path, pointer_path(repo, path)):
         if os.path.lexists(place):
@@ -77,14 +87,25 @@ def check_free(repo: Repo, pointers: Pointers, path: str, hint: str) -> None:
 
 def write(repo: Repo, tracked: str, new: Pointer, *, is_synced: bool = True) -> tuple[bool, list[str]]:
     """Write a pointer and its ignore line; tell whether the pointer changed, and which other file did."""
+    is_changed = write_pointer(repo, tracked, new, is_synced=is_synced)
+    name, line = ignoring(tracked)
+    return is_changed, [name] if write_ignores(repo, name, [line], is_synced=is_synced) else []
+
+
+def write_pointer(repo: Repo, tracked: str, new: Pointer, *, is_synced: bool = True) -> bool:
+    """Write a pointer; tell whether it changed."""
     path = pointer_path(repo, tracked)
     data = pointer.encode(new)
     is_changed = not path.exists() or path.read_bytes() != data
     if is_changed:
         files.write_atomic(path, data, folder=repo.tmp(path.parent), is_synced=is_synced)
-    name, line = ignoring(tracked)
-    is_new = add_line(repo.root / name, line, folder=repo.tmp((repo.root / name).parent), is_synced=is_synced)
-    return is_changed, [name] if is_new else []
+    return is_changed
+
+
+def write_ignores(repo: Repo, name: str, lines: Iterable[str], *, is_synced: bool = True) -> bool:
+    """Write ignore lines into a `.gitignore`; tell whether it changed."""
+    path = repo.root / name
+    return add_lines(path, lines, folder=repo.tmp(path.parent), is_synced=is_synced)
 
 
 def ignore_line(name: str) -> str:
@@ -114,22 +135,30 @@ def ignore(repo: Repo, tracked: Iterable[str]) -> list[str]:
 
     A pointer that was moved by Git has left its line behind.
     """
-    texts: dict[str, list[bytes]] = {}
+    texts: dict[str, set[bytes]] = {}
     lacking = []
     for one in tracked:
         name, line = ignoring(one)
         if name not in texts:
             path = repo.root / name
-            texts[name] = path.read_bytes().splitlines() if path.is_file() else []
+            texts[name] = set(path.read_bytes().splitlines()) if path.is_file() else set()
         if line.encode("utf-8", "surrogateescape") not in texts[name]:
             lacking.append(one)
     done = git.not_ignored(repo.git, lacking) if lacking else []
     if done:
         with repo.writing_pointers("checkout"):
-            for one in done:
-                name, line = ignoring(one)
-                add_line(repo.root / name, line, folder=repo.tmp((repo.root / name).parent))
+            for name, lines in by_file(done).items():
+                write_ignores(repo, name, lines.values())
     return done
+
+
+def by_file(tracked: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the ignore lines of tracked paths, by `.gitignore` and path."""
+    found: dict[str, dict[str, str]] = {}
+    for one in tracked:
+        name, line = ignoring(one)
+        found.setdefault(name, {})[one] = line
+    return found
 
 
 def ignoring(tracked: str) -> tuple[str, str]:

@@ -473,3 +473,10 @@ def test_a_file_of_another_century_is_added_once(project, seconds):
     assert "clean" in project.dv("status")
     # One from the future may have been changed at any time: it is read again.
     assert project.json("add", "data")["added"][0]["files_read"] == (seconds > 0)
+
+
+def test_a_pattern_hits_none_of_gits_own(project):
+    project.write({"d/a": "1", "d/.hidden": "2"})
+    project.dv("add", "d/*")
+    project.dv("add", "d/*")
+    assert sorted(project.repo.index.bases()) == ["d/.hidden", "d/a"]
