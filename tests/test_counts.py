@@ -95,7 +95,9 @@ def test_many_tracked_paths_cost_one_ignore_file_and_few_calls_of_git(project, m
         monkeypatch.setattr(room, verb, lambda *given, _real=real, **more: calls.append(given) or _real(*given, **more))
     replace = os.rename
     monkeypatch.setattr(
-        os, "rename", lambda old, new: replace(old, new) or (ignores.append(new) if str(new).endswith("ignore") else None)
+        os,
+        "rename",
+        lambda old, new: replace(old, new) or (ignores.append(new) if str(new).endswith("ignore") else None),
     )
     for expected in (2, 0):  # the second time nothing is new
         calls.clear()
