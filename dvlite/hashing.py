@@ -99,6 +99,11 @@ class ContentHash:
         """Return the raw digest of what came in so far."""
         return self._hash.digest()
 
+    @property
+    def parts(self) -> tuple[Digester, Digester]:
+        """Those that do the work, each of which may take in bytes while the other takes in others."""
+        return self._checksum, self._hash
+
     def content(self) -> Content:
         """Return what came in so far."""
         return Content(Oid(self._algorithm, self.digest()), self._checksum.digest())
@@ -107,21 +112,21 @@ class ContentHash:
 def content_of_file(algorithm: str, path: Path) -> Content:
     """Return what a regular file holds; OSError where it can't be read."""
     work = ContentHash(algorithm)
-    copying.hash_file(path, work)
+    copying.hash_file(path, *work.parts)
     return work.content()
 
 
 def content_of_open_file(algorithm: str, fd: int) -> Content:
     """Return what an open file holds, wherever its position is."""
     work = ContentHash(algorithm)
-    copying.hash_descriptor(fd, work)
+    copying.hash_descriptor(fd, *work.parts)
     return work.content()
 
 
 def content_of_copy(algorithm: str, source: int, target: int, *, is_for_good: bool = False) -> Content:
     """Copy one descriptor's content to another and return what the copy holds; `is_for_good`: it will be synced soon."""
     work = ContentHash(algorithm)
-    copying.copy_hashed(source, target, work, is_for_good=is_for_good)
+    copying.copy_hashed(source, target, *work.parts, is_for_good=is_for_good)
     return work.content()
 
 

@@ -15,13 +15,13 @@ def large(tmp_path):
     return path
 
 
-def test_a_large_file_is_read_ahead_and_has_the_same_digest(large):
+def test_a_large_file_is_read_by_two_and_has_the_same_digest(large):
     before = threading.active_count()
     assert hashing.oid_of_file("sha256", large) == hashing.oid_of("sha256", large.read_bytes())
     assert threading.active_count() == before
 
 
-def test_what_fails_while_reading_ahead_is_raised_and_leaves_no_thread(large, monkeypatch):
+def test_what_fails_while_reading_is_raised_and_leaves_no_thread(large, monkeypatch):
     real, before = os.preadv, threading.active_count()
 
     def fail(fd, buffers, at):
@@ -68,6 +68,81 @@ def test_a_ctrl_c_while_the_thread_starts_leaves_none_behind(large, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         hashing.oid_of_file("sha256", large)
     assert threading.active_count() == before
+
+
+@pytest.fixture
+def copied(large, monkeypatch):
+    """A large file, and an empty one that can't share its blocks."""
+    monkeypatch.setattr(copying, "clone", lambda source, target: False)
+    source, target = files.open_regular(large), files.create(large.with_name("copy"))
+    yield source, target
+    os.close(source)
+    os.close(target)
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1, copying.BLOCK - 1, copying.BLOCK, copying.BLOCK + 1])
+def test_a_copy_is_what_was_hashed_wherever_blocks_end(tmp_path, monkeypatch, more):
+    monkeypatch.setattr(copying, "clone", lambda source, target: False)
+    data = os.urandom(copying._LARGE + more)
+    (tmp_path / "one").write_bytes(data)
+    source, target = files.open_regular(tmp_path / "one"), files.create(tmp_path / "two")
+    content = hashing.content_of_copy("sha256", source, target, is_for_good=True)
+    assert content == (hashing.oid_of("sha256", data), hashing.checksum(data))
+    assert (tmp_path / "two").read_bytes() == data
+    assert hashing.content_of_file("sha256", tmp_path / "two") == content
+    os.close(source)
+    os.close(target)
+
+
+def test_two_threads_take_turns_and_the_order_is_the_files(large):
+    threads, blocks, sums = [], [], []
+
+    def first(block):
+        threads.append(threading.get_ident())
+        blocks.append(bytes(block))
+
+    with open(large, "rb") as file:
+        copying.in_turns(file.fileno(), [first, lambda block: sums.append(len(block))])
+    assert b"".join(blocks) == large.read_bytes()
+    assert sums == [len(block) for block in blocks]
+    assert len(set(threads)) == 2 and threads[::2] != threads[1::2]
+
+
+def test_what_comes_to_a_file_while_it_is_read_leaves_no_gap(large, monkeypatch):
+    """One thread met the end, the file grew, the other one would read on behind it."""
+    size, real, grown = large.stat().st_size, os.preadv, threading.Event()
+
+    def grow(fd, buffers, at):
+        if at > size:  # the other thread, which is a block ahead
+            assert grown.wait(10)
+        count = real(fd, buffers, at)
+        if not count and at == size:
+            with open(large, "ab") as file:
+                file.write(b"x" * (3 * copying.BLOCK))
+            grown.set()
+        return count
+
+    monkeypatch.setattr(os, "preadv", grow)
+    blocks = []
+    with open(large, "rb") as file:
+        copying.in_turns(file.fileno(), [lambda block: blocks.append(bytes(block))])
+    assert b"".join(blocks) == large.read_bytes()[:size]
+
+
+@pytest.mark.parametrize("number", [0, 3, 4, 8])
+def test_a_write_that_fails_in_either_thread_is_raised(copied, monkeypatch, number):
+    before, calls, real = threading.active_count(), [], os.write
+
+    def fail(fd, data):
+        calls.append(len(data))
+        if len(calls) > number:
+            raise OSError(28, "No space left on device")
+        return real(fd, data)
+
+    monkeypatch.setattr(os, "write", fail)
+    with pytest.raises(OSError, match="No space left"):
+        hashing.content_of_copy("sha256", *copied)
+    assert len(calls) == number + 1 and threading.active_count() == before
 
 
 def test_a_last_copy_leaves_the_memory_of_the_source_to_the_copy(tmp_path, monkeypatch):
