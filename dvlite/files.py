@@ -146,7 +146,7 @@ def write_new(path: str, data: bytes, mode: int = 0o666, dir_fd: int | None = No
 
 
 def write_atomic(
-    path: Path, data: bytes | Sequence[bytes], *, folder: Path | None = None, is_synced: bool = True
+    path: Path, data: bytes | Iterable[bytes], *, folder: Path | None = None, is_synced: bool = True
 ) -> None:
     """Replace `path` by `data` (or its parts) in one step; `folder` (same file system) takes the unfinished file.
 

@@ -10,8 +10,8 @@ import struct
 import threading
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence, Set
-from itertools import accumulate, islice, repeat
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence, Set
+from itertools import accumulate, chain, repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,7 +66,7 @@ class Table:
             del self._recent[gone]
         recent = sum(map(len, self._recent.values()))
         packed: dict[str, bytes] = {}  # what goes straight to the table: a million places as objects need much memory
-        number = {id_: position for position, id_ in enumerate(sorted(self._live))}  # also if one is dropped meanwhile
+        number = self._numbers()  # also of packs that are dropped meanwhile
         for id_ in sorted(self._live - covered - self._recent.keys()):
             index = self._load(id_)
             recent += len(index)
@@ -102,48 +102,47 @@ class Table:
         self._fan = struct.unpack(f">{(1 << bits) + 1}I", data[ids_end:start])
         self._rows, self._start, self._bits, self._map = rows, start, bits, data
 
+    def _numbers(self) -> dict[str, int]:
+        """Number the live packs, in order; those of the table keep their numbers, unless one of them is gone."""
+        known = self._packs if self._live.issuperset(self._packs) else []
+        return {id_: number for number, id_ in enumerate([*known, *sorted(self._live.difference(known))])}
+
     def _rewrite(self, number: Mapping[str, int], packed: dict[str, bytes]) -> None:
-        """Write the table for numbered packs: what it has, what is recent, and some packs' rows that are packed already."""
-        ids = sorted(number)
-        recent = [_rows_of(index, number[id_]) for id_, index in self._recent.items()]
-        sources = [self._renumbered(number), *packed.values(), *recent]
+        """Write the table for numbered packs: what it has, what is recent, and some packs' rows that are packed already.
+
+        Held are the rows that are new; those of the table go from file to file.
+        """
+        new = [*packed.values(), *(_rows_of(index, number[id_]) for id_, index in self._recent.items())]
         packed.clear()
-        rows, parts = sum(len(source) for source in sources) // _ROW.size, []
-        bits = 16 if rows > _SMALL else 8
+        count = self._rows + sum(map(len, new)) // _ROW.size
+        bits = 16 if count > _SMALL else 8
         counts = [0] * ((1 << bits) + 1)
-        for part in _merged(sources):
-            parts.append(joined := b"".join(part))
-            for (first, second), count in Counter(
-                zip(joined[:: _ROW.size], joined[1 :: _ROW.size], strict=True)
-            ).items():
-                counts[((first << 8 | second) >> (16 - bits)) + 1] += count
+        for data in (*new, *self._by_first_byte(number)):
+            for (first, second), some in Counter(zip(data[:: _ROW.size], data[1 :: _ROW.size], strict=True)).items():
+                counts[((first << 8 | second) >> (16 - bits)) + 1] += some
         counts = list(accumulate(counts))
-        head = _HEAD.pack(_MAGIC, len(ids), rows, bits) + bytes.fromhex("".join(ids))
-        parts.insert(0, head + struct.pack(f">{len(counts)}I", *counts))
-        work = hashing.checksummer()
-        for data in parts:
-            work.update(memoryview(data))
-        files.write_atomic(self._path, [*parts, work.digest()], is_synced=False)
+        head = _HEAD.pack(_MAGIC, len(number), counts[-1], bits) + bytes.fromhex("".join(number))
+        head += struct.pack(f">{len(counts)}I", *counts)
+        files.write_atomic(self._path, _checked(head, _merged(self._by_first_byte(number), new)), is_synced=False)
         self._clear()
         self._recent = {}
         self._open()  # perhaps another process's, of a moment ago
         for id_ in self._live - set(self._packs):
             self._recent[id_] = self._load(id_)
 
-    def _renumbered(self, number: Mapping[str, int]) -> bytes:
-        """Return the table's rows of live packs, under their new numbers."""
-        new = [number.get(id_, -1) for id_ in self._packs]
-        rows = self._all_rows()
-        parts = []
-        while some := list(islice(rows, _SMALL)):
-            parts.append(
-                b"".join([
-                    _ROW.pack(digest, algorithm, new[pack], offset, size)
-                    for digest, algorithm, pack, offset, size in some
-                    if new[pack] >= 0
-                ])
-            )  # fmt: skip
-        return b"".join(parts)
+    def _by_first_byte(self, number: Mapping[str, int]) -> Iterator[bytes]:
+        """Yield the table's rows of numbered packs, under those numbers: for each first byte of a digest its rows, in order."""
+        numbers = [number.get(id_, -1) for id_ in self._packs]
+        is_same = numbers == list(range(len(numbers)))
+        step = 1 << max(0, self._bits - 8)
+        for first in range(256):
+            start, end = (self._fan[at] if self._rows else 0 for at in (first * step, (first + 1) * step))
+            data = self._map[self._start + start * _ROW.size : self._start + end * _ROW.size]
+            yield data if is_same else b"".join([
+                _ROW.pack(digest, algorithm, numbers[pack], offset, size)
+                for digest, algorithm, pack, offset, size in _ROW.iter_unpack(data)
+                if numbers[pack] >= 0
+            ])  # fmt: skip
 
     def _all_rows(self) -> Iterator[tuple[bytes, int, int, int, int]]:
         if self._rows:
@@ -303,19 +302,29 @@ def _rows_of(index: PackIndex, number: int) -> bytes:
     return b"".join(sorted(map(_ROW.pack, digests, numbers, repeat(number), starts, sizes)))
 
 
-def _merged(sources: Sequence[bytes]) -> Iterator[list[bytes]]:
-    """Yield the rows of all sources in order, those with one first byte at a time."""
+def _merged(old: Iterable[bytes], sources: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield the rows of all sources in order, those with one first byte at a time, as `old` yields its own."""
     width = _ROW.size
     starts = [0] * len(sources)
-    for first in range(256):
+    for first, data in enumerate(old):
         rows: list[bytes] = []
         for position, source in enumerate(sources):
             places = range(starts[position], len(source), width)
             end = starts[position] + width * bisect_right(places, first, key=source.__getitem__)
             rows += [source[at : at + width] for at in range(starts[position], end, width)]
             starts[position] = end
-        rows.sort()
-        yield rows
+        if rows:
+            rows += [data[at : at + width] for at in range(0, len(data), width)]
+        yield b"".join(sorted(rows)) if rows else data
+
+
+def _checked(head: bytes, body: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield all parts of a file, and their checksum."""
+    work = hashing.checksummer()
+    for part in chain([head], body):
+        work.update(memoryview(part))
+        yield part
+    yield work.digest()
 
 
 def list_ids(folder: Path, suffix: str) -> list[str]:

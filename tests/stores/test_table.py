@@ -1,10 +1,12 @@
 """The table over many packs, when several threads ask it and change it."""
 
 import hashlib
+import random
 import threading
 
 import pytest
 
+from dvlite import files
 from dvlite.oid import Oid
 from dvlite.pack import PackIndex, Place
 from dvlite.stores.table import Table
@@ -91,3 +93,39 @@ def test_threads_that_refresh_and_ask_at_once_get_right_answers(tmp_path, indexe
     for thread in threads:
         thread.join()
     assert errors == []
+
+
+def test_a_table_goes_from_file_to_file_in_small_parts_and_its_packs_keep_their_numbers(tmp_path, indexes, monkeypatch):
+    table = Table(tmp_path / "table", indexes.__getitem__)
+    some = sorted(indexes)[::2]
+    table.refresh(some)
+    assert table._packs == some
+    parts, real = [], files.write_atomic
+
+    def write(path, data, **options):
+        parts.append(list(data))
+        real(path, parts[-1], **options)
+
+    monkeypatch.setattr(files, "write_atomic", write)
+    table.refresh(indexes)
+    assert table._packs[: len(some)] == some and set(table._packs) == set(indexes)
+    ((head, *body),) = parts
+    assert max(map(len, body)) < sum(map(len, body)) // 100
+    assert_true(table, indexes)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_packs_come_and_go_the_table_answers_for_those_that_are_there(tmp_path, indexes, seed):
+    """In one process, and in one that begins with the file that was left."""
+    pick = random.Random(seed)
+    more = {index.id: index for index in (index_of(f"large {at}", 5000) for at in range(8))}
+    every = {**indexes, **more}
+    table = Table(tmp_path / "table", every.__getitem__)
+    for _ in range(8):
+        live = {id_: every[id_] for id_ in pick.sample(sorted(every), pick.randrange(len(every)))}
+        for one in (table, Table(tmp_path / "table", every.__getitem__)):
+            one.refresh(live)
+            assert_true(one, live)
+            gone = [oid for id_ in every.keys() - live for oid in list(every[id_].places)[::100]]
+            assert one.packs_of(gone) == {} and not any(map(one.find, gone))
+            assert one.sizes(gone) == ({}, gone)
