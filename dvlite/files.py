@@ -247,9 +247,17 @@ def place(source: Path, target: Path) -> None:
 # ---- reading --------------------------------------------------------------------------------------------------------
 
 
-def read_start(path: Path, size: int) -> bytes:
+def is_regular(path: str) -> bool:
+    """Tell whether there is a regular file, and no link."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def read_start(path: str | Path, size: int) -> bytes:
     """Return a file's first bytes, `size` at most."""
-    with path.open("rb") as file:
+    with open(path, "rb") as file:
         return file.read(size)
 
 

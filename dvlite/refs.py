@@ -50,10 +50,9 @@ def in_worktree(repository: Git) -> Pointers:
     """Return the pointers that lie in the worktree."""
     pointers = Pointers({}, {})
     for name in sorted(git.files_with_suffix(repository, SUFFIX)):
-        path = repository.root / name
-        if path.name == SUFFIX or path.is_symlink() or not path.is_file():
-            continue
-        pointers.take(name, files.read_start(path, pointer.MAX_BYTES + 1))
+        path = f"{repository.root}/{name}"  # there may be many: no Path for each
+        if name.rpartition("/")[2] != SUFFIX and files.is_regular(path):
+            pointers.take(name, files.read_start(path, pointer.MAX_BYTES + 1))
     return pointers
 
 
