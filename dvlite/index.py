@@ -24,6 +24,7 @@ from dvlite.tree import EXECUTABLE, FILE, TREE, Entry
 _VERSION = 3
 _PAGE = 1 << 14  # bytes: a row of a thousand files is 85 kB, and each page of it a system call
 _ROOTS = (FILE, EXECUTABLE, TREE)
+_GROUP = 1024  # files whose rows wait together, at most
 _SCHEMA = """
 CREATE TABLE folders(path BLOB PRIMARY KEY, fingerprint BLOB, subs BLOB, oid TEXT, size INTEGER, files INTEGER,
     state TEXT, stats BLOB, names BLOB, oids BLOB) WITHOUT ROWID;
@@ -90,6 +91,8 @@ class Index:
         self.was_lost = False  # there was one and it could not be read
         self.timeout_s = 10.0  # how long to wait for another process
         self._steps = 0  # blocks of `together` that are open
+        self._waiting: list[Callable[[], object]] | None = None  # writes that may wait, in a block of `grouping`
+        self._weight = 0
         self._refusal: OSError | None = None  # why the last write was given up
 
     def _open(self, *, may_create: bool) -> sqlite3.Connection | None:
@@ -226,6 +229,34 @@ class Index:
         finally:
             self._steps -= 1
             self._try(self._commit)
+
+    @contextlib.contextmanager
+    def grouping(self) -> Iterator[None]:
+        """Let what is written `later` in the block wait, so that much of it is one step."""
+        is_within, self._waiting = self._waiting is not None, self._waiting or []
+        try:
+            yield
+        finally:
+            if not is_within:
+                self._write_waiting()
+                self._waiting = None
+
+    def later(self, write: Callable[[], object], weight: int = 1) -> None:
+        """Write something that nothing in the block of `grouping` reads; at once where there is none. `weight`: files in it."""
+        if self._waiting is None:
+            write()
+            return
+        self._waiting.append(write)
+        self._weight += max(1, weight)
+        if self._weight >= _GROUP:
+            self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        waiting, self._waiting, self._weight = self._waiting or [], [], 0
+        if waiting:
+            with self.together():
+                for write in waiting:
+                    write()
 
     def _commit(self) -> None:
         if self._db and self._db.in_transaction and not self._steps:

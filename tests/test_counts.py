@@ -13,7 +13,10 @@ from dvlite import statkey
 from dvlite.ops import bring
 from dvlite.ops.add import add
 from dvlite.ops.checkout import checkout
+from dvlite.ops.commit import before_commit
+from dvlite.ops.diff import diff
 from dvlite.ops.push import push
+from dvlite.ops.status import status
 from dvlite.repo import open_repo
 
 OPENED = """
@@ -84,6 +87,24 @@ def test_many_tracked_paths_cost_few_steps_of_the_index(project, steps):
     assert steps_of(checkout) <= 4
     assert [(project.root / name).read_text() for name in names] == [f"one {name}" for name in names]
     assert steps_of(checkout) == 0, "nothing was to be done"
+
+
+@pytest.mark.parametrize("look", [status, lambda repo: diff(repo, "HEAD", ""), before_commit])
+def test_what_was_seen_of_many_tracked_paths_is_noted_in_few_steps(project, steps, look):
+    names = [f"f{number}" for number in range(40)]
+    project.write({name: f"one {name}" for name in names})
+    project.dv("add", "-q", *names)
+    project.commit("one")
+    project.settle()
+    for name in names:
+        os.utime(project.root / name)
+    project.settle()
+    steps.clear()
+    look(open_repo(project.root))
+    assert 0 < len(steps) <= 2
+    steps.clear()
+    look(open_repo(project.root))
+    assert not steps
 
 
 def test_many_tracked_paths_cost_one_ignore_file_and_few_calls_of_git(project, monkeypatch):

@@ -3,7 +3,7 @@
 import fnmatch
 import functools
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from dvlite import refs, tree
@@ -15,7 +15,7 @@ from dvlite.progress import SILENT, Progress
 from dvlite.reach import walk
 from dvlite.refs import Pointers
 from dvlite.repo import Repo
-from dvlite.rows import unpack
+from dvlite.rows import Row, unpack
 from dvlite.statkey import StatKey
 from dvlite.stores.base import Batch
 from dvlite.stores.local.batch import LocalBatch
@@ -227,6 +227,13 @@ def _scan(
     if intent := repo.index.intent(tracked):
         base, read = _resumed(base, found, intent, read)
     return View(tracked, base, found, read)
+
+
+def keep(repo: Repo, view: View, rows: Mapping[str, Row]) -> None:
+    """Have the index keep rows of what was looked at, some time."""
+    gone = view.scan.gone
+    if rows or gone:
+        repo.index.later(lambda: repo.index.save(rows, gone), sum(row.files for row in rows.values()))
 
 
 def rescan(repo: Repo, tracked: str, *, algorithm: str, made: Made) -> Scan:

@@ -4,6 +4,7 @@ Called before a commit, with Git's index as the commit will take it. Three-way a
 base isn't known or is another rev's, is never rewritten, and absent files are not deletions.
 """
 
+import functools
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,7 +14,7 @@ from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, 
 from dvlite.git import Staged
 from dvlite.index import Base, spell
 from dvlite.oid import Oid
-from dvlite.ops.base import Failure, View, algorithm_of, enclosing, look
+from dvlite.ops.base import Failure, View, algorithm_of, enclosing, keep, look
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.refs import Pointers
@@ -142,22 +143,24 @@ def _stale(repo: Repo, here: Pointers, result: CommitResult) -> tuple[list[str],
     if repo.config.policy.get("stale") == "ignore":
         return [], {}
     stale, unread = [], {}
-    for tracked, item in here.found.items():
-        try:
-            if os.path.lexists(repo.root / tracked) and _is_stale(repo, tracked, item, limit, result):
-                stale.append(tracked)
-        except TooMuchError as exc:
-            unread[tracked] = exc
-        except DvliteError as exc:
-            result.notes.append(f"the data of '{tracked}' can't be looked at, its pointer stays: {exc.message}")
+    with repo.index.grouping():
+        for tracked, item in here.found.items():
+            try:
+                if os.path.lexists(repo.root / tracked) and _is_stale(repo, tracked, item, limit, result):
+                    stale.append(tracked)
+            except TooMuchError as exc:
+                unread[tracked] = exc
+            except DvliteError as exc:
+                result.notes.append(f"the data of '{tracked}' can't be looked at, its pointer stays: {exc.message}")
     return stale, unread
 
 
 def _is_stale(repo: Repo, tracked: str, item: Pointer, limit: int, result: CommitResult) -> bool:
     view = look(repo, tracked, algorithm=algorithm_of(repo, item), limit=limit)
-    repo.index.save(view.scan.rows, view.scan.gone)
+    keep(repo, view, view.scan.rows)
     if view.data == item.entry and view.base != (known := Base(item.entry, "", spell(item.entry))):
-        repo.index.set_base(tracked, known, {})  # the right data is here, whoever put it here
+        # The right data is here, whoever put it here.
+        repo.index.later(functools.partial(repo.index.set_base, tracked, known, {}))
     if view.data is None or view.data == item.entry or (view.base and view.data == view.base.entry):
         return False
     if view.base and _is_all_gone(view):

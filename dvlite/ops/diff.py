@@ -11,7 +11,7 @@ from dvlite import oid as oids
 from dvlite.compare import Count, Difference
 from dvlite.errors import DvliteError, FormatError, MissingError, UsageError, quote
 from dvlite.oid import Oid
-from dvlite.ops.base import MAGIC, Failure, algorithm_of, enclosing, look, reader
+from dvlite.ops.base import MAGIC, Failure, algorithm_of, enclosing, keep, look, reader
 from dvlite.pointer import Pointer
 from dvlite.progress import SILENT, Progress
 from dvlite.repo import Repo
@@ -143,19 +143,20 @@ def _side(repo: Repo, version: str, paths: Sequence[str], progress: Progress) ->
         side.roots.update((tracked, item.entry) for tracked, item in wanted.items())
         return side
     progress.phase("diff", files=sum(item.files for item in wanted.values()))
-    for tracked, item in wanted.items():
-        try:
-            if entry := _data(repo, tracked, item, side.reads, progress):
-                side.roots[tracked] = entry
-        except DvliteError as exc:
-            side.failures.append(Failure(tracked, exc))
+    with repo.index.grouping():
+        for tracked, item in wanted.items():
+            try:
+                if entry := _data(repo, tracked, item, side.reads, progress):
+                    side.roots[tracked] = entry
+            except DvliteError as exc:
+                side.failures.append(Failure(tracked, exc))
     return side
 
 
 def _data(repo: Repo, tracked: str, item: Pointer, reads: list[Read], progress: Progress) -> Entry | None:
     """Return what lies in the worktree; what was never put there counts as the pointer has it."""
     view = look(repo, tracked, algorithm=algorithm_of(repo, item), progress=progress)
-    repo.index.save(view.scan.rows, view.scan.gone)
+    keep(repo, view, view.scan.rows)
     changes = plans.plan(view.base_entry, view.data, item.entry, view.read, is_base_known=view.base is not None)
     absent = {
         tuple(change.path.split("/")) if change.path else (): change.target

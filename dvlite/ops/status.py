@@ -1,6 +1,7 @@
 """Say how data, pointers, the store and (if asked) a remote stand to each other. Changes nothing but what the index knows."""
 
-from collections.abc import Collection, Iterator, Sequence
+import functools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -8,9 +9,10 @@ from dvlite import git, refs, transfer, tree
 from dvlite.errors import CorruptError, DvliteError, FormatError, MissingError, UnsavedError, quote
 from dvlite.index import Base, spell
 from dvlite.oid import Oid
-from dvlite.ops.base import Failure, View, algorithm_of, leave_nowhere, look, select_stored
+from dvlite.ops.base import Failure, Selection, View, algorithm_of, keep, leave_nowhere, look, select_stored
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.progress import SILENT, Progress
+from dvlite.refs import Pointers
 from dvlite.repo import Repo
 from dvlite.rows import Row
 from dvlite.tree import Entry, Read
@@ -89,6 +91,22 @@ def status(
     result = StatusResult(failures=[_with_conflicts(repo, failure) for failure in selection.failures])
     states = asked()
     progress.phase("status", files=sum(pointers.found[one].files for one in selection.parts))
+    with repo.index.grouping():
+        _look_at_all(repo, pointers, selection, states, result, progress)
+    if remote is not None:
+        _compare_remote(repo, remote, {one.path: pointers.found[one.path] for one in result.paths}, result)
+    result.lost_index = repo.index.was_lost
+    return result
+
+
+def _look_at_all(
+    repo: Repo,
+    pointers: Pointers,
+    selection: Selection,
+    states: Mapping[str, str],
+    result: StatusResult,
+    progress: Progress,
+) -> None:
     for tracked in sorted(selection.parts):
         item = pointers.found[tracked]
         one = PathStatus(
@@ -106,12 +124,8 @@ def status(
             _compare(repo, view, item, wanted, one)
         except (MissingError, CorruptError, FormatError) as exc:
             one.unknown = f"{exc.message}; {exc.hint}" if exc.hint else exc.message
-        repo.index.save(_worth_keeping(repo, view), view.scan.gone)
+        keep(repo, view, _worth_keeping(repo, view))
         result.paths.append(one)
-    if remote is not None:
-        _compare_remote(repo, remote, {one.path: pointers.found[one.path] for one in result.paths}, result)
-    result.lost_index = repo.index.was_lost
-    return result
 
 
 def _worth_keeping(repo: Repo, view: View) -> dict[str, Row]:
@@ -167,7 +181,7 @@ def _compare(repo: Repo, view: View, item: Pointer, wanted: Only, one: PathStatu
         one.unknown = f"the pointer says {target.size} bytes, the data has {view.data.size}: run 'dvlite add --force'"
     if view.data and view.data.oid == target.oid and view.data.mode == target.mode:
         # The right data is here, whoever put it here: from now on it is ours.
-        repo.index.set_base(view.tracked, Base(target, "", spell(target)), {})
+        repo.index.later(functools.partial(repo.index.set_base, view.tracked, Base(target, "", spell(target)), {}))
         one.missing_here = _count_unseen(repo, view.tracked, target)
         return
     known = view.base is not None
@@ -241,7 +255,7 @@ def _count_unseen(repo: Repo, tracked: str, target: Entry) -> int:
         state = repo.store.state()
     missing = _count_missing(repo, [target])
     if not missing and state:
-        repo.index.set_state(tracked, state)
+        repo.index.later(functools.partial(repo.index.set_state, tracked, state))
     return missing
 
 
