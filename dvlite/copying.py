@@ -1,5 +1,6 @@
 """Copy open files, whole, and hash them on the way. It knows no stores; sizes in bytes."""
 
+import _thread
 import contextlib
 import errno
 import fcntl
@@ -57,25 +58,22 @@ def in_turns(fd: int, steps: Sequence[Step]) -> None:
     if os.fstat(fd).st_size < _LARGE:
         turns.go(0, 1)
         return
-    thread = threading.Thread(target=turns.go_beside, daemon=True)
     try:
-        try:
-            thread.start()
-        except RuntimeError:  # there is no room for one
-            turns.go(0, 1)
-            return
-        turns.go(0, 2)
-        thread.join()
-    finally:
-        turns.give_up()
-        with contextlib.suppress(RuntimeError):  # it was not started
-            thread.join()
+        turns.go(0, 2 if turns.begin() else 1)
+        turns.wait()
+    except BaseException:
+        turns.end()
+        raise
     if turns.error:
         raise turns.error
 
 
 class _Turns:
-    """Whose turn it is at each step: a gate for each thread, that the other one opens."""
+    """Whose turn it is at each step: a gate for each thread, that the other one opens.
+
+    The second thread has none of `threading.Thread`: where a Ctrl-C meets what that does at its start or in `join`, the thread
+    may be left behind, at work on descriptors that are another file's by then.
+    """
 
     def __init__(self, fd: int, steps: Sequence[Step]) -> None:
         self._fd = fd
@@ -84,15 +82,44 @@ class _Turns:
         for _, second in self._gates:
             second.acquire()
         self._is_at_end = self._is_given_up = False
-        self.error: BaseException | None = None  # of the second thread
+        self._is_begun = self._is_ended = False  # the second thread
+        self._ending = threading.Lock()
+        self._ending.acquire()
+        self.error: BaseException | None = None
 
-    def go_beside(self) -> None:
-        """Do every other block, as the second thread."""
+    def begin(self) -> bool:
+        """Start the second thread; False where there is no room for one."""
         try:
-            self.go(1, 2)
+            _thread.start_new_thread(self._go_beside, ())
+        except RuntimeError:
+            return False
+        self._is_begun = True
+        return True
+
+    def _go_beside(self) -> None:
+        """Do every other block, as the second thread."""
+        self._is_begun = True
+        try:
+            if not self._is_given_up:  # looked at in this order, and by `end` in the other
+                self.go(1, 2)
         except BaseException as exc:  # raised by the first one
             self.error = exc
-            self.give_up()
+            self._give_up()
+        finally:
+            self._is_ended = True
+            self._ending.release()
+
+    def wait(self) -> None:
+        """Wait until the second thread, if there is one, is at its end."""
+        while self._is_begun and not self._is_ended:
+            self._ending.acquire(timeout=1)
+
+    def end(self) -> None:
+        """Give up, and wait until nobody is at work any more, however often that is interrupted: an error is raised already."""
+        while not self._is_given_up or (self._is_begun and not self._is_ended):
+            with contextlib.suppress(BaseException):
+                self._give_up()
+                self.wait()
 
     def go(self, number: int, count: int) -> None:
         """Do every `count`th block, from `number` on, until the end of the file."""
@@ -112,7 +139,7 @@ class _Turns:
                 return
             at += count * BLOCK
 
-    def give_up(self) -> None:
+    def _give_up(self) -> None:
         """Let nobody wait any more."""
         self._is_given_up = True
         for gate in itertools.chain.from_iterable(self._gates):

@@ -1,11 +1,23 @@
 """Whole files are hashed as they are read, and what fails in the other thread is raised in this one."""
 
 import os
+import signal
 import threading
+import time
 
 import pytest
 
 from dvlite import copying, files, hashing
+
+
+def tasks(wanted=0):
+    """Count the threads of this process that the system has; waits a moment for those that are about to end."""
+    for _ in range(100):
+        count = len(os.listdir("/proc/self/task"))
+        if not wanted or count <= wanted:
+            break
+        time.sleep(0.01)
+    return count
 
 
 @pytest.fixture
@@ -16,13 +28,13 @@ def large(tmp_path):
 
 
 def test_a_large_file_is_read_by_two_and_has_the_same_digest(large):
-    before = threading.active_count()
+    before = tasks()
     assert hashing.oid_of_file("sha256", large) == hashing.oid_of("sha256", large.read_bytes())
-    assert threading.active_count() == before
+    assert tasks(before) == before
 
 
 def test_what_fails_while_reading_is_raised_and_leaves_no_thread(large, monkeypatch):
-    real, before = os.preadv, threading.active_count()
+    real, before = os.preadv, tasks()
 
     def fail(fd, buffers, at):
         if at >= copying._LARGE // 2:
@@ -32,7 +44,7 @@ def test_what_fails_while_reading_is_raised_and_leaves_no_thread(large, monkeypa
     monkeypatch.setattr(os, "preadv", fail)
     with pytest.raises(OSError, match="Input/output"):
         hashing.oid_of_file("sha256", large)
-    assert threading.active_count() == before
+    assert tasks(before) == before
 
 
 def test_a_hash_that_fails_ends_the_reading(large):
@@ -43,31 +55,88 @@ def test_a_hash_that_fails_ends_the_reading(large):
         def digest(self):
             return b""
 
-    before = threading.active_count()
+    before = tasks()
     with pytest.raises(MemoryError):
         copying.hash_file(large, Broken())
-    assert threading.active_count() == before
+    assert tasks(before) == before
 
 
 def test_where_no_thread_can_be_had_a_large_file_is_hashed_all_the_same(large, monkeypatch):
-    def refuse(_):
+    def refuse(*_):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(copying._thread, "start_new_thread", refuse)
     assert hashing.oid_of_file("sha256", large) == hashing.oid_of("sha256", large.read_bytes())
 
 
 def test_a_ctrl_c_while_the_thread_starts_leaves_none_behind(large, monkeypatch):
-    real, before = threading.Thread.start, threading.active_count()
+    real, before = copying._thread.start_new_thread, tasks()
 
-    def interrupt(thread):
-        real(thread)
+    def interrupt(*arguments):
+        real(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(threading.Thread, "start", interrupt)
+    monkeypatch.setattr(copying._thread, "start_new_thread", interrupt)
     with pytest.raises(KeyboardInterrupt):
         hashing.oid_of_file("sha256", large)
-    assert threading.active_count() == before
+    assert tasks(before) == before
+
+
+def test_no_thread_is_at_work_any_more_however_often_it_is_interrupted(copied, monkeypatch):
+    """Else it would write into whatever file has the descriptor next."""
+    me, real, slow = threading.get_ident(), os.write, threading.Event()
+
+    def write(fd, data):
+        if threading.get_ident() != me and not slow.is_set():
+            slow.set()
+            time.sleep(0.4)
+        return real(fd, data)
+
+    def interrupt():
+        slow.wait(10)
+        for _ in range(6):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.02)
+
+    monkeypatch.setattr(os, "write", write)
+    hand = threading.Thread(target=interrupt)
+    hand.start()
+    before = tasks()
+    with pytest.raises(KeyboardInterrupt):
+        hashing.content_of_copy("sha256", *copied)
+    size = os.fstat(copied[1]).st_size
+    assert tasks(before) <= before and not hand.is_alive()
+    time.sleep(0.5)
+    assert os.fstat(copied[1]).st_size == size
+
+
+def test_a_ctrl_c_at_any_time_is_raised_and_leaves_no_thread(large, monkeypatch):
+    monkeypatch.setattr(copying, "_LARGE", 1 << 14)
+    monkeypatch.setattr(copying, "BLOCK", 1 << 10)
+    path = large.with_name("some")
+    path.write_bytes(large.read_bytes()[: 1 << 15])
+    wanted, before, struck = hashing.oid_of_file("sha256", path), tasks(), [0]
+
+    def strike(*_):
+        struck[0] += 1
+        raise KeyboardInterrupt
+
+    real = signal.signal(signal.SIGALRM, strike)
+    try:
+        for number in range(600):
+            raised, struck[0] = 0, 0
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.00001 * (number % 200 + 1))
+                found = hashing.oid_of_file("sha256", path)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                raised = 1
+            assert raised == struck[0]
+            assert raised or found == wanted
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, real)
+    assert tasks(before) == before
 
 
 @pytest.fixture
@@ -131,7 +200,7 @@ def test_what_comes_to_a_file_while_it_is_read_leaves_no_gap(large, monkeypatch)
 
 @pytest.mark.parametrize("number", [0, 3, 4, 8])
 def test_a_write_that_fails_in_either_thread_is_raised(copied, monkeypatch, number):
-    before, calls, real = threading.active_count(), [], os.write
+    before, calls, real = tasks(), [], os.write
 
     def fail(fd, data):
         calls.append(len(data))
@@ -142,7 +211,7 @@ def test_a_write_that_fails_in_either_thread_is_raised(copied, monkeypatch, numb
     monkeypatch.setattr(os, "write", fail)
     with pytest.raises(OSError, match="No space left"):
         hashing.content_of_copy("sha256", *copied)
-    assert len(calls) == number + 1 and threading.active_count() == before
+    assert len(calls) == number + 1 and tasks(before) == before
 
 
 def test_a_last_copy_leaves_the_memory_of_the_source_to_the_copy(tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from dvlite.pack import PackIndex, Place, recall
 _MAGIC = b"DVLTABL1"
 _HEAD = struct.Struct(">8sQQI")  # magic, packs, rows, bits of the fan-out
 _ROW = struct.Struct(">32sBIQQ")  # digest, algorithm, pack, offset, size
+_BITS = (8, 16)  # of few rows, of more than `_SMALL`
 _SMALL = 1 << 16
 _FEW = 4096
 _DENSE = 8  # one object of so many rows is found sooner by a look at all rows
@@ -89,6 +90,8 @@ class Table:
             with self._path.open("rb") as file:
                 data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             magic, packs, rows, bits = _HEAD.unpack_from(data)
+            if bits not in _BITS:
+                return
             ids_end = _HEAD.size + packs * DIGEST_SIZE
             start = ids_end + 4 * ((1 << bits) + 1)
             is_whole = magic == _MAGIC and start + rows * _ROW.size + 16 == len(data)
@@ -115,7 +118,7 @@ class Table:
         new = [*packed.values(), *(_rows_of(index, number[id_]) for id_, index in self._recent.items())]
         packed.clear()
         count = self._rows + sum(map(len, new)) // _ROW.size
-        bits = 16 if count > _SMALL else 8
+        bits = _BITS[count > _SMALL]
         counts = [0] * ((1 << bits) + 1)
         for data in (*new, *self._by_first_byte(number)):
             for (first, second), some in Counter(zip(data[:: _ROW.size], data[1 :: _ROW.size], strict=True)).items():
@@ -145,8 +148,8 @@ class Table:
             ])  # fmt: skip
 
     def _all_rows(self) -> Iterator[tuple[bytes, int, int, int, int]]:
-        if self._rows:
-            yield from _ROW.iter_unpack(memoryview(self._map)[self._start : self._start + self._rows * _ROW.size])
+        end = self._start + self._rows * _ROW.size
+        return _ROW.iter_unpack(memoryview(self._map)[self._start : end]) if self._rows else iter(())
 
     def find(self, oid: Oid, skip: Container[str] = ()) -> Found | None:
         """Return where an object lies, or None; not in the packs to `skip`."""
@@ -256,10 +259,12 @@ class Table:
 
     def oids(self) -> Iterator[Oid]:
         """Yield every object of the live packs; one that lies in several comes several times."""
-        for digest, algorithm, pack, _, _ in self._all_rows():
-            if self._packs[pack] in self._live:
+        with self._lock:  # they belong together, and all may change meanwhile
+            rows, packs, live, recent = self._all_rows(), self._packs, self._live, list(self._recent.values())
+        for digest, algorithm, pack, _, _ in rows:
+            if packs[pack] in live:
                 yield Oid(ALGORITHMS[algorithm], digest)
-        for index in list(self._recent.values()):
+        for index in recent:
             yield from index.places
 
     def of_pack(self, id_: str) -> dict[Oid, Place]:
