@@ -78,6 +78,10 @@ def _base(row: tuple) -> Base | None:  # type: ignore[type-arg]
     return Base(entry, rev, pointer, bool(partial)) if mode is None or mode in _ROOTS else None
 
 
+def _told(base: Base | None) -> Base | None:
+    return base._replace(entry=base.entry._replace(name="")) if base and base.entry else base
+
+
 def _key(path: str) -> bytes:
     return path.encode("utf-8", "surrogateescape")
 
@@ -262,17 +266,18 @@ class Index:
         if self._db and self._db.in_transaction and not self._steps:
             self._db.execute("COMMIT")
 
-    def _write(self, query: str, values: list[tuple], gone: Iterable[str] = ()) -> None:  # type: ignore[type-arg]
-        self._try(lambda: self._write_once(query, values, gone))
+    def _write(self, query: str, values: list[tuple], gone: Iterable[str] = ()) -> bool:  # type: ignore[type-arg]
+        return self._try(lambda: self._write_once(query, values, gone))
 
-    def _try(self, call: Callable[[], object]) -> None:
+    def _try(self, call: Callable[[], object]) -> bool:
+        """Write; False where that was given up, with all of the step before it."""
         for attempt in range(2):
             try:
                 call()
-                return
+                return True
             except OSError as refusal:  # full or read-only: it is memory only, the next command reads the files again
                 self._refusal = refusal
-                return
+                return False
             except sqlite3.Error as exc:
                 with contextlib.suppress(sqlite3.Error):
                     if self._db:
@@ -283,7 +288,8 @@ class Index:
                     self._judge(exc)
                 except OSError as refusal:
                     self._refusal = refusal
-                    return
+                    return False
+        return False
 
     def _write_once(self, query: str, values: list[tuple], gone: Iterable[str]) -> None:  # type: ignore[type-arg]
         if not (db := self._open(may_create=True)):
@@ -322,8 +328,8 @@ class Index:
     def drop_base(self, path: str) -> None:
         """Forget a base: nothing of ours is there any more."""
         self.followed.unlink(missing_ok=True)
-        self._write("DELETE FROM bases WHERE path = ?", [(_key(path),)])
-        self.finish(path)
+        if self._write("DELETE FROM bases WHERE path = ?", [(_key(path),)]):
+            self.finish(path)
 
     def move(self, old: str, new: str) -> None:
         """Remember under another path what is known of one: its rows and its base."""
@@ -340,25 +346,28 @@ class Index:
             self.finish(path)
             return
         self.followed.unlink(missing_ok=True)
-        if trees:
-            self._write("INSERT OR REPLACE INTO trees VALUES(?,?)", [(str(one), data) for one, data in trees.items()])
+        objects = [(str(one), data) for one, data in trees.items()]
+        if objects and not self._write("INSERT OR REPLACE INTO trees VALUES(?,?)", objects):
+            return
         entry = base.entry
         value = (entry.mode, str(entry.oid), entry.size, entry.files) if entry else (None, None, None, None)
         values = (_key(path), *value, base.rev, base.pointer, base.is_partial)
-        self._write("INSERT OR REPLACE INTO bases VALUES(?,?,?,?,?,?,?,?)", [values])
-        self.finish(path)
+        if self._write("INSERT OR REPLACE INTO bases VALUES(?,?,?,?,?,?,?,?)", [values]):
+            self.finish(path)  # else what was begun is still all that tells what was put here
 
-    def begin(self, intents: Mapping[str, Intent]) -> None:
+    def begin(self, intents: Mapping[str, Intent], bases: Mapping[str, Base] | None = None) -> None:
         """Note what is about to be brought to paths, in one step, with all that was written `together` before it.
 
-        So an interruption is not taken for the user's changes. DvliteError where it can't be kept: nothing may be begun then.
+        So an interruption is not taken for the user's changes. `bases`: what was written so and must be there too. DvliteError
+        where something can't be kept: nothing may be begun then.
         """
         texts = {f"intent {path}": "\n".join(one.fields) for path, one in intents.items()}
         with self.together():
             for name, text in texts.items():
                 self.set_note(name, text)
             self._try(lambda: self._db.execute("COMMIT") if self._db and self._db.in_transaction else None)
-        if any(self.note(name) != text for name, text in texts.items()):
+        is_kept = all(self.note(name) == text for name, text in texts.items())
+        if not is_kept or any(_told(self.base(path)) != _told(base) for path, base in (bases or {}).items()):
             raise explain(self._refusal or OSError(errno.EIO, "unreadable"), self._path, "can't write")
 
     def intent(self, path: str) -> Intent | None:

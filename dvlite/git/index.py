@@ -194,12 +194,30 @@ def unstaged(git: Git, paths: Iterable[str]) -> list[str]:
 
 def stage(git: Git, paths: Iterable[str]) -> None:
     """Add files to Git's index as they are, also where an ignore rule would leave them out; those that are gone go."""
-    names = b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in paths)
+    names = list(dict.fromkeys(paths))
+    if len(names) > _ARGUMENTS and not _is_sparse(git):
+        there = [name for name in names if os.path.lexists(git.root / name)]
+        _update(git, "--add", there)
+        _update(git, "--remove", sorted(set(names).difference(there)))
+        return
+    wanted = literal(names)
+    for at in range(0, len(wanted), _ARGUMENTS):
+        _patiently(git, "add", "--force", "--", *wanted[at : at + _ARGUMENTS])
+
+
+def _is_sparse(git: Git) -> bool:
+    """Tell whether Git leaves out files of its index: `git add` refuses what would go there, and `update-index` doesn't."""
+    return any(row.startswith("S ") for row in split(run(git, "ls-files", "-z", "-t")))
+
+
+def _update(git: Git, option: str, names: Sequence[str]) -> None:
+    """Do what `git add` does, with one look at the index for all."""
     if names:
-        _patiently(git, "update-index", "--add", "--remove", "--replace", "-z", "--stdin", stdin=names)
+        text = b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in names)
+        _patiently(git, "update-index", option, "--replace", "-z", "--stdin", stdin=text)
 
 
-def _patiently(git: Git, *arguments: str, stdin: bytes) -> None:
+def _patiently(git: Git, *arguments: str, stdin: bytes | None = None) -> None:
     """Run a command that writes Git's index, which another one may hold locked for a moment."""
     for attempt in range(_PATIENCE + 1):
         try:

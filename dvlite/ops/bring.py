@@ -7,7 +7,7 @@ long for many as for one: all are noted as begun, then each is settled, then all
 import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -249,13 +249,16 @@ def _begin(way: _Way, jobs: Sequence[_Job]) -> None:
         return
     way.announce()
     with index.together():
+        bases = {}
         for job in jobs:
             view = job.view
             if view.base is None and view.data is None:  # what an interruption leaves here is ours then
+                bases[view.tracked] = Base(None)
                 index.set_base(view.tracked, Base(None), {})
             elif view.base and index.intent(view.tracked):  # one was interrupted: its intent gives way to this one's
+                bases[view.tracked] = view.base
                 index.set_base(view.tracked, view.base, trees_of(view.base.entry, view.read))
-        index.begin({job.view.tracked: Intent(job.target, way.result.rev) for job in jobs})
+        index.begin({job.view.tracked: Intent(job.target, way.result.rev) for job in jobs}, bases)
 
 
 def _remember_one(way: _Way, job: _Job, outcome: Outcome) -> None:
@@ -384,7 +387,8 @@ def _new_base(
     root, grafts = target, {**failed, **old}
     if wanted.paths:  # only a part was asked for: the rest of the base stays
         root = view.base_entry
-        grafts = {path: _inner(target, path, read) for path in wanted.paths} | grafts
+        asked = [path for path in wanted.paths if not _is_in_the_way(path, old, target, read)]
+        grafts = {path: _inner(target, path, read) for path in asked} | grafts
     if target and view.base_entry and target.oid.algorithm != view.base_entry.oid.algorithm:
         return None, {}  # one tree can't name both: what was put here is not known any more
     for path in sorted(grafts, key=len):
@@ -392,6 +396,14 @@ def _new_base(
         root, made = tree.graft(root, {key: grafts[path]}, read)
         trees.update(made)
     return (root._replace(name="") if root else None), trees_of(root, read)
+
+
+def _is_in_the_way(path: str, kept: Container[str], target: Entry | None, read: tree.Read) -> bool:
+    """Tell whether a part could not be brought, as above it lies something else here, or in the target, than a folder."""
+    parts = path.split("/")
+    above = ["/".join(parts[:count]) for count in range(len(parts))]
+    roots = [target, *(_inner(target, one, read) for one in above[1:])]
+    return any(one in kept for one in above) or any(root and not root.is_tree for root in roots)
 
 
 def _inner(root: Entry | None, path: str, read: tree.Read) -> Entry | None:

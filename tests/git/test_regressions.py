@@ -291,3 +291,24 @@ def test_a_python_script_that_begins_as_shell_runs(tmp_path):
     project.dv("hooks", "install", "-q")
     assert "python ran" in project.git("commit", "--allow-empty", "-m", "x")
     assert os.access(project.root / ".git/hooks/pre-commit", os.X_OK)
+
+
+def test_a_file_that_git_leaves_out_of_the_worktree_is_not_staged_as_gone(project):
+    project.write({"a": "1", "b": "2"})
+    project.dv("add", "a", "b")
+    project.commit("one")
+    project.git("update-index", "--skip-worktree", ".gitignore")
+    project.run("mv", "a", "c")
+    assert "D  .gitignore" not in project.git("status", "--porcelain")
+
+
+@pytest.mark.parametrize("count", [1, 400])
+def test_in_a_sparse_checkout_no_ignore_file_loses_its_lines(project, count):
+    project.write({"d/.gitignore": "secret.env\n", "d/1": "1", "e/1": "2"})
+    project.dv("add", "d/1", "e/1")
+    project.git("add", "-A")
+    project.commit("one")
+    project.git("sparse-checkout", "set", "--cone", "e")
+    project.write({f"d/new{number}": str(number) for number in range(count)})
+    project.run("add", *[f"d/new{number}" for number in range(count)])
+    assert "secret.env" in project.git("show", ":d/.gitignore")

@@ -502,3 +502,43 @@ def test_a_busy_index_stops_a_checkout_once_and_not_path_by_path(project):
     holder.close()
     assert checkout(repo).written == 5
     assert checkout(repo).written == 0
+
+
+@pytest.fixture
+def turned(project):
+    """A tracked file that becomes a folder on another branch; `switch` moves Git alone."""
+    project.write({"p": "file"})
+    project.dv("add", "p")
+    project.commit("file")
+    project.git("branch", "folder")
+    project.switch = lambda branch: project.git("-c", "core.hooksPath=/dev/null", "switch", "-q", branch)
+    project.switch("folder")
+    project.dv("rm", "p", "--data", "-q")
+    project.write({"x": "in", "y": "too"}, "p")
+    project.dv("add", "p")
+    project.commit("folder")
+    project.settle()
+    return project
+
+
+def test_a_part_of_a_folder_where_an_old_file_lies_leaves_that_outdated(turned):
+    """Else the next add took the old file for the user's."""
+    turned.switch("main")
+    turned.dv("checkout")
+    turned.switch("folder")
+    turned.dv("checkout", "p/x", "p/y", code=14)
+    assert turned.json("status")["paths"][0]["changes"][0]["kind"] == "outdated"
+    turned.dv("add", "p")
+    assert turned.git("diff", "--cached", "--name-only") == ""
+    turned.dv("checkout")
+    assert turned.read("p") == {"x": b"in", "y": b"too"}
+
+
+def test_a_part_of_a_folder_that_becomes_a_file_is_still_what_was_put_there(turned):
+    shutil.rmtree(turned.root / "p")
+    for name in ("index.db", "followed"):
+        (turned.root / ".git/dvlite" / name).unlink(missing_ok=True)
+    turned.dv("checkout", "p/x")
+    turned.git("switch", "-q", "main")
+    turned.dv("checkout")
+    assert (turned.root / "p").read_text() == "file"

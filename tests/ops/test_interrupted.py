@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from dvlite.index import Index
 from dvlite.ops.checkout import checkout
 from dvlite.repo import open_repo
 from tests.conftest import tree_of
@@ -307,3 +308,23 @@ def test_an_error_in_the_middle_names_the_path(two):
     done = run_at(two, "os.rename", 1, "raise PermissionError(13, 'no', 'f0')", "checkout", "data", "--rev", "HEAD~1")
     assert done.returncode == 1
     assert "can't check out 'data/f0': permission denied" in done.stderr
+
+
+def test_what_was_begun_is_remembered_until_its_end_is(several, monkeypatch):
+    """Where what is here now can't be noted, the next look still knows that dvlite put it there."""
+    real, left = Index._write_once, [1]
+
+    def once(index, query, values, gone):
+        if "INTO bases" in query and left and values[0][0] == b"f2":
+            left.clear()
+            raise sqlite3.OperationalError("database or disk is full")
+        return real(index, query, values, gone)
+
+    monkeypatch.setattr(Index, "_write_once", once)
+    assert not checkout(open_repo(several.root)).failures
+    monkeypatch.undo()
+    assert (several.root / "f2").read_text() == "v1 f2"
+    several.git("checkout", "-q", "main")
+    several.dv("checkout")
+    assert [(several.root / f"f{one}").read_text() for one in range(6)] == [f"v2 f{one}" for one in range(6)]
+    assert several.dv("status").startswith("clean")
