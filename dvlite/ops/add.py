@@ -14,12 +14,11 @@ from dvlite.errors import DvliteError, MissingError, UnsavedError, UsageError, e
 from dvlite.index import Base, spell
 from dvlite.oid import Oid
 from dvlite.ops import policy
-from dvlite.ops.base import MAGIC, Failure, View, algorithm_of, enclosing, look, trees_of
+from dvlite.ops.base import MAGIC, Failure, View, algorithm_of, enclosing, folders_of, look, trees_of
 from dvlite.ops.track import (
     by_file,
     check_apart,
     check_trackable,
-    folders_of,
     refuse_tracked_by_git,
     stage,
     write_ignores,

@@ -135,6 +135,17 @@ def enclosing(tracked: Iterable[str], path: str) -> str:
     return path
 
 
+def folders_of(pointers: Pointers) -> dict[str, str]:
+    """Return all folders that tracked paths lie in, each with one of those."""
+    found: dict[str, str] = {}
+    for tracked in (*pointers.broken, *pointers.found):
+        above = tracked.rpartition("/")[0]
+        while above and above not in found:
+            found[above] = tracked
+            above = above.rpartition("/")[0]
+    return found
+
+
 # ---- a look at one tracked path -------------------------------------------------------------------------------------
 
 

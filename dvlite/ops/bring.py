@@ -7,8 +7,9 @@ long for many as for one: all are noted as begun, then each is settled, then all
 import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 from dvlite import refs, tree
@@ -89,18 +90,9 @@ def bring(
     result = CheckoutResult(failures=selection.failures, rev=rev)
     with repo.writing("checkout"), repo.changing_data("checkout") as announce:
         way = _Way(repo, result, is_forced, progress, announce, functools.cache(lambda: _committed(repo)))
-        batch = _Batch()
-        for tracked in sorted(selection.parts):
-            if enclosing(batch.jobs, tracked):  # a file there may become a folder
-                _carry_out(way, batch.empty())
-            job = None
-            with _noted(result, tracked):
-                job = _prepare(way, tracked, pointers.found.get(tracked), selection.parts[tracked])
-            if job and not batch.has_room(job):
-                _carry_out(way, batch.empty())
-            if job:
-                batch.add(job)
-        _carry_out(way, batch.empty())
+        gone = selection.parts.keys() - pointers.found.keys()
+        for some in (gone, selection.parts.keys() - gone):  # what goes makes room for what comes
+            _bring_some(way, pointers, {tracked: selection.parts[tracked] for tracked in sorted(some)})
     return result
 
 
@@ -178,6 +170,21 @@ def _extent(job: _Job) -> tuple[int, int]:
     targets = [change.target for change in job.doable if change.target]
     seen = job.view.data.files if job.view.data else 0
     return max(seen, sum(target.files for target in targets)), sum(target.size for target in targets)
+
+
+def _bring_some(way: _Way, pointers: Pointers, parts: Mapping[str, Only]) -> None:
+    batch = _Batch()
+    for tracked, wanted in parts.items():
+        if enclosing(batch.jobs, tracked):  # a file there may become a folder
+            _carry_out(way, batch.empty())
+        job = None
+        with _noted(way.result, tracked):
+            job = _prepare(way, tracked, pointers.found.get(tracked), wanted)
+        if job and not batch.has_room(job):
+            _carry_out(way, batch.empty())
+        if job:
+            batch.add(job)
+    _carry_out(way, batch.empty())
 
 
 def _prepare(way: _Way, tracked: str, item: Pointer | None, wanted: Only) -> _Job | None:
@@ -268,11 +275,23 @@ def _remember_one(way: _Way, job: _Job, outcome: Outcome) -> None:
     again = None
     with _noted(way.result, tracked):
         again = rescan(repo, tracked, algorithm=job.algorithm, made=outcome.made) if outcome.done else None
+    if job.target is None and outcome.done:
+        _remove_empty_above(repo, tracked)
     with _noted(way.result, tracked):
         repo.index.set_note(f"link {tracked}", repo.link)
         _remember(repo, job, outcome, way.result.rev)
         if again:
             repo.index.save(again.rows, again.gone)
+
+
+def _remove_empty_above(repo: Repo, tracked: str) -> None:
+    """Remove the folders that a path lay in as far as they are empty, as Git does; not the one in which the command was given."""
+    folder = (repo.root / tracked).parent
+    with contextlib.suppress(OSError):  # one that isn't empty
+        here = Path.cwd()
+        while folder != repo.root and not folder.is_symlink() and not folder.samefile(here):
+            folder.rmdir()
+            folder = folder.parent
 
 
 def _advance(way: _Way, tracked: str, target: Entry) -> bool:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from dvlite import git, refs
 from dvlite.errors import UsageError
-from dvlite.index import Intent
+from dvlite.index import Base, Intent
 from dvlite.ops import saved
-from dvlite.ops.base import Selection, look, pointers_at, rescan, select_stored, stats_of
+from dvlite.ops.base import Selection, enclosing, folders_of, look, pointers_at, rescan, select_stored, stats_of
 from dvlite.ops.bring import CheckoutResult, bring, count
 from dvlite.progress import SILENT, Progress
 from dvlite.refs import Pointers
@@ -43,12 +43,20 @@ def checkout(
 
 
 def add_left_behind(repo: Repo, here: Pointers, selection: Selection) -> None:
-    """Add the paths that dvlite put here and whose pointers are gone: Git took them away, so the data goes too."""
+    """Add the paths that dvlite put here and whose pointers are gone: Git took them away, so the data goes too.
+
+    Not what is now part of a path whose data was put here as well, or has some in it: there it counts as the user's.
+    """
     live = {*here.found, *here.broken}
+    folders = folders_of(here)
+    bases = repo.index.bases()
     left = []
-    for tracked in repo.index.bases().keys() - live:
-        is_mixed = any(one.startswith(f"{tracked}/") or tracked.startswith(f"{one}/") for one in live)
-        if not is_mixed and not os.path.lexists(pointer_path(repo, tracked)):
+    for tracked in bases.keys() - live:
+        mixed = {enclosing(live, tracked.rpartition("/")[0])} - {""}
+        if tracked in folders:
+            mixed |= {one for one in live if one.startswith(f"{tracked}/")}
+        is_free = all(one in here.found and (one not in bases or bases[one] == Base(None)) for one in mixed)
+        if is_free and not os.path.lexists(pointer_path(repo, tracked)):
             left.append(tracked)
     in_git = git.tracked_below(repo.git, left) if left else []
     for tracked in left:

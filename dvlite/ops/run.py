@@ -19,11 +19,11 @@ from dvlite.errors import DvliteError, FormatError, MissingError, UnsavedError, 
 from dvlite.locks import Lock
 from dvlite.oid import Oid
 from dvlite.ops.add import add
-from dvlite.ops.base import Failure, Selection, algorithm_of, enclosing, look, reader
+from dvlite.ops.base import Failure, Selection, algorithm_of, enclosing, folders_of, look, reader
 from dvlite.ops.bring import bring
 from dvlite.ops.checkout import checkout
 from dvlite.ops.status import refuse_unsaved, status
-from dvlite.ops.track import check_apart, check_trackable, folders_of, refuse_tracked_by_git
+from dvlite.ops.track import check_apart, check_trackable, refuse_tracked_by_git
 from dvlite.pointer import SUFFIX
 from dvlite.progress import SILENT, Progress
 from dvlite.recipe import Input, Recipe

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from dvlite import files, git, pointer, refs, tree
 from dvlite.errors import FormatError, UsageError, quote
-from dvlite.ops.base import enclosing
+from dvlite.ops.base import enclosing, folders_of
 from dvlite.ops.init import add_lines
 from dvlite.pointer import SUFFIX, Pointer
 from dvlite.refs import Pointers
@@ -46,17 +46,6 @@ def refuse_tracked_by_git(path: str, in_git: Iterable[str]) -> None:
                 f"'{path}' is tracked by Git" if name == path else f"'{name}' in it is tracked by Git",
                 f"Let Git forget it (the file stays): git rm -r --cached -- {quote(path)}",
             )
-
-
-def folders_of(pointers: Pointers) -> dict[str, str]:
-    """Return all folders that tracked paths lie in, each with one of those."""
-    found: dict[str, str] = {}
-    for tracked in (*pointers.broken, *pointers.found):
-        above = tracked.rpartition("/")[0]
-        while above and above not in found:
-            found[above] = tracked
-            above = above.rpartition("/")[0]
-    return found
 
 
 def check_apart(folders: Mapping[str, str], path: str) -> None:

@@ -543,3 +543,67 @@ def test_a_part_of_a_folder_that_becomes_a_file_is_still_what_was_put_there(turn
     turned.git("switch", "-q", "main")  # data follows, as far as there was some
     turned.dv("checkout")
     assert (turned.root / "p").read_text() == "file"
+
+
+@pytest.fixture
+def swapped(project):
+    """A tracked file that on another branch is a folder with a tracked file in it; data follows each switch."""
+    project.write({"df": "file", "same": "s"})
+    project.dv("add", "df", "same")
+    project.commit("file")
+    project.git("branch", "folder")
+    project.switch = lambda branch: project.git("-c", "core.hooksPath=/dev/null", "switch", "-q", branch)
+    project.switch("folder")
+    project.dv("rm", "df", "--data", "-q")
+    project.write({"df/x": "in"})
+    project.dv("add", "df/x")
+    project.git("add", "-A")
+    project.commit("folder")
+    project.settle()
+    return project
+
+
+def test_a_path_that_was_part_of_another_makes_room_for_it_and_the_other_way(swapped):
+    for _ in range(2):
+        swapped.switch("main")
+        swapped.dv("checkout")
+        assert (swapped.root / "df").read_text() == "file"
+        assert swapped.dv("status").startswith("clean")
+        swapped.switch("folder")
+        swapped.dv("checkout")
+        assert (swapped.root / "df/x").read_text() == "in"
+        assert swapped.dv("status").startswith("clean")
+
+
+@pytest.mark.parametrize("what", ["df/x", "df/mine"])
+def test_what_is_the_users_makes_no_room(swapped, what):
+    swapped.write({what: "edited"})
+    swapped.switch("main")
+    swapped.dv("checkout", code=14)
+    assert (swapped.root / what).read_text() == "edited"
+
+
+def test_what_was_put_together_is_left_alone(project):
+    """Single files were tracked; now their folder is, and it is the same files: none of them goes for a moment."""
+    project.write({"a": "1", "b": "2"}, "data")
+    project.dv("add", "data/a", "data/b")
+    project.commit("one by one")
+    project.git("rm", "-q", "data/a.dvlite", "data/b.dvlite", "data/.gitignore")
+    project.dv("add", "data")
+    project.commit("together")
+    inodes = {path.name: path.stat().st_ino for path in (project.root / "data").iterdir()}
+    project.dv("checkout")
+    assert {path.name: path.stat().st_ino for path in (project.root / "data").iterdir()} == inodes
+    assert project.dv("status").startswith("clean")
+
+
+def test_folders_that_data_leaves_empty_go_with_it_as_gits_do(project):
+    project.write({"code.py": "c"})
+    project.commit("none")
+    project.write({"a/b/one": "1"})
+    project.dv("add", "a/b/one")
+    project.commit("one")
+    project.write({"a/mine": "m"})
+    project.git("-c", "core.hooksPath=/dev/null", "checkout", "-q", "HEAD~1")
+    project.dv("checkout")
+    assert not (project.root / "a/b").exists() and (project.root / "a/mine").exists()
