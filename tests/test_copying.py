@@ -84,12 +84,13 @@ def test_a_ctrl_c_while_the_thread_starts_leaves_none_behind(large, monkeypatch)
 
 def test_no_thread_is_at_work_any_more_however_often_it_is_interrupted(copied, monkeypatch):
     """Else it would write into whatever file has the descriptor next."""
-    me, real, slow = threading.get_ident(), os.write, threading.Event()
+    me, real, slow, struck = threading.get_ident(), os.write, threading.Event(), threading.Event()
 
     def write(fd, data):
         if threading.get_ident() != me and not slow.is_set():
             slow.set()
-            time.sleep(0.4)
+            struck.wait(10)
+            time.sleep(0.2)
         return real(fd, data)
 
     def interrupt():
@@ -97,6 +98,7 @@ def test_no_thread_is_at_work_any_more_however_often_it_is_interrupted(copied, m
         for _ in range(6):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.02)
+        struck.set()
 
     monkeypatch.setattr(os, "write", write)
     hand = threading.Thread(target=interrupt)
