@@ -114,7 +114,7 @@ def test_a_reader_that_has_seen_enough_is_no_failure(lossy):
     import subprocess
     import sys
 
-    lossy.write({f"f{n}": "" for n in range(3000)}, "data")
+    lossy.write({f"{'a long name ' * 8}{n}": "" for n in range(3000)}, "data")  # more than a pipe holds
     command = f"set -o pipefail; {sys.executable} -m dvlite status --all | head -1"
     done = subprocess.run(["bash", "-c", command], cwd=lossy.root, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (141, "")
