@@ -162,33 +162,32 @@ def _read_full(fd: int, room: memoryview, at: int) -> int:
 def copy_hashed(source: int, target: int, *works: Digester, is_for_good: bool = False) -> bytes:
     """Copy one descriptor's whole content to another, and return the digest of the copy (of the last digester).
 
-    What is hashed is what is written, whatever happens to the source. `is_for_good`: the disk begins to write at once, so that a
-    sync has little left to wait for.
+    The hash reads the copy, block by block behind the copying, so it is true whatever happens to the source.
+    `is_for_good`: the disk begins to write at once, so that a sync has little left to wait for.
     """
     if clone(source, target):
         # Not by way of the source, though that may be in memory and have the same blocks: where a page's write-back
         # failed, memory and disk differ, and the copy has what is on disk.
         return hash_descriptor(target, *works)
-    written = 0
-
-    def write(block: memoryview) -> None:
-        nonlocal written
-        write_all(target, block)
-        if is_for_good and block:
-            start_writeback(target, written, len(block))
-        written += len(block)
-
-    in_turns(source, [write, *(work.update for work in works)])
-    return works[-1].digest()
+    # The kernel copies: two threads that take turns to write and hash need three times as long where memory is new to it.
+    follower = Follower(target, *works)
+    try:
+        for count in _copy_steps(source, target):
+            follower.advance(count)
+            if is_for_good:
+                start_writeback(target, follower.copied - count, count)
+    finally:
+        follower.end()
+    return follower.digest()
 
 
 class Follower:
     """Hashes a file, in a thread of its own, behind whoever writes it."""
 
-    def __init__(self, target: int, work: Digester) -> None:
+    def __init__(self, target: int, *works: Digester) -> None:
         self.copied = 0
         self._error: OSError | None = None
-        self._target, self._work = target, work
+        self._target, self._works = target, works
         self._is_ended = False
         self._ready = threading.Semaphore(0)
         self._thread = threading.Thread(target=self._run)
@@ -209,7 +208,7 @@ class Follower:
         """Return the digest of all that was written, after the end; OSError where it could not be read."""
         if self._error:
             raise self._error
-        return self._work.digest()
+        return self._works[-1].digest()
 
     def _run(self) -> None:
         try:
@@ -227,7 +226,8 @@ class Follower:
                 count = os.preadv(self._target, [block[: min(BLOCK, self.copied - at)]], at)
                 if not count:
                     raise OSError(errno.EIO, "short read")
-                self._work.update(block[:count])
+                for work in self._works:
+                    work.update(block[:count])
                 at += count
             if is_last:
                 return

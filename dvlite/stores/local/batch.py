@@ -120,7 +120,7 @@ class LocalBatch(Batch):
     def put_file(
         self, path: Path, algorithm: str, *, oid: Oid | None = None, checksum: bytes = b"", is_given: bool = False
     ) -> Taken:
-        """Copy into a file of its own, hashing what is written; or take the file itself."""
+        """Copy into a file of its own, hashing the copy; or take the file itself."""
         unfinished = files.temporary(self._store.tmp)
         try:
             if is_given:
