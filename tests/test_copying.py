@@ -30,7 +30,7 @@ def large(tmp_path):
 def test_a_large_file_is_read_by_two_and_has_the_same_digest(large):
     before = tasks()
     assert hashing.oid_of_file("sha256", large) == hashing.oid_of("sha256", large.read_bytes())
-    assert tasks(before) == before
+    assert tasks(before) <= before
 
 
 def test_what_fails_while_reading_is_raised_and_leaves_no_thread(large, monkeypatch):
@@ -44,7 +44,7 @@ def test_what_fails_while_reading_is_raised_and_leaves_no_thread(large, monkeypa
     monkeypatch.setattr(os, "preadv", fail)
     with pytest.raises(OSError, match="Input/output"):
         hashing.oid_of_file("sha256", large)
-    assert tasks(before) == before
+    assert tasks(before) <= before
 
 
 def test_a_hash_that_fails_ends_the_reading(large):
@@ -58,7 +58,7 @@ def test_a_hash_that_fails_ends_the_reading(large):
     before = tasks()
     with pytest.raises(MemoryError):
         copying.hash_file(large, Broken())
-    assert tasks(before) == before
+    assert tasks(before) <= before
 
 
 def test_where_no_thread_can_be_had_a_large_file_is_hashed_all_the_same(large, monkeypatch):
@@ -79,7 +79,7 @@ def test_a_ctrl_c_while_the_thread_starts_leaves_none_behind(large, monkeypatch)
     monkeypatch.setattr(copying._thread, "start_new_thread", interrupt)
     with pytest.raises(KeyboardInterrupt):
         hashing.oid_of_file("sha256", large)
-    assert tasks(before) == before
+    assert tasks(before) <= before
 
 
 def test_no_thread_is_at_work_any_more_however_often_it_is_interrupted(large):
@@ -121,7 +121,7 @@ def test_a_ctrl_c_at_any_time_is_raised_and_leaves_no_thread(large, monkeypatch)
     monkeypatch.setattr(copying, "BLOCK", 1 << 10)
     path = large.with_name("some")
     path.write_bytes(large.read_bytes()[: 1 << 15])
-    wanted, before, struck = hashing.oid_of_file("sha256", path), tasks(), [0]
+    before, wanted, struck = tasks(), hashing.oid_of_file("sha256", path), [0]
 
     def strike(*_):
         struck[0] += 1
@@ -142,7 +142,7 @@ def test_a_ctrl_c_at_any_time_is_raised_and_leaves_no_thread(large, monkeypatch)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, real)
-    assert tasks(before) == before
+    assert tasks(before) <= before
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1, copying.BLOCK - 1, copying.BLOCK, copying.BLOCK + 1])
@@ -205,7 +205,7 @@ def test_a_step_that_fails_in_either_thread_is_raised(large, number):
 
     with open(large, "rb") as file, pytest.raises(OSError, match="No space left"):
         copying.in_turns(file.fileno(), [fail, lambda block: None])
-    assert len(calls) == number + 1 and tasks(before) == before
+    assert len(calls) == number + 1 and tasks(before) <= before
 
 
 def test_a_last_copy_leaves_the_memory_of_the_source_to_the_copy(tmp_path, monkeypatch):
