@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from dvlite.files import create, drop_cache, open_regular, start_writeback, write_all
+from dvlite.files import create, drop_cache, open_regular, read_into, start_writeback, write_all
 
 BLOCK = 1 << 20
 _LARGE = 1 << 23
@@ -126,7 +126,7 @@ class _Turns:
         room = memoryview(bytearray(BLOCK))
         at = number * BLOCK
         while True:
-            block = room[: _read_full(self._fd, room, at)]
+            block = room[: read_into(self._fd, room, at)]
             for place, (step, gates) in enumerate(zip(self._steps, self._gates, strict=True)):
                 gates[number].acquire()
                 if self._is_given_up or (self._is_at_end and not place):
@@ -151,14 +151,6 @@ def _open(gate: threading.Lock) -> None:
         gate.release()
 
 
-def _read_full(fd: int, room: memoryview, at: int) -> int:
-    """Read until the room is full, or the file at its end; return how many bytes."""
-    count = 0
-    while count < len(room) and (more := os.preadv(fd, [room[count:]], at + count)):
-        count += more
-    return count
-
-
 def copy_hashed(source: int, target: int, *works: Digester, is_for_good: bool = False) -> bytes:
     """Copy one descriptor's whole content to another, and return the digest of the copy (of the last digester).
 
@@ -169,7 +161,7 @@ def copy_hashed(source: int, target: int, *works: Digester, is_for_good: bool = 
         # Not by way of the source, though that may be in memory and have the same blocks: where a page's write-back
         # failed, memory and disk differ, and the copy has what is on disk.
         return hash_descriptor(target, *works)
-    # The kernel copies: two threads that take turns to write and hash need three times as long where memory is new to it.
+    # The kernel copies: two threads that take turns to write and hash need twice as long where memory is new to it.
     follower = Follower(target, *works)
     try:
         for count in _copy_steps(source, target):
