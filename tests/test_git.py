@@ -90,3 +90,26 @@ def test_before_the_first_commit_all_is_staged(history):
     assert asked() == []
     history.write("a", "text")
     assert [one.path for one in git.staged(history.repository)] == ["a"]
+
+
+@pytest.mark.parametrize("count", [3, 700])
+def test_many_files_are_staged_as_few_are(history, count):
+    """New ones, ignored ones, changed ones, those that are gone, and one that was a folder."""
+    root = history.repository.root
+    names = [f"d/f {number}" for number in range(count)]
+    for name in names[::2]:
+        history.write(name, "old")
+    history.write("was/folder", "old")
+    history.commit("one", "first")
+    (root / ".gitignore").write_text("*\n")
+    for name in names[1:]:
+        (root / name).write_text(f"new {name}")
+    (root / names[0]).unlink()
+    (root / "was/folder").unlink()
+    (root / "was").rmdir()
+    (root / "was").write_text("file")
+    assert set(git.unstaged(history.repository, [*names, "was", "one"])) == {*names[1:], "was"}
+    git.stage(history.repository, [*names, "was"])
+    assert git.unstaged(history.repository, [*names, "was", "one"]) == []
+    assert set(history.git("ls-files").split("\n")) == {*names[1:], "one", "was"}
+    assert git.tracked_below(history.repository, [*names, "d", "nowhere"]) == sorted(names[1:])

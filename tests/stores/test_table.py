@@ -3,6 +3,7 @@
 import hashlib
 import random
 import threading
+import tracemalloc
 
 import pytest
 
@@ -129,3 +130,26 @@ def test_whatever_packs_come_and_go_the_table_answers_for_those_that_are_there(t
             gone = [oid for id_ in every.keys() - live for oid in list(every[id_].places)[::100]]
             assert one.packs_of(gone) == {} and not any(map(one.find, gone))
             assert one.sizes(gone) == ({}, gone)
+
+
+def test_what_is_being_listed_is_not_mixed_with_what_comes_meanwhile(tmp_path, indexes):
+    table = Table(tmp_path / "table", indexes.__getitem__)
+    table.refresh(indexes)
+    oids = table.oids()
+    found = {next(oids)}
+    table.refresh(sorted(indexes)[-1:])
+    assert found | set(oids) == {oid for index in indexes.values() for oid in index.places}
+
+
+def test_a_damaged_width_is_not_reckoned_with(tmp_path, indexes):
+    Table(tmp_path / "table", indexes.__getitem__).refresh(indexes)
+    data = bytearray((tmp_path / "table").read_bytes())
+    data[24] ^= 0x80  # of the fan-out: its width in bits
+    (tmp_path / "table").write_bytes(data)
+    table = Table(tmp_path / "table", indexes.__getitem__)
+    tracemalloc.start()
+    table.refresh(indexes)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 64 << 20
+    assert_true(table, indexes)
