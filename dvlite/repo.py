@@ -72,6 +72,7 @@ class Repo:
         self.index = Index(repository.folder / "dvlite" / "index.db")
         self.waiting: Callable[[str], None] = lambda _: None  # is told for whom this process waits
         self.patience_s = 30.0
+        self.here = Path()  # where the user is: the folder that is not taken away
         self.limit_rate = 0  # bytes a second that transfers may take; 0: what each remote's settings say
 
     @cached_property

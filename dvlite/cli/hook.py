@@ -68,6 +68,7 @@ def _open() -> Repo:
     gc.enable()
     repo = open_repo(Path.cwd())
     repo.waiting, repo.patience_s = _say, _PATIENCE_S
+    repo.here = Path(os.environ.get("GIT_PREFIX", ""))  # hooks are called at the root
     return repo
 
 

@@ -9,7 +9,6 @@ import functools
 import itertools
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 from dvlite import refs, tree
@@ -285,11 +284,10 @@ def _remember_one(way: _Way, job: _Job, outcome: Outcome) -> None:
 
 
 def _remove_empty_above(repo: Repo, tracked: str) -> None:
-    """Remove the folders that a path lay in as far as they are empty, as Git does; not the one in which the command was given."""
+    """Remove the folders that a path lay in as far as they are empty, as Git does; not the one in which the user is."""
     folder = (repo.root / tracked).parent
     with contextlib.suppress(OSError):  # one that isn't empty
-        here = Path.cwd()
-        while folder != repo.root and not folder.is_symlink() and not folder.samefile(here):
+        while folder != repo.root and not folder.is_symlink() and not folder.samefile(repo.here):
             folder.rmdir()
             folder = folder.parent
 

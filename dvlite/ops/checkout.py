@@ -48,10 +48,11 @@ def add_left_behind(repo: Repo, here: Pointers, selection: Selection) -> None:
     Not what is now part of a path whose data was put here as well, or has some in it: there it counts as the user's.
     """
     live = {*here.found, *here.broken}
-    folders = folders_of(here)
     bases = repo.index.bases()
+    gone = bases.keys() - live
+    folders = folders_of(here) if gone else {}
     left = []
-    for tracked in bases.keys() - live:
+    for tracked in gone:
         mixed = {enclosing(live, tracked.rpartition("/")[0])} - {""}
         if tracked in folders:
             mixed |= {one for one in live if one.startswith(f"{tracked}/")}

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from dvlite.errors import LockedError
 from dvlite.index import Index
 from dvlite.ops.checkout import checkout
 from dvlite.repo import open_repo
@@ -328,3 +329,22 @@ def test_what_was_begun_is_remembered_until_its_end_is(several, monkeypatch):
     several.dv("checkout")
     assert [(several.root / f"f{one}").read_text() for one in range(6)] == [f"v2 f{one}" for one in range(6)]
     assert several.dv("status").startswith("clean")
+
+
+def test_a_busy_index_stops_a_checkout_once_and_not_path_by_path(project):
+    names = [f"f{number}" for number in range(5)]
+    project.write({name: name for name in names})
+    project.dv("add", *names)
+    for name in names:
+        (project.root / name).unlink()
+    holder = sqlite3.connect(project.root / ".git/dvlite/index.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")  # others may read
+    repo = project.repo
+    repo.index.timeout_s = 0.1
+    with pytest.raises(LockedError):
+        checkout(repo)
+    assert not any((project.root / name).exists() for name in names)
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert checkout(repo).written == 5
+    assert checkout(repo).written == 0
